@@ -1,0 +1,72 @@
+"""COCO annotation files. Every data format is a file like this one: a function that yields photos and their classes."""
+import collections
+import json
+import pathlib
+
+import numpy as np
+
+from keras_efficientdet.records import DataError, Photo, Source
+
+
+def read_coco(annotation_file, image_dir):
+    """Reads a COCO `instances` file.
+
+    Boxes are cut to the picture; those without area and those of unknown pictures are left out and counted. Ids may have
+    gaps. Crowd boxes stay, marked.
+
+    Args:
+      annotation_file: json with images, annotations (bbox = x, y, width, height in pixels) and categories.
+      image_dir: folder that each image's `file_name` is relative to.
+    Returns:
+      Source: photos in the order of the file, {category id: name} in ascending order of ids, and counts of what was changed.
+    Raises:
+      DataError: the file is no COCO file, or an annotation names a category or an image that it does not list.
+    """
+    content = _read(pathlib.Path(annotation_file))
+    label_map = {c['id']: c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])}
+    by_image = collections.defaultdict(list)
+    for annotation in content['annotations']:
+        by_image[annotation['image_id']].append(annotation)
+    unlisted = set(by_image) - {image['id'] for image in content['images']}
+    if unlisted:
+        raise DataError(f'{annotation_file}: annotations of {len(unlisted)} images that `images` does not list, like '
+                        f'image_id {min(unlisted, key=str)}')
+    changes = collections.Counter()
+    photos = [_photo(image, by_image[image['id']], label_map, image_dir, changes, annotation_file)
+              for image in content['images']]
+    return Source(photos, label_map, dict(changes))
+
+
+def _read(path):
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise DataError(f'{path}: no such annotation file') from error
+    except ValueError as error:
+        raise DataError(f'{path}: not a json file: {error}') from error
+    missing = [k for k in ('images', 'annotations', 'categories') if not isinstance(content, dict) or k not in content]
+    if missing:
+        raise DataError(f'{path}: not a COCO file, {", ".join(missing)} missing')
+    return content
+
+
+def _photo(image, annotations, label_map, image_dir, changes, annotation_file):
+    height, width = image['height'], image['width']
+    rows = []
+    for a in annotations:
+        if a['category_id'] not in label_map:
+            raise DataError(f'{annotation_file}: annotation {a["id"]} has category_id {a["category_id"]}, which is not in '
+                            f'categories ({", ".join(map(str, label_map))})')
+        x, y, w, h = a['bbox']
+        box = np.array([y, x, y + h, x + w])
+        cut = np.clip(box, 0, [height, width, height, width])
+        if w <= 0 or h <= 0:
+            changes['boxes of zero size, left out'] += 1
+        elif np.any(cut[2:] <= cut[:2]):
+            changes['boxes outside their picture, left out'] += 1
+        else:
+            changes['boxes cut to their picture'] += int(np.any(np.abs(cut - box) > 1e-3))
+            rows.append((cut, a['category_id'], a.get('area') or w * h, bool(a.get('iscrowd', 0))))
+    boxes, ids, areas, crowd = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return Photo(pathlib.Path(image_dir) / image['file_name'], image['id'], height, width, np.reshape(boxes, (-1, 4)), ids,
+                 areas, crowd)

@@ -1,0 +1,277 @@
+"""One configuration for a detector, its data, its training and its detections.
+
+Field names are the official ones wherever google/automl has the knob, and are unique over the sections,
+so `train.learning_rate=0.01` and `learning_rate=0.01` say the same thing.
+"""
+import dataclasses
+import difflib
+import pathlib
+import types
+import typing
+
+import yaml
+
+_HERE = pathlib.Path(__file__).resolve().parent
+HPARAMS = next((d for d in (_HERE / 'hparams', _HERE.parent / 'hparams') if d.is_dir()), _HERE.parent / 'hparams')
+
+
+class ConfigError(ValueError):
+    """A configuration names an unknown key, an unknown model, or a value of the wrong type."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The network and what its weights were trained to expect."""
+    name: str = 'efficientdet-d0'
+    backbone_name: str = 'efficientnet-b0'
+    image_size: tuple[int, int] = (512, 512)         # (height, width); one int in a file means square
+    num_classes: int = 90                            # without background; class ids inside are 0..num_classes-1
+    label_map: dict | None = None                    # {the data set's own id: name} in class order; None: ids 1..num_classes
+    mean_rgb: tuple[float, ...] = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+    stddev_rgb: tuple[float, ...] = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+    act_type: str = 'swish'
+    min_level: int = 3
+    max_level: int = 7
+    fpn_name: str = 'bifpn'
+    fpn_num_filters: int = 64
+    fpn_cell_repeats: int = 3
+    fpn_weight_method: str = 'fastattn'
+    box_class_repeats: int = 3
+    separable_conv: bool = True
+    apply_bn_for_resampling: bool = True
+    conv_bn_act_pattern: bool = False
+    survival_prob: float | None = None               # None: 0.8 in the backbone (off for B0), none in the heads
+    num_scales: int = 3
+    aspect_ratios: tuple = (1.0, 2.0, 0.5)           # a ratio width/height, or a pair of (x, y) multipliers
+    anchor_scale: float | tuple = 4.0                # one for all levels, or one per level
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Augmentation and bookkeeping of the input pipeline."""
+    input_rand_hflip: bool = True
+    jitter_min: float = 0.1                          # scale jitter; 1.0 and 1.0 switch it off
+    jitter_max: float = 2.0
+    skip_crowd_during_training: bool = True
+    shuffle_buffer: int = 1024                       # examples, still encoded
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation. The defaults are the official ones but for `batch_norm_ramp` (docs/DIFFERENCES.md)."""
+    batch_size: int = 64                             # over all replicas
+    num_epochs: int = 300
+    optimizer: str = 'sgd'
+    learning_rate: float = 0.08                      # per 64 images: scaled by batch_size / 64
+    lr_warmup_init: float = 0.008
+    lr_warmup_epoch: float = 1.0
+    lr_decay_method: str = 'cosine'
+    first_lr_drop_epoch: float = 200.0
+    second_lr_drop_epoch: float = 250.0
+    poly_lr_power: float = 0.9
+    momentum: float = 0.9
+    weight_decay: float = 4e-5
+    clip_gradients_norm: float = 10.0
+    moving_average_decay: float = 0.9998             # 0: no moving average of the weights
+    batch_norm_ramp: bool = True                     # momentum min(0.99, (1+t)/(10+t)); False: the official constant
+    alpha: float = 0.25
+    gamma: float = 1.5
+    label_smoothing: float = 0.0
+    delta: float = 0.1
+    box_loss_weight: float = 50.0
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectConfig:
+    """Post-processing; the official name of this section is `nms_configs`."""
+    method: str = 'gaussian'                         # 'gaussian' soft NMS or 'hard'
+    iou_thresh: float = 0.5                          # hard NMS only
+    sigma: float = 0.5                               # gaussian only; the paper's sigma
+    score_thresh: float = 0.001
+    per_class: bool = True                           # False: classes suppress one another
+    max_nms_inputs: int = 5000                       # best (anchor, class) pairs that enter NMS; 0: best class of each anchor
+    max_output_size: int = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What a configuration was published to reach; never read by the code, checked by tests."""
+    val_ap: float | None = None                      # COCO val2017
+    trainable_params: int | None = None
+    gflops: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All sections. Change a copy with `load_config(config, overrides)`."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    detect: DetectConfig = DetectConfig()
+    expected: Expected = Expected()
+
+    def to_dict(self):
+        """Plain nested dict of builtin types, fit for yaml and json."""
+        return _plain(dataclasses.asdict(self))
+
+
+SECTIONS = {field.name: field.type for field in dataclasses.fields(Config)}
+_SECTION_OF = {f.name: s for s, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
+
+
+def model_names():
+    """Names that `load_config` knows, sorted."""
+    return sorted(p.stem for p in HPARAMS.glob('*.yaml'))
+
+
+def load_config(name_or_yaml='efficientdet-d0', overrides=()):
+    """Returns the Config of a named model or of a yaml file, with overrides applied in order.
+
+    Args:
+      name_or_yaml: 'efficientdet-d0', a path to a yaml file of differences (its key `base` names the model it
+        starts from), or a Config.
+      overrides: a dict (nested, dotted or flat keys), one 'key=value' string, a path to a yaml file, or a sequence of these.
+    Raises:
+      ConfigError: unknown model or key (the nearest valid one is named), or a value of the wrong type.
+    """
+    config = name_or_yaml if isinstance(name_or_yaml, Config) else _from_yaml(_find(name_or_yaml))
+    if isinstance(overrides, (dict, str, pathlib.Path)):
+        overrides = [overrides]
+    for override in overrides:
+        config = _apply(config, _as_dict(override))
+    return check_config(config)
+
+
+def check_config(config):
+    """Returns `config` after the checks that need more than one field. Raises ConfigError."""
+    labels = config.model.label_map
+    if labels is not None and len(labels) != config.model.num_classes:
+        raise ConfigError(f'label_map has {len(labels)} classes but num_classes is {config.model.num_classes}; '
+                          'set both (the data set\'s own ids go into label_map, num_classes counts them)')
+    if not 1 <= config.model.min_level <= 5 <= config.model.max_level:
+        raise ConfigError('levels must satisfy 1 <= min_level <= 5 <= max_level, found '
+                          f'{config.model.min_level} to {config.model.max_level}')
+    return config
+
+
+def class_ids(model_config):
+    """The data set's own id of each class, in class order: a tuple of num_classes ints."""
+    return tuple(model_config.label_map or range(1, model_config.num_classes + 1))
+
+
+def class_names(model_config):
+    """The name of each class, in class order; the id as text where no label_map is set."""
+    labels = model_config.label_map or {i: str(i) for i in class_ids(model_config)}
+    return tuple(labels.values())
+
+
+def _find(name):
+    path = pathlib.Path(name)
+    if path.suffix in ('.yaml', '.yml'):
+        if not path.is_file():
+            raise ConfigError(f'no such configuration file: {path}')
+        return path
+    if str(name) not in model_names():
+        raise ConfigError(f'unknown model {str(name)!r}{_nearest(str(name), model_names())}')
+    return HPARAMS / f'{name}.yaml'
+
+
+def _read_yaml(path):
+    loaded = yaml.safe_load(pathlib.Path(path).read_text()) or {}
+    if not isinstance(loaded, dict):
+        raise ConfigError(f'{path}: expected keys and values, found a {type(loaded).__name__}')
+    return loaded
+
+
+def _from_yaml(path):
+    values = _read_yaml(path)
+    base = values.pop('base', None)
+    return _apply(_from_yaml(_find(base)) if base else Config(), values)
+
+
+def _as_dict(override):
+    if isinstance(override, dict):
+        return override
+    if '=' in str(override):
+        key, _, text = str(override).partition('=')
+        return {key.strip(): yaml.safe_load(text)}
+    return _read_yaml(_find(override))
+
+
+def _apply(config, values):
+    for key, value in values.items():
+        key = str(key)
+        if key in SECTIONS and isinstance(value, dict):
+            config = _apply(config, {f'{key}.{k}': v for k, v in value.items()})
+            continue
+        section, name = _locate(key)
+        part = getattr(config, section)
+        changed = dataclasses.replace(part, **{name: _convert(key, value, typing.get_type_hints(type(part))[name])})
+        config = dataclasses.replace(config, **{section: changed})
+    return config
+
+
+def _locate(key):
+    """'train.learning_rate' or 'learning_rate' -> ('train', 'learning_rate')."""
+    section, _, name = key.rpartition('.')
+    section = section or _SECTION_OF.get(name, '')
+    if _SECTION_OF.get(name) != section:
+        raise ConfigError(f'unknown key {key!r}{_nearest(name, _SECTION_OF)}')
+    return section, name
+
+
+def _nearest(name, valid):
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f'; did you mean {_SECTION_OF.get(close[0], "")}{"." if close[0] in _SECTION_OF else ""}{close[0]}?' if close \
+        else f'; valid: {", ".join(valid)}'
+
+
+def _convert(key, value, wanted):
+    """`value` as the annotated type, or ConfigError. An int is a float, a list a tuple, a str no number."""
+    special = {'image_size': image_size, 'label_map': _label_map}.get(key.rpartition('.')[2])
+    if special:
+        return special(value)
+    for kind in typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,):
+        origin = typing.get_origin(kind) or kind
+        if origin is float and (number := _number(value)) is not None:
+            return number
+        if origin is tuple and isinstance(value, list | tuple):
+            return tuple(tuple(v) if isinstance(v, list) else v for v in value)
+        if isinstance(value, origin) and isinstance(value, bool) == (origin is bool):
+            return value
+    raise ConfigError(f'{key} must be {getattr(wanted, "__name__", wanted)}, found {type(value).__name__} {value!r}')
+
+
+def _number(value):
+    """A float, or None. Text counts where it is a number: yaml 1.1 reads 1e-3 (no dot) as text."""
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def image_size(value):
+    """(height, width) from an int (square) or a pair. Raises ConfigError for anything else."""
+    if isinstance(value, str):
+        raise ConfigError(f'image_size {value!r}: write [height, width]; the official text form means WIDTHxHEIGHT, which '
+                          'has cost people weeks, so it is not read here')
+    pair = (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(pair, list | tuple) or len(pair) != 2 or any(not isinstance(v, int) or v < 1 for v in pair):
+        raise ConfigError(f'image_size must be one positive int or [height, width], found {value!r}')
+    return tuple(pair)
+
+
+def _label_map(value):
+    """{int id: str name}; ids may be text, as json leaves them."""
+    if value is None:
+        return None
+    if not isinstance(value, dict) or any(not str(k).lstrip('-').isdigit() for k in value):
+        raise ConfigError(f'label_map must map ids to names, like {{1: cat, 18: dog}}, found {value!r}')
+    return {int(k): str(v) for k, v in value.items()}
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,142 @@
+"""The layers that Keras does not have. All are registered, so saved models load without `custom_objects`."""
+import keras
+import tensorflow as tf
+
+_register = keras.saving.register_keras_serializable('keras_efficientdet')
+FUSE_EPSILON = 1e-4
+
+
+@_register
+class BatchNorm(keras.layers.BatchNormalization):
+    """Batch normalisation with TensorFlow's fused kernel on one device, synchronised over several replicas.
+
+    Keras 3 moves the variance by the biased batch variance (N), the official checkpoints by the fused kernel's
+    unbiased one (N / (N - 1)), which differs by 2 % a step on the 1x1 level 7. A frozen layer runs in inference mode.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**{'synchronized': True, **kwargs})
+
+    def call(self, inputs, training=None, mask=None):
+        training = bool(training) and self.trainable
+        if training and tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            return super().call(inputs, training=True)
+        gamma, beta, mean, variance = (tf.cast(tf.convert_to_tensor(v), tf.float32) for v in (
+            self.gamma, self.beta, self.moving_mean, self.moving_variance))
+        if not training:
+            return tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, mean, variance, self.epsilon, is_training=False)[0]
+        outputs, batch_mean, batch_variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs, gamma, beta, epsilon=self.epsilon, is_training=True)
+        self.moving_mean.assign(mean * self.momentum + batch_mean * (1. - self.momentum))
+        self.moving_variance.assign(variance * self.momentum + batch_variance * (1. - self.momentum))
+        return outputs
+
+
+@_register
+class EdgeWeights(keras.layers.Layer):
+    """The weights of the edges into one BiFPN node: one variable `WSM` [edges], or [edges, channels] per channel.
+
+    Called on any tensor (whose value it ignores) so that it stands in a functional graph. The official code keeps one
+    variable per edge (WSM, WSM_1, ...); `checkpoints` packs and unpacks them.
+    """
+
+    def __init__(self, edges, channels=0, **kwargs):
+        super().__init__(**kwargs)
+        self.edges, self.channels = edges, channels
+
+    def build(self, input_shape):
+        shape = (self.edges, self.channels) if self.channels else (self.edges,)
+        self.WSM = self.add_weight(name='WSM', shape=shape, initializer='ones', trainable=True)
+
+    def call(self, inputs):
+        return tf.cast(tf.convert_to_tensor(self.WSM), inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (self.edges, self.channels) if self.channels else (self.edges,)
+
+    def get_config(self):
+        return {**super().get_config(), 'edges': self.edges, 'channels': self.channels}
+
+
+def _fast_attention(features, weights):
+    weights = tf.unstack(tf.nn.relu(weights))
+    total = tf.add_n(weights) + FUSE_EPSILON
+    return _left_to_right([x * w / total for x, w in zip(features, weights, strict=True)])
+
+
+def _attention(features, weights):
+    return _left_to_right([x * w for x, w in zip(features, tf.unstack(tf.nn.softmax(weights, axis=0)), strict=True)])
+
+
+def _left_to_right(terms):
+    """The official order of addition: float32 sums depend on it."""
+    total = terms[0]
+    for term in terms[1:]:
+        total += term
+    return total
+
+
+FUSIONS = {'fastattn': _fast_attention, 'channel_fastattn': _fast_attention,
+           'attn': _attention, 'channel_attn': _attention}
+
+
+@_register
+class Fuse(keras.layers.Lambda):
+    """Weighted sum of the features that meet in a BiFPN node: [feature, ..., edge weights] -> feature.
+
+    `method`: 'fastattn' relu(w) / (sum + 1e-4), 'attn' softmax(w), or 'channel_' of either with weights per channel.
+    A plain Lambda around a Python function is refused on loading by Keras' safe mode; this one is named by its string.
+    Source: EfficientDet paper section 3.3.
+    """
+
+    def __init__(self, method, **kwargs):
+        super().__init__(lambda inputs: FUSIONS[method](inputs[:-1], inputs[-1]), **kwargs)
+        self.method = method
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape[0])
+
+    def get_config(self):
+        base = keras.layers.Layer.get_config(self)
+        return {'method': self.method, 'name': base['name'], 'trainable': base['trainable'], 'dtype': base['dtype']}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None, safe_mode=None):
+        return cls(**config)
+
+
+@_register
+class NearestResize(keras.layers.Layer):
+    """Nearest-neighbour resize to `size` (height, width) by the official rule source = floor(target * in / out)."""
+
+    def __init__(self, size, **kwargs):
+        super().__init__(**kwargs)
+        self.size = tuple(size)
+
+    def call(self, inputs):
+        return tf.raw_ops.ResizeNearestNeighbor(images=inputs, size=self.size, align_corners=False, half_pixel_centers=False)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.size, input_shape[3])
+
+    def get_config(self):
+        return {**super().get_config(), 'size': self.size}
+
+
+@_register
+def hswish(x):
+    """x * relu6(x + 3) / 6"""
+    return x * tf.nn.relu6(x + 3.) / 6.
+
+
+@_register
+def mish(x):
+    """x * tanh(softplus(x))"""
+    return x * tf.tanh(tf.nn.softplus(x))
+
+
+@_register
+def srelu(x):
+    """Smooth relu x - log(beta x + 1) / beta for x > 0, with the official beta of 20 ** 4."""
+    beta = tf.cast(20. ** 4, x.dtype)
+    return tf.where(x > 0., x - tf.math.log(tf.where(x > 0., beta * x + 1., 1.)) / beta, 0.)

@@ -1,0 +1,57 @@
+"""The official losses, one number per image; the 1 / (1 + positives) factor comes in as Keras' sample_weight [B]."""
+import keras
+import tensorflow as tf
+
+_register = keras.saving.register_keras_serializable('keras_efficientdet')
+IGNORED = -2     # class target of an anchor that takes no part in the class loss
+
+
+@_register
+class FocalLoss(keras.losses.Loss):
+    """Sigmoid focal loss over class ids.
+
+    `call(y_true, y_pred)`: ids [B, A] (class, -1 background, -2 ignored), logits [B, A, K] -> float32 [B], summed over
+    anchors and classes. Label smoothing enters the cross-entropy only, as officially.
+    Source: RetinaNet paper section 3; google/automl train_lib.FocalLoss.
+    """
+
+    def __init__(self, alpha=0.25, gamma=1.5, label_smoothing=0.0, name='focal_loss', reduction='sum', **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        self.alpha, self.gamma, self.label_smoothing = alpha, gamma, label_smoothing
+
+    def call(self, y_true, y_pred):
+        ids = tf.cast(y_true, tf.int32)
+        logits = tf.cast(y_pred, tf.float32)
+        truth = tf.one_hot(ids, tf.shape(logits)[-1])                              # [B, A, K]; all zero for -1 and -2
+        probability = tf.sigmoid(logits)
+        wrong = truth * (1. - probability) + (1. - truth) * probability            # 1 - p_t
+        weight = (truth * self.alpha + (1. - truth) * (1. - self.alpha)) * wrong ** self.gamma
+        smooth = truth * (1. - self.label_smoothing) + 0.5 * self.label_smoothing
+        loss = weight * tf.nn.sigmoid_cross_entropy_with_logits(labels=smooth, logits=logits)
+        return tf.reduce_sum(tf.where((ids != IGNORED)[..., None], loss, 0.), [1, 2])
+
+    def get_config(self):
+        return {**super().get_config(), 'alpha': self.alpha, 'gamma': self.gamma, 'label_smoothing': self.label_smoothing}
+
+
+@_register
+class BoxLoss(keras.losses.Loss):
+    """Huber loss over box codes: targets, predictions [B, A, 4] -> float32 [B], summed over anchors, divided by 4.
+
+    Elements whose target is exactly 0 are left out: this is how the official code skips anchors without an object.
+    Source: google/automl train_lib.BoxLoss.
+    """
+
+    def __init__(self, delta=0.1, name='box_loss', reduction='sum', **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        self.delta = delta
+
+    def call(self, y_true, y_pred):
+        y_true, y_pred = tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)
+        error = tf.abs(y_pred - y_true)
+        near = tf.minimum(error, self.delta)
+        huber = 0.5 * near * near + self.delta * (error - near)
+        return tf.reduce_sum(tf.where(y_true != 0., huber, 0.), [1, 2]) / 4.
+
+    def get_config(self):
+        return {**super().get_config(), 'delta': self.delta}

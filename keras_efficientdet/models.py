@@ -1,0 +1,140 @@
+"""The public builders: a configuration in, a plain `keras.Model` out."""
+import keras
+import tensorflow as tf
+
+from keras_efficientdet import anchor_head, images
+from keras_efficientdet.bifpn import bifpn
+from keras_efficientdet.checkpoints import load_backbone, load_official
+from keras_efficientdet.config import Config, load_config
+from keras_efficientdet.efficientnet import efficientnet
+from keras_efficientdet.pretrained import imagenet_backbone
+
+_register = keras.saving.register_keras_serializable('keras_efficientdet')
+HEADS = {'anchor': anchor_head.HEAD}
+
+
+@_register
+class DetectionModel(keras.Model):
+    """A functional model that knows its Config, and that lets a training state act around each Keras step.
+
+    `detection_config` is saved with the model, so class names and preprocessing travel with `.keras` files.
+    `training_state` (set by `compile_for_training`) has `before_step()` and `after_step(before)`, run inside the graph.
+    """
+    detection_config = None
+    training_state = None
+
+    def train_step(self, *args, **kwargs):
+        if self.training_state is None:
+            return super().train_step(*args, **kwargs)
+        before = self.training_state.before_step()
+        logs = super().train_step(*args, **kwargs)
+        self.training_state.after_step(before)
+        return logs
+
+    def get_config(self):
+        return {**super().get_config(), 'detection_config': self.detection_config.to_dict()}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        detection_config = config.pop('detection_config')
+        model = super().from_config(config, custom_objects)
+        model.detection_config = load_config(Config(), detection_config)
+        return model
+
+
+def head_of(config):
+    """The Head record of a configuration."""
+    return HEADS['anchor']
+
+
+def efficientdet(config='efficientdet-d0', weights=None):
+    """EfficientDet as a Keras model.
+
+    Args:
+      config: a Config, or what `load_config` takes.
+      weights: None (random), 'imagenet' (backbone only, EfficientNet-Lite0-2 from the `pretrained` extra), or what
+        `load_official` takes: a checkpoint, or a mapping {official variable name: array}.
+    Returns:
+      keras.Model from float32 images [B, H, W, 3], normalised as `images.prepare` does, to {'classes': [B, A, num_classes]
+      logits, 'boxes': [B, A, 4] codes ty tx th tw}. H and W may be any size.
+    Raises:
+      ConfigError, CheckpointError.
+    Source: EfficientDet paper section 4. Layer names are the official variable names with . for /.
+    """
+    config = load_config(config)
+    model, decay = config.model, config.train.weight_decay
+    inputs = keras.Input((*model.image_size, 3), name='images')
+    features = efficientnet(inputs, model.backbone_name, act_type=model.act_type, survival_prob=model.survival_prob,
+                            weight_decay=decay)
+    pyramid = bifpn(features, levels=(model.min_level, model.max_level), filters=model.fpn_num_filters,
+                    repeats=model.fpn_cell_repeats, fusion=model.fpn_weight_method, graph=model.fpn_name,
+                    act_type=model.act_type, separable=model.separable_conv, resample_bn=model.apply_bn_for_resampling,
+                    conv_bn_act=model.conv_bn_act_pattern, weight_decay=decay)
+    network = DetectionModel(inputs, head_of(config).build(pyramid, config), name=model.name)
+    network.detection_config = config
+    if isinstance(weights, str) and weights == 'imagenet':
+        load_backbone(network, imagenet_backbone(model.backbone_name))
+    elif weights is not None:
+        load_official(network, weights)
+    return network
+
+
+@_register
+class Prepare(keras.layers.Layer):
+    """uint8 [B, H, W, 3] of any size -> normalised, resized, padded images and the scale back [B] (images.prepare)."""
+
+    def __init__(self, size, mean_rgb, stddev_rgb, **kwargs):
+        super().__init__(**kwargs)
+        self.settings = {'size': tuple(size), 'mean_rgb': tuple(mean_rgb), 'stddev_rgb': tuple(stddev_rgb)}
+
+    def call(self, inputs):
+        return images.prepare(inputs, **self.settings)
+
+    def get_config(self):
+        return {**super().get_config(), **self.settings}
+
+
+@_register
+class Detect(keras.layers.Layer):
+    """Network outputs and scale back -> detections in pixels of the original pictures (the head's `detect`)."""
+
+    def __init__(self, detection_config, **kwargs):
+        super().__init__(dtype='float32', **kwargs)
+        self.detection_config = load_config(Config(), detection_config)
+
+    def call(self, outputs, scale_back):
+        boxes, scores, classes, count = head_of(self.detection_config).detect(outputs, self.detection_config)
+        return {'boxes': images.undo(boxes, scale_back), 'scores': scores, 'classes': classes, 'count': count}
+
+    def get_config(self):
+        return {**super().get_config(), 'detection_config': self.detection_config.to_dict()}
+
+
+def detector(model, config=None):
+    """A network with its pre- and post-processing: photos in, boxes out.
+
+    Args:
+      model: the result of `efficientdet`.
+      config: its Config, with other detection settings if wanted; default: the one that the model carries.
+    Returns:
+      keras.Model from uint8 images [B, H, W, 3] of any size to {'boxes': float32 [B, D, 4] ymin xmin ymax xmax in pixels
+      of the input, 'scores': float32 [B, D], 'classes': int32 [B, D] 0-based, 'count': int32 [B]}, best first, padded with 0.
+    """
+    config = config or model.detection_config
+    inputs = keras.Input((None, None, 3), dtype='uint8', name='images')
+    prepared, scale_back = Prepare(config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb,
+                                   name='prepare')(inputs)
+    detections = Detect(config.to_dict(), name='detect')(model(prepared), scale_back)
+    whole = DetectionModel(inputs, detections, name=f'{config.model.name}-detector')
+    whole.detection_config = config
+    return whole
+
+
+def detect_batch(model, config):
+    """A compiled function (prepared images [B, H, W, 3], scale back [B]) -> the detections of `detector`."""
+    @tf.function(reduce_retracing=True)
+    def run(prepared, scale_back):
+        boxes, scores, classes, count = head_of(config).detect(model(prepared, training=False), config)
+        return {'boxes': images.undo(boxes, scale_back), 'scores': scores, 'classes': classes, 'count': count}
+    return run

@@ -1,0 +1,114 @@
+"""Learning rates over training steps, and the optimizers with the official double clipping."""
+import math
+
+import keras
+import tensorflow as tf
+
+_register = keras.saving.register_keras_serializable('keras_efficientdet')
+REFERENCE_BATCH = 64      # learning rates are given for this batch size
+DECAYS = ('cosine', 'stepwise', 'polynomial', 'constant')
+
+
+@_register
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then a decay. Steps are optimizer steps.
+
+    The official quirks are kept: the cosine is not shifted by the warm-up, and `warmup_init` is not scaled with the batch,
+    so that a small batch may start above its rate. Source: google/automl tf2/train_lib.learning_rate_schedule.
+
+    Args:
+      peak: rate after the warm-up, already scaled with the batch.
+      decay: 'cosine', 'stepwise' (x 0.1 and x 0.01 from `drops` on), 'polynomial' or 'constant'.
+      drops: (first, second) step of 'stepwise'.
+    """
+
+    def __init__(self, peak, warmup_init, warmup_steps, total_steps, decay='cosine', drops=(0, 0), power=0.9):
+        if decay not in DECAYS:
+            raise ValueError(f'lr_decay_method {decay!r}: expected one of {", ".join(DECAYS)}')
+        self.settings = {'peak': peak, 'warmup_init': warmup_init, 'warmup_steps': warmup_steps, 'total_steps': total_steps,
+                         'decay': decay, 'drops': tuple(drops), 'power': power}
+
+    def __call__(self, step):
+        s = self.settings
+        step = tf.cast(step, tf.float32)
+        warm = s['warmup_init'] + step / max(1, s['warmup_steps']) * (s['peak'] - s['warmup_init'])
+        return tf.where(step < s['warmup_steps'], warm, self._decayed(step))
+
+    def _decayed(self, step):
+        s = self.settings
+        if s['decay'] == 'cosine':
+            return 0.5 * s['peak'] * (1. + tf.cos(math.pi * step / max(1., float(s['total_steps'] - s['warmup_steps']))))
+        if s['decay'] == 'stepwise':
+            first, second = s['drops']
+            return tf.where(step < first, s['peak'], tf.where(step < second, s['peak'] * 0.1, s['peak'] * 0.01))
+        if s['decay'] == 'polynomial':
+            return s['peak'] * tf.pow(1. - step / float(s['total_steps']), s['power'])
+        return tf.fill(tf.shape(step), s['peak'])
+
+    def get_config(self):
+        return dict(self.settings)
+
+
+def learning_rate(train, steps_per_epoch):
+    """The LearningRate of a TrainConfig: rates scaled by batch_size / 64, epochs turned into steps."""
+    def steps(epochs):
+        return int(epochs * steps_per_epoch)
+    return LearningRate(train.learning_rate * train.batch_size / REFERENCE_BATCH, train.lr_warmup_init,
+                        steps(train.lr_warmup_epoch), steps(train.num_epochs), train.lr_decay_method,
+                        (steps(train.first_lr_drop_epoch), steps(train.second_lr_drop_epoch)), train.poly_lr_power)
+
+
+def clip_twice(gradients, norm):
+    """Each gradient to L2 norm `norm`, then all together to global norm `norm`, as officially. None stays None."""
+    gradients = [g if g is None else tf.clip_by_norm(g, norm) for g in gradients]
+    return tf.clip_by_global_norm(gradients, norm)[0]
+
+
+class _ClipsTwice:
+    """Optimizer mixin. Keras' own clipnorm and global_clipnorm exclude one another.
+
+    Keras 2 clips gradients that are already summed over replicas, Keras 3 those of each replica; so here they are summed
+    first on Keras 3 and shared out again, which gives the same on both.
+    """
+
+    def _clip_gradients(self, gradients):
+        if not self.clip:
+            return gradients
+        replicas = tf.distribute.get_replica_context()
+        count = tf.distribute.get_strategy().num_replicas_in_sync
+        if count == 1 or replicas is None or not hasattr(keras, 'ops'):
+            return clip_twice(gradients, self.clip)
+        known = [g for g in gradients if g is not None]
+        summed = iter(clip_twice(replicas.all_reduce(tf.distribute.ReduceOp.SUM, known), self.clip))
+        return [g if g is None else next(summed) / count for g in gradients]
+
+    def get_config(self):
+        return {**super().get_config(), 'clip': self.clip}
+
+
+@_register
+class SGD(_ClipsTwice, keras.optimizers.SGD):
+    """keras.optimizers.SGD with `clip`: the norm of `clip_twice`, or 0."""
+
+    def __init__(self, *args, clip=0.0, **kwargs):
+        self.clip = clip
+        super().__init__(*args, **kwargs)
+
+
+@_register
+class Adam(_ClipsTwice, keras.optimizers.Adam):
+    """keras.optimizers.Adam with `clip`: the norm of `clip_twice`, or 0."""
+
+    def __init__(self, *args, clip=0.0, **kwargs):
+        self.clip = clip
+        super().__init__(*args, **kwargs)
+
+
+def optimizer(train, steps_per_epoch):
+    """The optimizer of a TrainConfig. Raises ValueError for an unknown name."""
+    rate = learning_rate(train, steps_per_epoch)
+    if train.optimizer == 'sgd':
+        return SGD(rate, momentum=train.momentum, clip=train.clip_gradients_norm)
+    if train.optimizer == 'adam':
+        return Adam(rate, beta_1=train.momentum, clip=train.clip_gradients_norm)
+    raise ValueError(f'optimizer {train.optimizer!r}: expected sgd or adam')

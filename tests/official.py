@@ -1,0 +1,97 @@
+"""The rules by which the official outputs in the goldens were made (seeded weights, inputs), and how to compare with them."""
+import json
+import math
+import os
+import pathlib
+import zlib
+
+import numpy as np
+
+SHARED = pathlib.Path(os.environ.get('KERAS_EFFICIENTDET_SHARED', pathlib.Path(__file__).resolve().parents[2] / 'shared'))
+GOLDEN = SHARED / 'golden'
+DATA = SHARED / 'data'
+SLICES = pathlib.Path(__file__).parent / 'goldens'
+EMA = '/ExponentialMovingAverage'
+
+
+def index(name):
+    """What golden/index.json says of one file."""
+    return _index()[name]
+
+
+def _index():
+    path = GOLDEN / 'index.json' if (GOLDEN / 'index.json').is_file() else SLICES / 'index.json'
+    return json.loads(path.read_text())['files']
+
+
+def golden(name):
+    """A golden file: from the full set where it is, else the slice committed here; None where neither holds it."""
+    for path in (GOLDEN / name, SLICES / name):
+        if path.is_file():
+            return np.load(path) if path.suffix == '.npz' else json.loads(path.read_text())
+    return None
+
+
+def seeded_weight(name, shape, fpn_gain=1.0, project_gain=1.0):
+    """The value of an official variable in the goldens: float32, drawn from the CRC-32 of its name."""
+    rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
+    plain = name.removesuffix(EMA)
+    kind = plain.rpartition('/')[2]
+    if kind.startswith('WSM') or kind == 'moving_variance':
+        uniform = np.round(rng.random(shape) * 64) / 64
+        return (0.5 + uniform if kind.startswith('WSM') else 0.8 + 0.4 * uniform).astype(np.float32)
+    normal = np.round(rng.standard_normal(shape) * 8) / 8
+    if kind == 'depthwise_kernel':
+        return (normal * math.sqrt(2 / (shape[0] * shape[1]))).astype(np.float32)
+    if kind in ('kernel', 'pointwise_kernel'):
+        value = normal * math.sqrt(2 / (shape[0] * shape[1] * shape[2]))
+        value = value * (fpn_gain if plain.startswith('fpn_cells/') and '/op_after_combine' in plain else 1.0)
+        shrinks = kind == 'kernel' and plain.startswith('efficientnet') and '/blocks_' in plain and '/se/' not in plain
+        return (value * (project_gain if shrinks and shape[2] > shape[3] else 1.0)).astype(np.float32)
+    return ({'bias': 0.05 * normal, 'gamma': 1 + 0.1 * normal}.get(kind, 0.1 * normal)).astype(np.float32)
+
+
+def seeded_weights(shapes, rule):
+    """{name: array} for {name: shape} by the rule of a golden."""
+    weights = {name: seeded_weight(name, shape, rule['fpn_gain'], rule['project_gain']) for name, shape in shapes.items()}
+    for name, value in (rule.get('wsm_overrides') or {}).items():
+        weights[name] = np.float32(value) if not np.ndim(weights[name]) else weights[name] - np.float32(1.0)
+    return weights
+
+
+def make_input(n, height, width, seed):
+    """float32 [n, height, width, 3]: blocks of 32 pixels and noise."""
+    rng = np.random.Generator(np.random.PCG64(seed))
+    coarse = rng.standard_normal((n, -(-height // 32), -(-width // 32), 3))
+    fine = rng.standard_normal((n, height, width, 3))
+    return (np.repeat(np.repeat(coarse, 32, 1), 32, 2)[:, :height, :width] + 0.5 * fine).astype(np.float32)
+
+
+def rule_input(rule):
+    """The input that a golden's rule names, 'make_input(n=1,h=256,w=256,seed=0)' or 'make_input(1,256,256,0)'."""
+    text = rule['input'].partition('(')[2].partition(')')[0]
+    return make_input(*(int(part.rpartition('=')[2]) for part in text.split(',')))
+
+
+def worst_difference(outputs, arrays, stats, model):
+    """Largest |ours - official| / std over every recorded tensor of a forward golden.
+
+    outputs: {'classes': [B, A, K], 'boxes': [B, A, 4]} of our model; split back into the official per-level tensors.
+    """
+    worst, start = {}, 0
+    per_place = model.num_scales * len(model.aspect_ratios)
+    for level in range(model.min_level, model.max_level + 1):
+        shape = stats[f'cls_{level}']['shape']
+        rows = shape[1] * shape[2] * per_place
+        for key, output in (('cls', 'classes'), ('box', 'boxes')):
+            ours = np.asarray(outputs[output])[:, start:start + rows].reshape(-1)
+            worst[f'{key}_{level}'] = _difference(ours, arrays, f'{key}_{level}', stats)
+        start += rows
+    assert start == np.shape(outputs['classes'])[1]
+    return worst
+
+
+def _difference(ours, arrays, key, stats):
+    official = arrays[key].reshape(-1) if key in arrays else arrays[f'{key}__val']
+    ours = ours if key in arrays else ours[arrays[f'{key}__idx']]
+    return float(np.max(np.abs(ours - official)) / stats[key]['std'])
