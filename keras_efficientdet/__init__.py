@@ -1,0 +1,18 @@
+"""EfficientDet for Keras, equal to google/automl's, number for number."""
+from keras_efficientdet.anchors import anchors
+from keras_efficientdet.checkpoints import CheckpointError, LoadReport, load_official
+from keras_efficientdet.coco import read_coco
+from keras_efficientdet.config import Config, ConfigError, load_config, model_names
+from keras_efficientdet.data import dataset
+from keras_efficientdet.drawing import draw
+from keras_efficientdet.evaluation import evaluate
+from keras_efficientdet.export import export_savedmodel
+from keras_efficientdet.models import detector, efficientdet
+from keras_efficientdet.records import DataError, write_records
+from keras_efficientdet.serving import Detections, Detector
+from keras_efficientdet.training import CocoEvaluation, compile_for_training, fit
+
+__version__ = '0.1.0'
+__all__ = ['CheckpointError', 'CocoEvaluation', 'Config', 'ConfigError', 'DataError', 'Detections', 'Detector', 'LoadReport',
+           'anchors', 'compile_for_training', 'dataset', 'detector', 'draw', 'efficientdet', 'evaluate', 'export_savedmodel',
+           'fit', 'load_config', 'load_official', 'model_names', 'read_coco', 'write_records']

@@ -60,6 +60,7 @@ def _examples(files_or_dir, config, shuffle):
     if shuffle:
         serialized = serialized.shuffle(config.data.shuffle_buffer, seed=config.train.seed)
     ids = class_ids(config.model)
+    records.check_labels(files_or_dir, ids)
     return serialized.map(lambda s: records.parse(s, ids), AUTOTUNE)
 
 

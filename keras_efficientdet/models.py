@@ -53,8 +53,8 @@ def efficientdet(config='efficientdet-d0', weights=None):
 
     Args:
       config: a Config, or what `load_config` takes.
-      weights: None (random), 'imagenet' (backbone only, EfficientNet-Lite0-2 from the `pretrained` extra), or what
-        `load_official` takes: a checkpoint, or a mapping {official variable name: array}.
+      weights: None (random), 'imagenet' (backbone only, EfficientNet-Lite0-2 from the `pretrained` extra), a
+        `.weights.h5` file that Keras saved of this model, or what `load_official` takes: a checkpoint, or a mapping.
     Returns:
       keras.Model from float32 images [B, H, W, 3], normalised as `images.prepare` does, to {'classes': [B, A, num_classes]
       logits, 'boxes': [B, A, 4] codes ty tx th tw}. H and W may be any size.
@@ -75,6 +75,8 @@ def efficientdet(config='efficientdet-d0', weights=None):
     network.detection_config = config
     if isinstance(weights, str) and weights == 'imagenet':
         load_backbone(network, imagenet_backbone(model.backbone_name))
+    elif str(weights).endswith('.weights.h5'):
+        network.load_weights(str(weights))
     elif weights is not None:
         load_official(network, weights)
     return network

@@ -156,6 +156,21 @@ def summary_of(files_or_dir):
     return {**summary, 'label_map': {int(k): v for k, v in summary['label_map'].items()}}
 
 
+def label_overrides(files_or_dir):
+    """What a configuration for these records has to know of their classes: {'model': {label_map, num_classes}}, or {}."""
+    summary = summary_of(files_or_dir)
+    return {'model': {'label_map': summary['label_map'], 'num_classes': len(summary['label_map'])}} if summary else {}
+
+
+def check_labels(files_or_dir, class_ids):
+    """Raises DataError where the summary of the records lists classes that are not among `class_ids`."""
+    summary = summary_of(files_or_dir) or {'label_map': {}}
+    unknown = {i: name for i, name in summary['label_map'].items() if i not in class_ids}
+    if unknown:
+        raise DataError(f'{files_or_dir}: the records hold classes {unknown}, but the configuration knows only the ids '
+                        f'{str(list(class_ids))[:200]}; set label_map and num_classes (records.label_overrides gives both)')
+
+
 def count_examples(files_or_dir):
     """Number of examples: from the summary, else by reading the files through."""
     summary = summary_of(files_or_dir)
@@ -199,9 +214,9 @@ def _classes(record, class_ids):
         tf.constant(class_ids, tf.int64), tf.range(len(class_ids))), default_value=-1)
     labels = record['image/object/class/label']
     classes = table.lookup(labels)
-    known = tf.debugging.assert_non_negative(classes, (
+    known = tf.debugging.Assert(tf.reduce_all(classes >= 0), [
         'image', record['image/source_id'], 'has labels', labels, 'but the configuration knows only', str(list(class_ids))[:200],
-        '; set label_map (and num_classes) to the ids of this data set'), summarize=20)
+        '- set label_map and num_classes to the ids of this data set'], summarize=20)
     with tf.control_dependencies([known]):
         return tf.identity(classes)
 

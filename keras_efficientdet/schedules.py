@@ -91,8 +91,8 @@ class SGD(_ClipsTwice, keras.optimizers.SGD):
     """keras.optimizers.SGD with `clip`: the norm of `clip_twice`, or 0."""
 
     def __init__(self, *args, clip=0.0, **kwargs):
-        self.clip = clip
         super().__init__(*args, **kwargs)
+        self.clip = clip
 
 
 @_register
@@ -100,8 +100,8 @@ class Adam(_ClipsTwice, keras.optimizers.Adam):
     """keras.optimizers.Adam with `clip`: the norm of `clip_twice`, or 0."""
 
     def __init__(self, *args, clip=0.0, **kwargs):
-        self.clip = clip
         super().__init__(*args, **kwargs)
+        self.clip = clip
 
 
 def optimizer(train, steps_per_epoch):

@@ -1,0 +1,72 @@
+"""Boxes on pictures, and curves, for people to look at."""
+import colorsys
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_GOLDEN_ANGLE = 0.618034
+
+
+def color(index):
+    """RGB of a class, 0..255; neighbours differ much."""
+    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(index * _GOLDEN_ANGLE % 1., 0.85, 1.0))
+
+
+def draw(image, detections, names=None, min_score=0.3):
+    """Draws boxes with class and score.
+
+    Args:
+      image: uint8 [H, W, 3]. detections: with boxes [D, 4] ymin xmin ymax xmax in pixels, scores [D], classes [D].
+      names: of the classes, in class order; default: those that the detections carry.
+    Returns:
+      uint8 [H, W, 3], a copy.
+    """
+    names = names or detections.names
+    picture = Image.fromarray(np.asarray(image))
+    pen = ImageDraw.Draw(picture)
+    line = max(2, round(min(picture.size) / 200))
+    font = ImageFont.load_default(size=max(10, line * 5))
+    for box, score, k in zip(detections.boxes, detections.scores, detections.classes, strict=True):
+        if score < min_score:
+            continue
+        ymin, xmin, ymax, xmax = (float(v) for v in box)
+        pen.rectangle((xmin, ymin, xmax, ymax), outline=color(int(k)), width=line)
+        text = f'{names[int(k)]} {score:.2f}'
+        left, top, right, bottom = pen.textbbox((xmin, max(0., ymin - line * 6)), text, font=font)
+        pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=color(int(k)))
+        pen.text((xmin, max(0., ymin - line * 6)), text, fill='black', font=font)
+    return np.asarray(picture)
+
+
+def grid(pictures, columns=3, cell=(480, 640)):
+    """Pictures uint8 [H, W, 3] of any size side by side, each fitted into a cell of (height, width)."""
+    rows = math.ceil(len(pictures) / columns)
+    sheet = Image.new('RGB', (columns * cell[1], rows * cell[0]), 'white')
+    for i, picture in enumerate(pictures):
+        fitted = Image.fromarray(picture)
+        fitted.thumbnail((cell[1] - 8, cell[0] - 8))
+        sheet.paste(fitted, (i % columns * cell[1] + 4, i // columns * cell[0] + 4))
+    return np.asarray(sheet)
+
+
+def save_curves(history, path):
+    """Losses and val_AP of a training, {name: [value per epoch]}, as a PNG. An epoch without a value may hold nan."""
+    import matplotlib
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+    for axis, wanted, title in ((left, ('loss', 'val_loss', 'classes_loss', 'boxes_loss'), 'loss'),
+                                (right, ('val_AP', 'val_AP50'), 'COCO AP, validation')):
+        for name in wanted:
+            if name in history:
+                values = history[name]
+                axis.plot(np.linspace(1, max(len(v) for v in history.values()), len(values)), values, marker='.', label=name)
+        axis.set(title=title, xlabel='epoch')
+        axis.grid(alpha=0.3)
+        axis.legend()
+    left.set_yscale('log')
+    right.set_ylim(0, 1)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)

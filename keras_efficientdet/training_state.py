@@ -1,0 +1,66 @@
+"""What the official trainer does around a step and plain Keras does not: averages of all weights, batch-norm warm-up."""
+import tensorflow as tf
+
+from keras_efficientdet.blocks import BN_MOMENTUM
+from keras_efficientdet.checkpoints import variable_path
+
+
+class TrainingState:
+    """Moving averages of every variable, and the ramp of the batch-norm momentum; works inside the compiled train step.
+
+    The ramp: batch norm starts at mean 0 and variance 1, and with a constant momentum of 0.99 that start still weighs after
+    hundreds of steps, so that a short training evaluates badly though its weights are good. With momentum
+    min(0.99, (1 + t) / (10 + t)) it is gone after a few; from step 890 on the two are the same.
+
+    Args:
+      model: a compiled model.
+      decay: of the moving averages, min(decay, (1 + t) / (10 + t)); 0 for none.
+      ramp: whether batch norm's momentum is ramped.
+    """
+
+    def __init__(self, model, decay, ramp):
+        self.model, self.decay = model, decay
+        self.statistics = [v for v in model.non_trainable_variables
+                           if variable_path(v).rpartition('/')[2].startswith('moving_')] if ramp else []
+        self.averages = [_shadow(v) for v in model.variables if _is_weight(v)] if decay else []
+
+    @property
+    def variables(self):
+        """The model's variables that `averages` follow, in the same order."""
+        return [v for v in self.model.variables if _is_weight(v)]
+
+    def _steps(self):
+        optimizer = getattr(self.model.optimizer, 'inner_optimizer', self.model.optimizer)
+        return tf.cast(tf.convert_to_tensor(optimizer.iterations), tf.float32)
+
+    def before_step(self):
+        """What the step is about to overwrite: the step count and the batch-norm statistics."""
+        return self._steps(), [tf.identity(tf.convert_to_tensor(v)) for v in self.statistics]
+
+    def after_step(self, before):
+        """Moves statistics and averages. The step count is that before the step, as in the official optimizer."""
+        step, statistics = before
+        ramp = (1. + step) / (10. + step)
+        stretch = (1. - tf.minimum(BN_MOMENTUM, ramp)) / (1. - BN_MOMENTUM)
+        for variable, old in zip(self.statistics, statistics, strict=True):
+            variable.assign(old + stretch * (tf.convert_to_tensor(variable) - old))
+        decay = tf.minimum(self.decay, ramp)
+        for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
+            average.assign_sub((1. - decay) * (average - tf.cast(tf.convert_to_tensor(variable), tf.float32)))
+
+    def swap(self):
+        """Exchanges weights and averages, outside of a step; a second call exchanges them back."""
+        for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
+            value = tf.identity(tf.convert_to_tensor(variable))
+            variable.assign(tf.cast(tf.convert_to_tensor(average), value.dtype))
+            average.assign(tf.cast(value, tf.float32))
+
+
+def _shadow(variable):
+    return tf.Variable(tf.cast(tf.convert_to_tensor(variable), tf.float32), trainable=False,
+                       synchronization=tf.VariableSynchronization.ON_READ, aggregation=tf.VariableAggregation.MEAN)
+
+
+def _is_weight(variable):
+    """Dropout's seed states are variables on Keras 3, but no weights."""
+    return 'seed' not in variable_path(variable)

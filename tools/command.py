@@ -1,0 +1,45 @@
+"""What the tools share: TensorFlow without its start-up noise, errors as one line. Import it before keras_efficientdet."""
+import os
+import re
+import sys
+import tempfile
+import warnings
+
+from absl import app
+
+_NOISE = re.compile(r'cuda|cuDNN|cuBLAS|cuFFT|TensorRT|TF-TRT|oneDNN|absl::InitializeLog|AVX|rebuild TensorFlow|cpu_feature|buffer_size',
+                    re.IGNORECASE)
+
+
+def _import_tensorflow():
+    """No environment variable silences all of it, so stderr is held back during the import and replayed without the noise."""
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    warnings.filterwarnings('ignore', module='tensorflow_addons')
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+            held.seek(0)
+            lines = held.read().decode(errors='replace').splitlines(keepends=True)
+            sys.stderr.write(''.join(line for line in lines if not _NOISE.search(line)))
+
+
+_import_tensorflow()
+
+
+def run(main):
+    """Runs `main(argv)`; errors that a user can mend are one line and exit status 1."""
+    def guarded(argv):
+        if len(argv) > 1:
+            raise app.UsageError(f'unexpected arguments {argv[1:]}; everything is a --flag')
+        try:
+            main(argv)
+        except (ValueError, OSError) as error:
+            if os.environ.get('KERAS_EFFICIENTDET_TRACEBACK'):
+                raise
+            sys.exit(f'error: {error}')
+    app.run(guarded)
