@@ -55,8 +55,8 @@ def targets(config):
 def losses(config):
     """({output: loss}, {output: weight}) for `model.compile`."""
     train = config.train
-    return ({'classes': _losses.FocalLoss(train.alpha, train.gamma, train.label_smoothing), 'boxes': _losses.BoxLoss(train.delta)},
-            {'classes': 1., 'boxes': train.box_loss_weight})
+    focal = _losses.FocalLoss(train.alpha, train.gamma, train.label_smoothing)
+    return {'classes': focal, 'boxes': _losses.BoxLoss(train.delta)}, {'classes': 1., 'boxes': train.box_loss_weight}
 
 
 def detect(outputs, config):

@@ -36,7 +36,8 @@ def advice(table):
         lines.append(f'  WARNING: poorly covered classes train badly. anchor_scale={best} would cover at least '
                      f'{_worst(table[best]):.2f} of each class')
     else:
-        lines.append('  WARNING: poorly covered classes train badly, and no other anchor_scale is better; try a larger image_size')
+        lines.append('  WARNING: poorly covered classes train badly, and no other anchor_scale is better; try a larger '
+                     'image_size')
     return '\n'.join(lines)
 
 

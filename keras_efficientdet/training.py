@@ -97,7 +97,8 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     model = efficientdet(config, weights)
     compile_for_training(model, config, steps_per_epoch=int(data.cardinality()))
     evaluation = CocoEvaluation(dataset(valid, config, training=False), config, workdir / 'best.weights.h5', evaluate_every)
-    keepers = [evaluation, keras.callbacks.CSVLogger(str(workdir / 'log.csv')), keras.callbacks.TensorBoard(str(workdir / 'logs'))]
+    keepers = [evaluation, keras.callbacks.CSVLogger(str(workdir / 'log.csv')),
+               keras.callbacks.TensorBoard(str(workdir / 'logs'))]
     history = model.fit(data, epochs=config.train.num_epochs, validation_data=validation_dataset(valid, config),
                         validation_freq=evaluate_every, callbacks=[*keepers, *callbacks, _KeepAverages()])
     _save_weights(model, workdir / 'last.weights.h5')

@@ -7,8 +7,7 @@ import warnings
 
 from absl import app
 
-_NOISE = re.compile(r'cuda|cuDNN|cuBLAS|cuFFT|TensorRT|TF-TRT|oneDNN|absl::InitializeLog|AVX|rebuild TensorFlow|cpu_feature|buffer_size',
-                    re.IGNORECASE)
+_NOISE = re.compile('cuda|cuDNN|cuBLAS|cuFFT|TensorRT|oneDNN|absl::InitializeLog|AVX|rebuild TensorFlow|cpu_feature', re.I)
 
 
 def _import_tensorflow():
