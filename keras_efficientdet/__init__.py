@@ -8,11 +8,11 @@ from keras_efficientdet.drawing import draw
 from keras_efficientdet.evaluation import evaluate
 from keras_efficientdet.export import export_savedmodel
 from keras_efficientdet.models import detector, efficientdet
-from keras_efficientdet.records import DataError, write_records
+from keras_efficientdet.records import DataError, label_overrides, write_records
 from keras_efficientdet.serving import Detections, Detector
 from keras_efficientdet.training import CocoEvaluation, compile_for_training, fit
 
 __version__ = '0.1.0'
 __all__ = ['CheckpointError', 'CocoEvaluation', 'Config', 'ConfigError', 'DataError', 'Detections', 'Detector', 'LoadReport',
            'anchors', 'compile_for_training', 'dataset', 'detector', 'draw', 'efficientdet', 'evaluate', 'export_savedmodel',
-           'fit', 'load_config', 'load_official', 'model_names', 'read_coco', 'write_records']
+           'fit', 'label_overrides', 'load_config', 'load_official', 'model_names', 'read_coco', 'write_records']

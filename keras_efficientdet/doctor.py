@@ -44,8 +44,8 @@ def advice(table):
 def _sample(files_or_dir, config):
     """Boxes [N, 4] in pixels of the network's input, classes [N]"""
     boxes, classes = [np.zeros((0, 4), np.float32)], [np.zeros(0, np.int32)]
-    data = dataset(files_or_dir, config, training=False).unbatch().take(SAMPLE)
-    for _, labels in data.as_numpy_iterator():
+    one_by_one = load_config(config, {'batch_size': 1})        # `unbatch` crashes the process where a batch has no boxes
+    for _, labels in dataset(files_or_dir, one_by_one, training=False).take(SAMPLE).as_numpy_iterator():
         rows = (labels['classes'] >= 0) & ~labels['crowd']
         boxes.append(labels['boxes'][rows] / labels['scale'])
         classes.append(labels['classes'][rows])

@@ -110,8 +110,6 @@ def block_table(name):
     for i, stage in enumerate(STAGES):
         repeats = stage.repeats if fixed_ends and i in (0, len(STAGES) - 1) else math.ceil(stage.repeats * depth)
         filters_in, filters_out = round_filters(stage.filters_in, width), round_filters(stage.filters_out, width)
-        if fixed_ends and i == 0:
-            filters_in = stage.filters_in
         blocks.append(stage._replace(repeats=1, filters_in=filters_in, filters_out=filters_out))
         again = blocks[-1]._replace(stride=1, filters_in=filters_out)
         blocks.extend([again] * (repeats - 1))

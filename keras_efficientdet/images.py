@@ -44,8 +44,8 @@ def resize_and_pad(images, size, scale=None, offset=(0, 0)):
 
 
 def scaled_size(image_hw, scale):
-    """int32 [2] (height, width) of a scaled picture, rounded down as officially."""
-    return tf.cast(tf.stack([tf.cast(n, tf.float32) * scale for n in image_hw]), tf.int32)
+    """int32 [2] (height, width) of a scaled picture, rounded down as officially, but never to nothing."""
+    return tf.maximum(1, tf.cast(tf.stack([tf.cast(n, tf.float32) * scale for n in image_hw]), tf.int32))
 
 
 def prepare(images, size, mean_rgb, stddev_rgb):

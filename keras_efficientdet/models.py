@@ -102,7 +102,7 @@ class Detect(keras.layers.Layer):
     """Network outputs and scale back -> detections in pixels of the original pictures (the head's `detect`)."""
 
     def __init__(self, detection_config, **kwargs):
-        super().__init__(dtype='float32', **kwargs)
+        super().__init__(**{**kwargs, 'dtype': 'float32'})       # a saved one brings a dtype along
         self.detection_config = load_config(Config(), detection_config)
 
     def call(self, outputs, scale_back):

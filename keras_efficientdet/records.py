@@ -105,11 +105,24 @@ def _encoded(photo):
     if upright.size != (photo.width, photo.height):
         raise DataError(f'{photo.path}: the picture is {upright.width}x{upright.height} (width x height), its annotation says '
                         f'{photo.width}x{photo.height}')
-    if upright is picture and picture.mode in ('RGB', 'L') and picture.format in ('JPEG', 'PNG'):
+    if upright is picture and picture.mode in ('RGB', 'L') and picture.format in ('JPEG', 'PNG') and _decodes(data):
         return data, picture.format.lower()
     buffer = io.BytesIO()
-    upright.convert('RGB').save(buffer, 'PNG')
+    rgb(upright).save(buffer, 'PNG')
     return buffer.getvalue(), 'png'
+
+
+def _decodes(data):
+    """Whether TensorFlow reads it too: Pillow forgives a missing end of file, which would stop a training."""
+    try:
+        return images.decode(data) is not None
+    except tf.errors.InvalidArgumentError:
+        return False
+
+
+def rgb(picture):
+    """A PIL picture as 8-bit RGB. Pillow itself cuts 16-bit grey at 255, which leaves a white picture."""
+    return (picture.point(lambda v: v / 256) if picture.mode.startswith('I') else picture).convert('RGB')
 
 
 def _example(photo, encoded, kind, label_map):
@@ -127,9 +140,11 @@ def _example(photo, encoded, kind, label_map):
 
 
 def _feature(values):
-    if len(values) and isinstance(values[0], bytes):
+    if not len(values):                     # of no type: an empty float list would not parse as the labels of no boxes
+        return tf.train.Feature()
+    if isinstance(values[0], bytes):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-    if len(values) and isinstance(values[0], int):
+    if isinstance(values[0], int):
         return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
     return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 

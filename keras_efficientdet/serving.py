@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from keras_efficientdet.export import LABELS, labels
 from keras_efficientdet.models import detector
+from keras_efficientdet.records import rgb
 from keras_efficientdet.training import load_trained
 
 
@@ -79,7 +80,7 @@ def read_picture(picture):
     """
     if isinstance(picture, str | pathlib.Path):
         with Image.open(picture) as opened:
-            return np.asarray(ImageOps.exif_transpose(opened).convert('RGB'))
+            return np.asarray(rgb(ImageOps.exif_transpose(opened)))
     array = np.asarray(picture)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f'a picture must be uint8 [height, width, 3], found {array.dtype} {list(array.shape)}')

@@ -1,0 +1,85 @@
+"""What several test files share: goldens and real pictures (skipped where they are not), one small network, fixed seeds."""
+import json
+
+import keras
+import numpy as np
+import official
+import pytest
+
+from keras_efficientdet import Detector, checkpoints, efficientdet, load_config
+
+LABELS = {1: 'cat', 18: 'dog', 400: 'van'}
+
+
+@pytest.fixture(autouse=True)
+def _seeds():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def golden():
+    """The function name -> official output; skips the test where neither the full set nor a committed slice holds it."""
+    def load(name):
+        found = official.golden(name)
+        if found is None:
+            pytest.skip(f'{name}: neither in {official.GOLDEN} nor in {official.SLICES}')
+        return found
+    return load
+
+
+@pytest.fixture(scope='session')
+def golden_file():
+    """The function name -> path of a golden that is neither npz nor json."""
+    return lambda name: _there(official.GOLDEN / name)
+
+
+@pytest.fixture(scope='session')
+def real():
+    """The function name -> folder or file of real pictures."""
+    return lambda name: _there(official.DATA / name)
+
+
+def _there(path):
+    if not path.exists():
+        pytest.skip(f'{path} is not there')
+    return path
+
+
+@pytest.fixture(scope='session')
+def small_config():
+    """Three classes with gaps in their ids; a picture that is no square."""
+    return load_config('efficientdet-lite0', {'image_size': [96, 128], 'num_classes': 3, 'label_map': LABELS,
+                                              'train.batch_size': 4})
+
+
+@pytest.fixture(scope='session')
+def small_model(small_config):
+    """A network whose detections depend on the picture: weights drawn as in the goldens. Tests leave it as it is."""
+    model = efficientdet(small_config)
+    rule = {'fpn_gain': 0.2, 'project_gain': 0.6}
+    checkpoints.load_official(model, official.seeded_weights(checkpoints.official_shapes(model), rule))
+    return model
+
+
+@pytest.fixture(scope='session')
+def small_detector(small_model):
+    return Detector(small_model)
+
+
+@pytest.fixture
+def pictures():
+    """Three different uint8 pictures, two of them of one size."""
+    return [_picture(60, 90, 0), _picture(130, 70, 1), _picture(60, 90, 2)]
+
+
+def _picture(height, width, seed):
+    return np.clip(128 + 50 * official.make_input(1, height, width, seed)[0], 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def write_json(tmp_path):
+    """The function (content, name) -> path of a json file."""
+    def write(content, name='content.json'):
+        (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
+        return tmp_path / name
+    return write

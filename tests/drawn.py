@@ -1,0 +1,43 @@
+"""Small data sets drawn by code: grey pictures with filled rectangles, and the COCO file that lists them."""
+import json
+
+import numpy as np
+from PIL import Image
+
+from keras_efficientdet import read_coco, write_records
+
+LABELS = {1: 'cat', 18: 'dog', 400: 'van'}
+_COLORS = {1: (220, 40, 40), 18: (40, 200, 60), 400: (50, 70, 230)}
+
+
+def box(x, y, width, height, category=1, **more):
+    """A COCO annotation without the ids."""
+    return {'bbox': [x, y, width, height], 'category_id': category, 'area': width * height, 'iscrowd': 0, **more}
+
+
+def picture(height, width, annotations):
+    """uint8 [height, width, 3]: grey, each box filled with the colour of its class."""
+    image = np.full((height, width, 3), 128, np.uint8)
+    for a in annotations:
+        x, y, w, h = (round(v) for v in a['bbox'])
+        image[max(0, y):max(0, y + h), max(0, x):max(0, x + w)] = _COLORS.get(a['category_id'], (255, 255, 255))
+    return image
+
+
+def write_coco(folder, photos, labels=None):
+    """Writes photos [(height, width, annotations)] as PNG. Returns (annotation file, folder of pictures)."""
+    (folder / 'images').mkdir(parents=True, exist_ok=True)
+    content = {'images': [], 'annotations': [], 'categories': [{'id': i, 'name': n} for i, n in (labels or LABELS).items()]}
+    for i, (height, width, annotations) in enumerate(photos, 1):
+        Image.fromarray(picture(height, width, annotations)).save(folder / 'images' / f'{i}.png')
+        content['images'].append({'id': i, 'file_name': f'{i}.png', 'height': height, 'width': width})
+        for a in annotations:
+            content['annotations'].append({'id': len(content['annotations']) + 1, 'image_id': i, **a})
+    (folder / 'instances.json').write_text(json.dumps(content))
+    return folder / 'instances.json', folder / 'images'
+
+
+def records(folder, photos, labels=None):
+    """The folder of TFRecords of such photos."""
+    write_records(read_coco(*write_coco(folder, photos, labels)), folder / 'records', progress=False)
+    return folder / 'records'

@@ -1,0 +1,119 @@
+"""COCO annotation files: real ones counted again by a plain loop, and drawn ones with every fault."""
+import json
+import pathlib
+
+import drawn
+import numpy as np
+import pytest
+
+from keras_efficientdet import read_coco
+from keras_efficientdet.records import DataError
+
+
+def counted(path):
+    """What a plain loop over the json finds: {image id: [(category, box, crowd, area)]} of boxes with area, and those without."""
+    content = json.loads(path.read_text())
+    sizes = {image['id']: (image['width'], image['height']) for image in content['images']}
+    rows, empty = {i: [] for i in sizes}, 0
+    for a in content['annotations']:
+        x, y, w, h = a['bbox']
+        width, height = sizes[a['image_id']]
+        box = (max(0, y), max(0, x), min(height, y + h), min(width, x + w))
+        if w <= 0 or h <= 0 or box[2] <= box[0] or box[3] <= box[1]:
+            empty += 1
+        else:
+            rows[a['image_id']].append((a['category_id'], box, bool(a['iscrowd']), a['area']))
+    return rows, empty
+
+
+@pytest.mark.parametrize(('folder', 'name', 'images', 'boxes', 'crowd', 'empty'), [
+    ('coco_mini', 'val.json', 8, 79, 4, 0), ('coco_mini', 'instances.json', 6, 36, 1, 0),
+    ('bccd', 'train.json', 205, None, 0, 1), ('bccd', 'val.json', 87, None, 0, 1), ('bccd', 'test.json', 72, None, 0, 0)])
+def test_real_files(real, folder, name, images, boxes, crowd, empty):
+    path = real(folder) / 'annotations' / name
+    source = read_coco(path, real(folder) / 'images')
+    expected, zero = counted(path)
+    assert len(source.photos) == images and zero == empty
+    assert source.changes.get('boxes of zero size, left out', 0) == empty
+    assert boxes in (None, sum(len(p.ids) for p in source.photos))
+    assert sum(sum(p.crowd) for p in source.photos) == crowd
+    for photo in source.photos:
+        rows = expected[photo.id]
+        assert photo.path.is_file() and len(photo.ids) == len(rows)
+        assert photo.ids == tuple(r[0] for r in rows) and photo.crowd == tuple(r[2] for r in rows)
+        np.testing.assert_allclose(photo.boxes, np.reshape([r[1] for r in rows], (-1, 4)), atol=1e-9)
+        np.testing.assert_allclose(photo.areas, [r[3] for r in rows])
+
+
+def test_the_photo_without_boxes_stays(real):
+    source = read_coco(real('coco_mini/annotations/val.json'), real('coco_mini/images'))
+    (photo,) = [p for p in source.photos if not p.ids]
+    assert photo.id == 89 and photo.boxes.shape == (0, 4) and (photo.height, photo.width) == (480, 640)
+
+
+def test_ids_with_gaps_in_ascending_order(tmp_path):
+    labels = {400: 'van', 1: 'cat', 18: 'dog'}
+    source = read_coco(*drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4, 400), drawn.box(5, 6, 7, 8, 18)])], labels))
+    assert list(source.label_map.items()) == [(1, 'cat'), (18, 'dog'), (400, 'van')]
+    assert source.photos[0].ids == (400, 18)
+    np.testing.assert_array_equal(source.photos[0].boxes, [[2, 1, 6, 4], [6, 5, 14, 12]])
+
+
+FAULTY = [([0, 0, 0, 5], 'boxes of zero size, left out', None), ([3, 3, 5, 0], 'boxes of zero size, left out', None),
+          ([3, 3, -5, 4], 'boxes of zero size, left out', None),
+          ([40, 3, 5, 5], 'boxes outside their picture, left out', None),
+          ([3, -9, 5, 5], 'boxes outside their picture, left out', None),
+          ([30, 0, 5, 5], 'boxes outside their picture, left out', None),
+          ([25, 15, 10, 10], 'boxes cut to their picture', [15, 25, 20, 30]),
+          ([-3, -4, 10, 10], 'boxes cut to their picture', [0, 0, 6, 7])]
+
+
+@pytest.mark.parametrize(('bbox', 'change', 'left'), FAULTY, ids=[str(f[0]) for f in FAULTY])
+def test_faulty_boxes_are_counted(tmp_path, bbox, change, left):
+    good = drawn.box(1, 2, 3, 4, 18)
+    source = read_coco(*drawn.write_coco(tmp_path, [(20, 30, [drawn.box(*bbox), good])]))
+    assert {k: n for k, n in source.changes.items() if n} == {change: 1}
+    np.testing.assert_array_equal(source.photos[0].boxes, ([left] if left else []) + [[2, 1, 6, 4]])
+    assert source.photos[0].ids == ((1, 18) if left else (18,))
+
+
+def test_nothing_is_counted_where_all_is_well(tmp_path):
+    source = read_coco(*drawn.write_coco(tmp_path, [(20, 30, [drawn.box(0, 0, 30, 20), drawn.box(0, 0, 30.0004, 20)])]))
+    assert not any(source.changes.values())
+
+
+def test_more_than_a_hundred_boxes(tmp_path):
+    many = [drawn.box(i, j, 1, 1) for i in range(15) for j in range(10)]
+    source = read_coco(*drawn.write_coco(tmp_path, [(20, 30, many)]))
+    assert len(source.photos[0].ids) == source.photos[0].boxes.shape[0] == 150
+
+
+def test_area_defaults_to_that_of_the_box(tmp_path):
+    without = drawn.box(0, 0, 4, 5)
+    del without['area'], without['iscrowd']
+    source = read_coco(*drawn.write_coco(tmp_path, [(20, 30, [without, drawn.box(0, 0, 4, 5, area=7.5, iscrowd=1)])]))
+    assert source.photos[0].areas == (20, 7.5) and source.photos[0].crowd == (False, True)
+
+
+@pytest.mark.parametrize(('content', 'message'), [
+    ('{', 'not a json file'), ([1, 2], 'not a COCO file, images, annotations, categories missing'),
+    ({'images': [], 'categories': []}, 'not a COCO file, annotations missing'),
+    ({'images': [], 'annotations': [{'id': 1, 'image_id': 9, 'bbox': [0, 0, 1, 1], 'category_id': 1}], 'categories': []},
+     'images that `images` does not list, like image_id 9')], ids=lambda v: str(v)[:30])
+def test_errors_name_the_file(write_json, content, message):
+    path = write_json(content, 'mine.json')
+    with pytest.raises(DataError) as error:
+        read_coco(path, '.')
+    assert str(path) in str(error.value) and message in str(error.value)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(DataError, match=r'nowhere/x\.json: no such annotation file'):
+        read_coco(pathlib.Path('nowhere/x.json'), '.')
+
+
+def test_unknown_category_is_named(tmp_path):
+    path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(0, 0, 4, 5, 77)])])
+    with pytest.raises(DataError, match=r'annotation 1 has category_id 77, which is not in categories \(1, 18, 400\)') as error:
+        read_coco(path, folder)
+    assert str(path) in str(error.value)

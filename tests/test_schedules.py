@@ -1,0 +1,54 @@
+"""Learning rates and clipping against official values."""
+import keras
+import numpy as np
+import official
+import pytest
+import tensorflow as tf
+
+from keras_efficientdet import load_config
+from keras_efficientdet.schedules import SGD, Adam, LearningRate, clip_twice, learning_rate, optimizer
+
+CASES = official.golden('func/lr_schedules.json')
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_official_rates(case):
+    params = CASES[case]['params']
+    train = load_config('efficientdet-d0', {k: v for k, v in params.items() if k != 'steps_per_epoch'}).train
+    rate = learning_rate(train, params['steps_per_epoch'])
+    ours = [float(rate(tf.constant(step))) for step in CASES[case]['steps']]
+    np.testing.assert_allclose(ours, CASES[case]['lr'], rtol=1e-6, atol=1e-9)
+
+
+def test_rate_is_scaled_with_the_batch():
+    train = load_config('efficientdet-d0', {'batch_size': 8}).train
+    assert float(learning_rate(train, 100)(100)) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_clipping_is_per_gradient_then_global():
+    gradients = [tf.constant([30., 40.]), None, tf.constant([6., 8.]), tf.constant([3.])]
+    first, none, second, third = clip_twice(gradients, 10.)
+    each = [np.array([6., 8.]), np.array([6., 8.]), np.array([3.])]
+    factor = 10 / np.sqrt(sum(np.sum(g ** 2) for g in each))
+    assert none is None
+    for ours, wanted in zip((first, second, third), each, strict=True):
+        np.testing.assert_allclose(ours, wanted * factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize('kind', [SGD, Adam])
+def test_optimizers_clip_and_survive_serialisation(kind):
+    rate = LearningRate(1.0, 1.0, 0, 10, 'constant')
+    first = keras.optimizers.deserialize(keras.optimizers.serialize(kind(rate, clip=10.)))
+    assert isinstance(first, kind) and first.clip == 10.
+    if kind is SGD:
+        variable = tf.Variable([0., 0.]) if not hasattr(keras, 'ops') else keras.Variable([0., 0.])
+        first.build([variable])
+        first.apply_gradients([(tf.constant([300., 400.]), variable)])
+        np.testing.assert_allclose(np.asarray(variable), [-6., -8.], rtol=1e-6)
+
+
+def test_unknown_names():
+    with pytest.raises(ValueError, match='expected one of cosine'):
+        LearningRate(1., 1., 1, 1, 'exponential')
+    with pytest.raises(ValueError, match='sgd or adam'):
+        optimizer(load_config('efficientdet-d0', {'optimizer': 'lion'}).train, 10)

@@ -1,0 +1,142 @@
+"""`Detector`: pictures of any size, from arrays or files, give what the network itself gives."""
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_efficientdet import Detections, Detector, images, load_config
+from keras_efficientdet.models import detector, head_of
+from keras_efficientdet.serving import read_picture
+
+
+def same(found, expected, tolerance=1e-4):
+    assert len(found) == len(expected) > 0
+    np.testing.assert_allclose(found.scores, expected.scores, atol=tolerance)
+    np.testing.assert_array_equal(found.classes, expected.classes)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=100 * tolerance)
+
+
+def test_detections_differ_between_pictures(small_detector, pictures):
+    found = small_detector(pictures)
+    assert all(len(f) > 10 and np.ptp(f.scores) > 0.1 for f in found)
+    assert len(set(found[0].classes)) > 1
+    assert np.max(np.abs(found[0].scores[:10] - found[2].scores[:10])) > 1e-3
+    assert np.max(np.abs(found[0].boxes[:10] - found[2].boxes[:10])) > 5
+
+
+def test_detector_is_network_and_postprocessing(small_model, small_config, small_detector, pictures):
+    model = small_config.model
+    for picture, found in zip(pictures, small_detector(pictures), strict=True):
+        prepared, scale = images.prepare(picture[None], model.image_size, model.mean_rgb, model.stddev_rgb)
+        boxes, scores, classes, count = head_of(small_config).detect(small_model(prepared, training=False), small_config)
+        n = int(count[0])
+        same(found, Detections(images.undo(boxes, scale)[0, :n].numpy(), scores[0, :n].numpy(), classes[0, :n].numpy(), (), ()))
+
+
+def test_detector_model_gives_the_same_arrays(small_model, small_detector, pictures):
+    outputs = {k: np.asarray(v) for k, v in detector(small_model)(np.stack([pictures[0], pictures[2]])).items()}
+    for i, found in enumerate(small_detector([pictures[0], pictures[2]])):
+        n = outputs['count'][i]
+        same(found, Detections(outputs['boxes'][i, :n], outputs['scores'][i, :n], outputs['classes'][i, :n], (), ()))
+        assert np.all(outputs['scores'][i, n:] == 0) and np.all(outputs['boxes'][i, n:] == 0)
+
+
+def test_batch_size_changes_nothing(small_model, pictures):
+    together, alone = (Detector(small_model, batch_size=n)(pictures + pictures[::-1]) for n in (8, 1))
+    for found, expected in zip(together, alone, strict=True):
+        same(found, expected)
+    for found, expected in zip(together[:3], together[:2:-1], strict=True):
+        same(found, expected)
+
+
+def test_paths_and_arrays(small_detector, pictures, tmp_path):
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / f'{i}.png')
+    expected = small_detector(pictures)
+    paths = [tmp_path / '0.png', str(tmp_path / '1.png'), pictures[2]]
+    for found, wanted in zip(small_detector(paths), expected, strict=True):
+        same(found, wanted)
+    for one in (pictures[0], tmp_path / '0.png', str(tmp_path / '0.png')):
+        (found,) = small_detector(one)
+        same(found, expected[0])
+    assert small_detector([]) == []
+
+
+def test_ids_names_and_above(small_detector, pictures):
+    (found,) = small_detector(pictures[0])
+    assert found.names == ('cat', 'dog', 'van') and found.ids == (1, 18, 400)
+    assert (found.boxes.dtype, found.scores.dtype, found.classes.dtype) == (np.float32, np.float32, np.int32)
+    assert np.all(np.diff(found.scores) <= 0)
+    threshold = float(np.median(found.scores))
+    few = found.above(threshold)
+    assert 0 < len(few) < len(found) and few.scores.min() >= threshold and few.names == found.names
+    np.testing.assert_array_equal(few.boxes, found.boxes[:len(few)])
+
+
+def test_boxes_scale_with_the_picture(small_detector, pictures):
+    # Twice as large by nearest neighbour, the network sees nearly the same picture, and boxes are in its pixels.
+    smooth = np.asarray(Image.fromarray(pictures[0]).resize((256, 192), Image.BICUBIC))
+    double = smooth.repeat(2, 0).repeat(2, 1)
+    one, two = small_detector([smooth, double])
+    np.testing.assert_allclose(two.boxes[0] / 2, one.boxes[0], atol=12)
+    assert two.boxes.max() > 1.8 * one.boxes.max()
+
+
+@pytest.mark.parametrize('bad', [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8),
+                                 np.zeros((2, 8, 8, 3), np.uint8), 7], ids=lambda b: f'{getattr(b, "dtype", "")}{np.shape(b)}')
+def test_what_is_no_picture_is_refused(small_detector, bad):
+    with pytest.raises(ValueError, match=r'a picture must be uint8 \[height, width, 3\], found '):
+        small_detector([bad])
+
+
+def test_unreadable_files_are_named(small_detector, tmp_path):
+    (tmp_path / 'text.jpg').write_text('no picture')
+    for name in ('text.jpg', 'missing.jpg'):
+        with pytest.raises(OSError, match=name.replace('.', r'\.')):
+            small_detector([tmp_path / name])
+
+
+@pytest.mark.parametrize(('make', 'error'), [
+    (lambda p: p / 'x.keras', FileNotFoundError), (lambda p: p / 'nowhere', FileNotFoundError), (lambda p: p, FileNotFoundError)])
+def test_a_missing_model_is_named(tmp_path, make, error):
+    with pytest.raises(error, match=make(tmp_path).name):
+        Detector(make(tmp_path))
+
+
+@pytest.mark.filterwarnings('ignore:Palette images with Transparency', 'ignore:Corrupt EXIF data')
+@pytest.mark.parametrize('orientation', range(1, 9))
+def test_exif_is_applied(real, orientation):
+    found = read_picture(real('odd_images') / f'exif_portrait_{orientation}.jpg')
+    expected = read_picture(real('odd_images/exif_portrait_1.jpg'))
+    assert found.shape == expected.shape == (1800, 1200, 3)
+    small = [tf.image.resize(p.astype(np.float32), [90, 60], antialias=True).numpy() for p in (found, expected)]
+    assert np.mean(np.abs(small[0] - small[1])) < 5
+
+
+def test_sixteen_bit_gray_keeps_its_shades(tmp_path):
+    Image.fromarray((np.arange(256).reshape(16, 16) * 257).astype(np.uint16)).save(tmp_path / 'deep.png')
+    np.testing.assert_array_equal(read_picture(tmp_path / 'deep.png')[..., 0], np.arange(256).reshape(16, 16))
+
+
+def test_real_photos_from_keras_file(real, small_model, small_detector, tmp_path):
+    small_model.save(tmp_path / 'net.keras')
+    photos = sorted(real('coco_mini/images').glob('*.jpg'))[:3]
+    for found, expected in zip(Detector(tmp_path / 'net.keras')(photos), small_detector(photos), strict=True):
+        same(found, expected)
+        assert found.names == ('cat', 'dog', 'van')
+
+
+def test_one_trace_for_all_sizes_and_batches(small_model, pictures):
+    fresh = Detector(small_model)
+    fresh(pictures[:1])
+    fresh(pictures)
+    fresh([np.zeros((33, 77, 3), np.uint8)] * 5)
+    assert fresh._function.experimental_get_tracing_count() == 1
+
+
+def test_detection_settings_of_the_model_hold(small_model, small_config, pictures):
+    strict = detector(small_model, load_config(small_config, ['score_thresh=0.5', 'max_output_size=5']))
+    outputs = strict(pictures[0][None])
+    assert outputs['scores'].shape == (1, 5) and np.all(np.asarray(outputs['scores'])[0, :int(outputs['count'][0])] > 0.5)
+    assert isinstance(strict, keras.Model)

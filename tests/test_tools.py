@@ -1,0 +1,91 @@
+"""The command line tools as users start them: as processes of their own."""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import drawn
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from keras_efficientdet import Detector, load_config
+
+TOOLS = pathlib.Path(__file__).resolve().parents[1] / 'tools'
+LITTLE = {'image_size': [96, 128], 'num_classes': 3, 'label_map': drawn.LABELS, 'batch_size': 2}
+
+
+def start(tool, *flags, cwd=None):
+    environment = {k: v for k, v in os.environ.items() if k != 'KERAS_EFFICIENTDET_TRACEBACK'}
+    return subprocess.run([sys.executable, str(TOOLS / f'{tool}.py'), *map(str, flags)], capture_output=True, text=True,
+                          check=False, cwd=cwd, env=environment)
+
+
+def worked(tool, *flags):
+    done = start(tool, *flags)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize('tool', ['make_records', 'train', 'evaluate', 'detect', 'export'])
+def test_help_shows_the_example_and_its_flags(tool):
+    done = start(tool, '--help')
+    assert f'python tools/{tool}.py --' in done.stdout and 'Traceback' not in done.stderr
+    example = done.stdout.partition('flags:')[0]
+    listed = done.stdout.partition('flags:')[2]
+    flags = {word.partition('=')[0] for word in example.split() if word.startswith('--')}
+    assert len(flags) >= 2 and all(f'  {flag}:' in listed for flag in flags)
+
+
+@pytest.mark.parametrize(('tool', 'flags', 'named'), [
+    ('make_records', ['--annotations=nowhere.json', '--images=.', '--output=out'], 'nowhere.json: no such annotation file'),
+    ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--set=learning_rat=1'], 'did you mean train.learning_rate?'),
+    ('evaluate', ['--model=no_model', '--data=d'], 'no_model/config.yaml: not there'),
+    ('detect', ['--model=m', '--images=no_photos/*.jpg', '--output=o'], 'no_photos/*.jpg: no pictures there'),
+    ('export', ['--model=no_model', '--output=o'], 'no_model/config.yaml: not there')],
+                         ids=['make_records', 'train', 'evaluate', 'detect', 'export'])
+def test_bad_input_is_one_line_and_status_1(tool, flags, named, tmp_path):
+    done = start(tool, *flags, cwd=tmp_path)
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith('error: ') and named in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_path):
+    photos = [(80, 120, [drawn.box(10, 10, 40, 50, 1), drawn.box(70, 20, 30, 30, 18)]), (60, 70, [drawn.box(5, 5, 30, 30, 400)]),
+              (50, 50, [])]
+    annotations, folder = drawn.write_coco(tmp_path, photos)
+    said = worked('make_records', f'--annotations={annotations}', f'--images={folder}', f'--output={tmp_path}/records')
+    assert '3 images (1 without boxes), 3 boxes (0 crowds)' in said and ' 400  van ' in said
+
+    workdir = tmp_path / 'run'                                    # as `fit` leaves it
+    workdir.mkdir()
+    config = load_config('efficientdet-lite0', LITTLE)
+    (workdir / 'config.yaml').write_text(yaml.safe_dump(config.to_dict()))
+    small_model.save_weights(workdir / 'best.weights.h5')
+
+    said = worked('evaluate', f'--model={workdir}', f'--data={tmp_path}/records', '--set=max_nms_inputs=500')
+    assert said.startswith('AP 0.') and all(f'  {name}  AP ' in said for name in ('cat', 'dog', 'van'))
+
+    said = worked('detect', f'--model={workdir}', f'--images={folder}', f'--output={tmp_path}/found', '--min_score=0.5')
+    rows = json.loads((tmp_path / 'found' / 'detections.json').read_text())
+    assert f'{len(rows)} detections in 3 pictures' in said
+    pictures = [folder / f'{i}.png' for i in (1, 2, 3)]
+    expected = [found.above(0.5) for found in small_detector(pictures)]
+    assert len(rows) == sum(map(len, expected)) > 0
+    first = rows[0]
+    assert first['file'] == str(pictures[0]) and first['category_id'] in drawn.LABELS
+    assert first['class'] == drawn.LABELS[first['category_id']]
+    np.testing.assert_allclose(first['box_yxyx'], expected[0].boxes[0], atol=0.1)
+    assert first['score'] == pytest.approx(float(expected[0].scores[0]), abs=1e-3)
+    sketch = np.asarray(Image.open(tmp_path / 'found' / '1.png'))
+    assert sketch.shape == (80, 120, 3) and np.any(sketch != np.asarray(Image.open(pictures[0])))
+
+    said = worked('export', f'--model={workdir}', f'--output={tmp_path}/exported', '--version=3', '--set=max_output_size=6')
+    assert said.strip().splitlines()[-1] == str(tmp_path / 'exported' / '3')
+    (found,) = Detector(tmp_path / 'exported')(pictures[0])
+    assert len(found) == 6
+    np.testing.assert_allclose(found.boxes, small_detector(pictures[0])[0].boxes[:6], atol=1e-2)

@@ -1,0 +1,153 @@
+"""All of it once, in minutes and without a download: draws a data set, trains on it, evaluates, exports, and detects.
+
+Example:
+  python tools/demo.py --output=demo_output
+
+Leaves detections.png, curves.png, saved_model/, the trained model (run/) and its data (data/) in the output folder.
+Exit status 1 if the detector does not reach AP50 0.80 on the held-out pictures.
+"""
+import contextlib
+import math
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+from absl import flags
+from command import run
+from drawn_shapes import draw_data_set
+from PIL import Image
+
+from keras_efficientdet import Detector, draw, evaluate, export_savedmodel, fit, load_config, read_coco, write_records
+from keras_efficientdet.data import dataset
+from keras_efficientdet.drawing import grid, save_curves
+from keras_efficientdet.evaluation import report
+from keras_efficientdet.records import label_overrides
+from keras_efficientdet.serving import read_picture
+from keras_efficientdet.training import load_trained
+
+_OUTPUT = flags.DEFINE_string('output', 'demo_output', 'Folder for the results; what an earlier demo left there is replaced.')
+_EPOCHS = flags.DEFINE_integer('epochs', 4, 'Epochs of 56 steps.')
+
+PICTURES = {'train': 448, 'val': 80}
+SEEDS = {'train': 1, 'val': 2}
+WANTED_AP50 = 0.80
+EVALUATE_EVERY = 2
+SETTINGS = {'optimizer': 'adam', 'batch_size': 8, 'learning_rate': 0.008, 'lr_warmup_init': 1e-4, 'lr_warmup_epoch': 0.5,
+            'jitter_min': 0.8, 'jitter_max': 1.25}
+MADE = ('data', 'run', 'saved_model', 'detections.png', 'curves.png')
+MARKER = '.made_by_demo'
+
+# Runs in a Python of its own, to show that the export needs TensorFlow and nothing of this project.
+_STRANGER = '''
+import json, pathlib, sys
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+folder, picture = map(pathlib.Path, sys.argv[1:])
+labels = json.loads((folder / 'assets.extra' / 'labels.json').read_text())
+loaded = tf.saved_model.load(str(folder))
+pixels = np.asarray(Image.open(picture).convert('RGB'))
+found = {k: v.numpy()[0] for k, v in loaded.signatures['serving_default'](images=tf.constant(pixels[None])).items()}
+print(f'{picture.name}, {pixels.shape[1]}x{pixels.shape[0]} (width x height):')
+for box, score, k in zip(found['boxes'], found['scores'], found['classes']):
+    if score >= 0.3:
+        print(f'  {labels["names"][k]:<9} id {labels["ids"][k]:>2}  score {score:.2f}  box (yxyx) {box.round().astype(int)}')
+print('keras_efficientdet imported there:', 'keras_efficientdet' in sys.modules)
+'''
+
+
+def main(_):
+    output, started = pathlib.Path(_OUTPUT.value), time.monotonic()
+    start_afresh(output)
+    with stage(f'drawing {PICTURES["train"]} pictures for training and {PICTURES["val"]} held-out ones'):
+        for split in PICTURES:
+            make_records(output / 'data', split)
+    with stage('training efficientdet-lite0 on them, from an ImageNet backbone'):
+        train(output)
+    with stage('evaluating the stored weights on the held-out pictures'):
+        model = load_trained(output / 'run')
+        figures = evaluate(model, dataset(output / 'data' / 'val', model.detection_config, training=False), progress=False)
+        print(report(figures))
+    with stage('detecting in nine held-out pictures'):
+        save_detections(model, held_out(output)[:9], output / 'detections.png')
+    with stage('exporting a SavedModel'):
+        exported = export_savedmodel(model, output / 'saved_model')
+    with stage('detecting with the SavedModel in a new Python that does not import keras_efficientdet'):
+        print(ask_stranger(exported, held_out(output)[0]))
+    print(f'AP50 {figures["AP50"]:.3f} (wanted {WANTED_AP50:.2f}) after {time.monotonic() - started:.0f} s; look at '
+          f'{output / "detections.png"} and {output / "curves.png"}')
+    if not figures['AP50'] >= WANTED_AP50:
+        sys.exit(f'error: AP50 {figures["AP50"]:.3f} on the held-out pictures, expected at least {WANTED_AP50:.2f}')
+
+
+@contextlib.contextmanager
+def stage(what):
+    """Says what begins, and at its end how many seconds it took."""
+    print(f'== {what}', flush=True)
+    started = time.monotonic()
+    yield
+    print(f'== done in {time.monotonic() - started:.0f} s\n', flush=True)
+
+
+def start_afresh(output):
+    """Removes what an earlier demo made in a folder, and nothing else. Raises FileExistsError where it made none of it."""
+    left = [output / name for name in MADE if (output / name).exists()]
+    if left and not (output / MARKER).exists():
+        raise FileExistsError(f'{left[0]} exists and is not of an earlier demo; choose another --output')
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    output.mkdir(parents=True, exist_ok=True)
+    (output / MARKER).touch()
+
+
+def make_records(folder, split):
+    """Draws a split and writes its records: data/<split>_pictures, data/<split>."""
+    annotations = draw_data_set(PICTURES[split], SEEDS[split], folder / f'{split}_pictures')
+    summary = write_records(read_coco(annotations, annotations.parent), folder / split, progress=False)
+    print(f'{split}: {summary["images"]} pictures ({summary["images_without_boxes"]} without objects), boxes '
+          + ', '.join(f'{name} {count}' for name, count in summary['boxes_per_class'].items()))
+
+
+def train(output):
+    """Leaves the training in run/, its curves in curves.png."""
+    data = output / 'data'
+    config = load_config('efficientdet-lite0', [label_overrides(data / 'train'), SETTINGS, {'num_epochs': _EPOCHS.value}])
+    history = fit(config, data / 'train', data / 'val', output / 'run', weights='imagenet', evaluate_every=EVALUATE_EVERY)
+    save_curves({name: by_epoch(values) for name, values in history.history.items()}, output / 'curves.png')
+
+
+def by_epoch(values):
+    """One value per epoch, nan where an epoch was not evaluated."""
+    epochs = range(1, _EPOCHS.value + 1)
+    evaluated = [e for e in epochs if e % EVALUATE_EVERY == 0 or e == _EPOCHS.value]
+    known = dict(zip(epochs if len(values) == _EPOCHS.value else evaluated, values, strict=False))
+    return [known.get(e, math.nan) for e in epochs]
+
+
+def held_out(output):
+    """Paths of the held-out pictures, in the order of the records."""
+    return [photo.path for photo in read_coco(output / 'data/val_pictures/instances.json', output / 'data/val_pictures').photos]
+
+
+def save_detections(model, paths, target):
+    """A sheet of pictures with what the model finds in them."""
+    pictures = [read_picture(p) for p in paths]
+    sheet = [draw(picture, found) for picture, found in zip(pictures, Detector(model)(pictures), strict=True)]
+    Image.fromarray(grid(sheet, cell=(408, 408))).save(target)
+
+
+def ask_stranger(folder, picture):
+    """What the process prints that only has TensorFlow, NumPy and Pillow. Raises OSError if it fails."""
+    done = subprocess.run([sys.executable, '-c', _STRANGER, folder, picture], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(f'the SavedModel failed in a new Python: {(done.stderr.strip().splitlines() or ["no message"])[-1]}')
+    return done.stdout.rstrip()
+
+
+if __name__ == '__main__':
+    run(main)

@@ -1,0 +1,150 @@
+"""A detection data set drawn by code: discs, squares, triangles and stars on busy backgrounds, labelled as COCO does it.
+
+Colour, size and rotation say nothing of the class; only the outline does. Picture i of a seed is the same whatever the count.
+"""
+import json
+import pathlib
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+CATEGORIES = {3: 'disc', 7: 'square', 12: 'triangle', 20: 'star'}       # ids with gaps, as COCO's own are
+SHAPES = {'disc': (60, 1.0), 'square': (4, 1.0), 'triangle': (3, 1.0), 'star': (10, 0.45)}    # corners, radius of every other
+SIZES = ((320, 320), (300, 400), (400, 300), (360, 360), (256, 384))    # (height, width)
+RADII = (20., 90.)             # pixels from centre to corner: boxes of 28 to 180 pixels
+MOST_OBJECTS = 6
+EMPTY_SHARE = 0.04             # of the pictures
+LEAST_VISIBLE = 0.5            # of an object's pixels, for it to be labelled
+CONTRAST = 110.                # least distance in RGB between a shape and what is behind it
+_FINER = 4                     # oversampling of outlines
+
+
+def draw_data_set(count, seed, folder):
+    """Draws `count` pictures, PNG and JPEG in turn, into a new folder, and a COCO file of them.
+
+    Returns:
+      path of the json file (instances.json in the folder; boxes are x, y, width, height in pixels).
+    Raises:
+      FileExistsError: the folder exists.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True)
+    pictures, annotations = [], []
+    for i in range(count):
+        picture, objects = draw_picture(np.random.default_rng([seed, i]))
+        name, image_id = f'{i:05d}.{("png", "jpg")[i % 2]}', 1000 + 7 * i
+        Image.fromarray(picture).save(folder / name, quality=92)
+        pictures.append({'id': image_id, 'file_name': name, 'height': picture.shape[0], 'width': picture.shape[1]})
+        annotations += [{'image_id': image_id, 'category_id': category, 'bbox': box_of(mask), 'area': int(mask.sum()),
+                         'iscrowd': 0} for category, mask in objects]
+    content = {'images': pictures, 'annotations': [{**a, 'id': n} for n, a in enumerate(annotations, 1)],
+               'categories': [{'id': i, 'name': name} for i, name in CATEGORIES.items()]}
+    (folder / 'instances.json').write_text(json.dumps(content))
+    return folder / 'instances.json'
+
+
+def draw_picture(rng):
+    """One picture uint8 [H, W, 3], and [(category id, bool [H, W] of its visible pixels)] of the objects to be labelled."""
+    size = SIZES[rng.integers(len(SIZES))]
+    canvas = background(rng, size)
+    number = 0 if rng.random() < EMPTY_SHARE else rng.integers(1, MOST_OBJECTS + 1)
+    layers = []
+    for _ in range(number):
+        category = int(rng.choice(list(CATEGORIES)))
+        filled = outline(CATEGORIES[category], *_placed(rng, size), size)
+        canvas = paint(rng, canvas, filled)
+        layers.append((category, filled >= 0.5))
+    noise = rng.normal(0, rng.uniform(2, 12), canvas.shape)
+    return np.clip(canvas + noise, 0, 255).astype(np.uint8), visible(layers)
+
+
+def outline(shape, centre, radius, angle, size):
+    """float32 [H, W] in 0..1: how much of each pixel a shape fills. centre (y, x) and radius in pixels, angle in radians."""
+    corners, inner = SHAPES[shape]
+    turns = angle + 2 * np.pi * np.arange(corners) / corners
+    radii = radius * np.where(np.arange(corners) % 2, inner, 1.)
+    points = _FINER * np.stack([centre[1] + radii * np.cos(turns), centre[0] + radii * np.sin(turns)], -1)    # [corners, 2]
+    mask = Image.new('L', (size[1] * _FINER, size[0] * _FINER))
+    ImageDraw.Draw(mask).polygon([tuple(p) for p in points.tolist()], fill=255)
+    return np.asarray(mask.reduce(_FINER), np.float32) / 255
+
+
+def paint(rng, canvas, filled):
+    """Canvas float32 [H, W, 3] with a shape over it, shaded, in a colour that stands out from what is behind."""
+    behind = np.tensordot(filled, canvas, 2) / filled.sum()      # [3]
+    color = _color(rng)
+    while np.linalg.norm(color - behind) < CONTRAST:
+        color = _color(rng)
+    shade = color + rng.uniform(-40, 40, 3) * _ramp(rng, filled.shape)[..., None]
+    return canvas + filled[..., None] * (shade - canvas)
+
+
+def visible(layers):
+    """What later layers leave of [(category, mask bool [H, W])]; those that are hidden for the most part are left out."""
+    kept, covered = [], False
+    for category, mask in reversed(layers):
+        seen = mask & ~np.asarray(covered)
+        if seen.sum() >= LEAST_VISIBLE * mask.sum():
+            kept.append((category, seen))
+        covered = covered | mask
+    return kept[::-1]
+
+
+def box_of(mask):
+    """[x, y, width, height] in pixels, tight around the true pixels of a mask [H, W]."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]
+
+
+def background(rng, size):
+    """float32 [H, W, 3] in 0..255: a gradient with soft blotches, dots and strokes."""
+    start, end = _color(rng), _color(rng)
+    picture = Image.fromarray((start + (end - start) * _ramp(rng, size)[..., None]).astype(np.uint8))
+    _blotches(rng, ImageDraw.Draw(picture), size)
+    picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(6, 14)))
+    pen = ImageDraw.Draw(picture)
+    _dots(rng, pen, size)
+    _strokes(rng, pen, size)
+    return np.asarray(picture, np.float32)
+
+
+def _placed(rng, size):
+    """(centre (y, x), radius, angle), the whole shape inside the picture; small ones as frequent as large ones."""
+    radius = float(np.exp(rng.uniform(*np.log(RADII))))
+    return rng.uniform(radius + 1, np.array(size) - radius - 1), radius, rng.uniform(0, 2 * np.pi)
+
+
+def _color(rng):
+    return rng.uniform(0, 255, 3)
+
+
+def _ink(rng):
+    return tuple(int(c) for c in _color(rng))
+
+
+def _ramp(rng, size):
+    """float64 [H, W] that goes from 0 to 1 in a random direction."""
+    y, x = np.mgrid[:size[0], :size[1]]
+    angle = rng.uniform(0, 2 * np.pi)
+    along = y * np.sin(angle) + x * np.cos(angle)
+    return (along - along.min()) / np.ptp(along)
+
+
+def _blotches(rng, pen, size):
+    for _ in range(rng.integers(0, 12)):
+        y, x = rng.uniform(0, size)
+        half_y, half_x = rng.uniform(8, 60, 2)
+        pen.ellipse((x - half_x, y - half_y, x + half_x, y + half_y), fill=_ink(rng))
+
+
+def _dots(rng, pen, size):
+    for _ in range(rng.integers(0, 60)):
+        y, x = rng.uniform(0, size)
+        radius = rng.uniform(0.5, 4)
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=_ink(rng))
+
+
+def _strokes(rng, pen, size):
+    for _ in range(rng.integers(0, 10)):
+        corners = rng.uniform(0, size[::-1], (rng.integers(2, 5), 2))
+        pen.line([tuple(p) for p in corners.tolist()], fill=_ink(rng), width=int(rng.integers(1, 6)), joint='curve')
