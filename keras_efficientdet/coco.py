@@ -1,6 +1,7 @@
 """COCO annotation files. Every data format is a file like this one: a function that yields photos and their classes."""
 import collections
 import json
+import math
 import pathlib
 
 import numpy as np
@@ -24,6 +25,8 @@ def read_coco(annotation_file, image_dir):
     """
     content = _read(pathlib.Path(annotation_file))
     label_map = {c['id']: c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])}
+    _unique(annotation_file, 'image id', [image['id'] for image in content['images']])
+    _unique(annotation_file, 'category name', [c['name'] for c in content['categories']])
     by_image = collections.defaultdict(list)
     for annotation in content['annotations']:
         by_image[annotation['image_id']].append(annotation)
@@ -37,6 +40,10 @@ def read_coco(annotation_file, image_dir):
     return Source(photos, label_map, dict(changes))
 
 
+_NEEDED = {'images': ('id', 'file_name', 'height', 'width'), 'annotations': ('id', 'image_id', 'category_id', 'bbox'),
+           'categories': ('id', 'name')}
+
+
 def _read(path):
     try:
         content = json.loads(path.read_text())
@@ -44,10 +51,20 @@ def _read(path):
         raise DataError(f'{path}: no such annotation file') from error
     except ValueError as error:
         raise DataError(f'{path}: not a json file: {error}') from error
-    missing = [k for k in ('images', 'annotations', 'categories') if not isinstance(content, dict) or k not in content]
+    missing = [k for k in _NEEDED if not isinstance(content, dict) or not isinstance(content.get(k), list)]
     if missing:
         raise DataError(f'{path}: not a COCO file, {", ".join(missing)} missing')
+    for kind, keys in _NEEDED.items():
+        for entry in content[kind]:
+            if not isinstance(entry, dict) or any(k not in entry for k in keys):
+                raise DataError(f'{path}: an entry of `{kind}` needs {", ".join(keys)}, found {str(entry)[:200]}')
     return content
+
+
+def _unique(annotation_file, what, values):
+    again = [value for value, count in collections.Counter(values).items() if count > 1]
+    if again:
+        raise DataError(f'{annotation_file}: {what} {again[0]!r} is listed more than once')
 
 
 def _photo(image, annotations, label_map, image_dir, changes, annotation_file):
@@ -57,7 +74,7 @@ def _photo(image, annotations, label_map, image_dir, changes, annotation_file):
         if a['category_id'] not in label_map:
             raise DataError(f'{annotation_file}: annotation {a["id"]} has category_id {a["category_id"]}, which is not in '
                             f'categories ({", ".join(map(str, label_map))})')
-        x, y, w, h = a['bbox']
+        x, y, w, h = _numbers(a, annotation_file)
         box = np.array([y, x, y + h, x + w])
         cut = np.clip(box, 0, [height, width, height, width])
         if w <= 0 or h <= 0:
@@ -70,3 +87,12 @@ def _photo(image, annotations, label_map, image_dir, changes, annotation_file):
     boxes, ids, areas, crowd = zip(*rows, strict=True) if rows else ((), (), (), ())
     return Photo(pathlib.Path(image_dir) / image['file_name'], image['id'], height, width, np.reshape(boxes, (-1, 4)), ids,
                  areas, crowd)
+
+
+def _numbers(annotation, annotation_file):
+    """The four numbers of a bbox. Raises DataError for anything else."""
+    bbox = annotation['bbox']
+    if not isinstance(bbox, list) or len(bbox) != 4 or any(not isinstance(v, int | float) or not math.isfinite(v) for v in bbox):
+        raise DataError(f'{annotation_file}: annotation {annotation["id"]} needs a bbox of four finite numbers x, y, width, '
+                        f'height, found {bbox!r}')
+    return bbox

@@ -99,12 +99,28 @@ def test_area_defaults_to_that_of_the_box(tmp_path):
     ('{', 'not a json file'), ([1, 2], 'not a COCO file, images, annotations, categories missing'),
     ({'images': [], 'categories': []}, 'not a COCO file, annotations missing'),
     ({'images': [], 'annotations': [{'id': 1, 'image_id': 9, 'bbox': [0, 0, 1, 1], 'category_id': 1}], 'categories': []},
-     'images that `images` does not list, like image_id 9')], ids=lambda v: str(v)[:30])
+     'images that `images` does not list, like image_id 9'),
+    ({'images': [], 'categories': [], 'annotations': None}, 'not a COCO file, annotations missing'),
+    ({'images': [{'id': 1, 'file_name': 'a.png', 'width': 9}], 'annotations': [], 'categories': []},
+     'an entry of `images` needs id, file_name, height, width'),
+    ({'images': [{'id': 1, 'file_name': 'a.png', 'width': 9, 'height': 9}] * 2, 'annotations': [], 'categories': []},
+     'image id 1 is listed more than once'),
+    ({'images': [], 'annotations': [], 'categories': [{'id': 1, 'name': 'cat'}, {'id': 2, 'name': 'cat'}]},
+     "category name 'cat' is listed more than once")], ids=lambda v: str(v)[:30])
 def test_errors_name_the_file(write_json, content, message):
     path = write_json(content, 'mine.json')
     with pytest.raises(DataError) as error:
         read_coco(path, '.')
     assert str(path) in str(error.value) and message in str(error.value)
+
+
+@pytest.mark.parametrize('bbox', [[1, 2, 3], [1, 2, float('nan'), 4], None, [1, 2, '3', 4]])
+def test_a_bbox_must_be_four_numbers(tmp_path, bbox):
+    content = {'images': [{'id': 1, 'file_name': '1.png', 'width': 30, 'height': 20}], 'categories': [{'id': 1, 'name': 'cat'}],
+               'annotations': [{'id': 5, 'image_id': 1, 'category_id': 1, 'bbox': bbox}]}
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    with pytest.raises(DataError, match='annotation 5 needs a bbox of four finite numbers'):
+        read_coco(tmp_path / 'a.json', tmp_path)
 
 
 def test_a_missing_file_is_named():

@@ -28,13 +28,13 @@ from keras_efficientdet.serving import read_picture
 from keras_efficientdet.training import load_trained
 
 _OUTPUT = flags.DEFINE_string('output', 'demo_output', 'Folder for the results; what an earlier demo left there is replaced.')
-_EPOCHS = flags.DEFINE_integer('epochs', 4, 'Epochs of 56 steps.')
+_EPOCHS = flags.DEFINE_integer('epochs', 8, 'Epochs of 40 steps.')
 
-PICTURES = {'train': 448, 'val': 80}
+PICTURES = {'train': 320, 'val': 80}
 SEEDS = {'train': 1, 'val': 2}
 WANTED_AP50 = 0.80
-EVALUATE_EVERY = 2
-SETTINGS = {'optimizer': 'adam', 'batch_size': 8, 'learning_rate': 0.008, 'lr_warmup_init': 1e-4, 'lr_warmup_epoch': 0.5,
+EVALUATE_EVERY = 4
+SETTINGS = {'optimizer': 'adam', 'batch_size': 8, 'learning_rate': 0.024, 'lr_warmup_init': 1e-4, 'lr_warmup_epoch': 0.5,
             'jitter_min': 0.8, 'jitter_max': 1.25}
 MADE = ('data', 'run', 'saved_model', 'detections.png', 'curves.png')
 MARKER = '.made_by_demo'

@@ -1,6 +1,7 @@
 """A detection data set drawn by code: discs, squares, triangles and stars on busy backgrounds, labelled as COCO does it.
 
-Colour, size and rotation say nothing of the class; only the outline does. Picture i of a seed is the same whatever the count.
+Each class has an outline and a pattern of two colours; colours, size and rotation say nothing of the class. Picture i of a
+seed is the same whatever the count.
 """
 import json
 import pathlib
@@ -11,12 +12,12 @@ from PIL import Image, ImageDraw, ImageFilter
 CATEGORIES = {3: 'disc', 7: 'square', 12: 'triangle', 20: 'star'}       # ids with gaps, as COCO's own are
 SHAPES = {'disc': (60, 1.0), 'square': (4, 1.0), 'triangle': (3, 1.0), 'star': (10, 0.45)}    # corners, radius of every other
 SIZES = ((320, 320), (300, 400), (400, 300), (360, 360), (256, 384))    # (height, width)
-RADII = (20., 90.)             # pixels from centre to corner: boxes of 28 to 180 pixels
-MOST_OBJECTS = 6
+RADII = (18., 64.)             # pixels from centre to corner: boxes of 25 to 128 pixels
+FEWEST_OBJECTS, MOST_OBJECTS = 3, 12
 EMPTY_SHARE = 0.04             # of the pictures
 LEAST_VISIBLE = 0.5            # of an object's pixels, for it to be labelled
-CONTRAST = 110.                # least distance in RGB between a shape and what is behind it
-_FINER = 4                     # oversampling of outlines
+CONTRAST = 110.                # least distance in RGB between a shape and what is behind it, and between its two colours
+_FINER = 2                     # oversampling of outlines
 
 
 def draw_data_set(count, seed, folder):
@@ -47,12 +48,13 @@ def draw_picture(rng):
     """One picture uint8 [H, W, 3], and [(category id, bool [H, W] of its visible pixels)] of the objects to be labelled."""
     size = SIZES[rng.integers(len(SIZES))]
     canvas = background(rng, size)
-    number = 0 if rng.random() < EMPTY_SHARE else rng.integers(1, MOST_OBJECTS + 1)
+    number = 0 if rng.random() < EMPTY_SHARE else rng.integers(FEWEST_OBJECTS, MOST_OBJECTS + 1)
     layers = []
     for _ in range(number):
         category = int(rng.choice(list(CATEGORIES)))
-        filled = outline(CATEGORIES[category], *_placed(rng, size), size)
-        canvas = paint(rng, canvas, filled)
+        shape, place = CATEGORIES[category], _placed(rng, size)
+        filled = outline(shape, *place, size)
+        canvas = paint(rng, canvas, filled, pattern(shape, *place, size))
         layers.append((category, filled >= 0.5))
     noise = rng.normal(0, rng.uniform(2, 12), canvas.shape)
     return np.clip(canvas + noise, 0, 255).astype(np.uint8), visible(layers)
@@ -69,13 +71,21 @@ def outline(shape, centre, radius, angle, size):
     return np.asarray(mask.reduce(_FINER), np.float32) / 255
 
 
-def paint(rng, canvas, filled):
-    """Canvas float32 [H, W, 3] with a shape over it, shaded, in a colour that stands out from what is behind."""
+def pattern(shape, centre, radius, angle, size):
+    """bool [H, W]: where a shape has its second colour - rings, checks, stripes, or (star) none; turned with the shape."""
+    y, x = (np.mgrid[:size[0], :size[1]] - np.reshape(centre, (2, 1, 1))) / radius
+    across, along = y * np.cos(angle) - x * np.sin(angle), y * np.sin(angle) + x * np.cos(angle)
+    waves = {'disc': np.cos(np.hypot(y, x) * 3 * np.pi), 'square': np.sin(across * 6) * np.sin(along * 6),
+             'triangle': np.sin(along * 12), 'star': np.ones(size)}
+    return waves[shape] < 0
+
+
+def paint(rng, canvas, filled, second):
+    """Canvas float32 [H, W, 3] with a shape over it, shaded, in two colours of which the first stands out from behind."""
     behind = np.tensordot(filled, canvas, 2) / filled.sum()      # [3]
-    color = _color(rng)
-    while np.linalg.norm(color - behind) < CONTRAST:
-        color = _color(rng)
-    shade = color + rng.uniform(-40, 40, 3) * _ramp(rng, filled.shape)[..., None]
+    color = _distinct_color(rng, behind)
+    colors = np.where(second[..., None], _distinct_color(rng, color), color)
+    shade = colors + rng.uniform(-40, 40, 3) * _ramp(rng, filled.shape)[..., None]
     return canvas + filled[..., None] * (shade - canvas)
 
 
@@ -112,6 +122,13 @@ def _placed(rng, size):
     """(centre (y, x), radius, angle), the whole shape inside the picture; small ones as frequent as large ones."""
     radius = float(np.exp(rng.uniform(*np.log(RADII))))
     return rng.uniform(radius + 1, np.array(size) - radius - 1), radius, rng.uniform(0, 2 * np.pi)
+
+
+def _distinct_color(rng, other):
+    color = _color(rng)
+    while np.linalg.norm(color - other) < CONTRAST:
+        color = _color(rng)
+    return color
 
 
 def _color(rng):
