@@ -1,5 +1,6 @@
 """Boxes on pictures, and curves, for people to look at."""
 import colorsys
+import csv
 import math
 
 import numpy as np
@@ -50,23 +51,25 @@ def grid(pictures, columns=3, cell=(480, 640)):
     return np.asarray(sheet)
 
 
-def save_curves(history, path):
-    """Losses and val_AP of a training, {name: [value per epoch]}, as a PNG. An epoch without a value may hold nan."""
+def save_curves(log_file, path):
+    """Draws losses and val_AP of the log.csv that `fit` writes, as a PNG. Epochs without a figure are left out."""
     import matplotlib
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-    for axis, wanted, title in ((left, ('loss', 'val_loss', 'classes_loss', 'boxes_loss'), 'loss'),
-                                (right, ('val_AP', 'val_AP50'), 'COCO AP, validation')):
+    with open(log_file, newline='') as file:
+        rows = list(csv.DictReader(file))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+    for axis, wanted, title in ((axes[0], ('loss', 'val_loss', 'classes_loss', 'boxes_loss'), 'loss'),
+                                (axes[1], ('val_AP', 'val_AP50'), 'COCO AP, validation')):
         for name in wanted:
-            if name in history:
-                values = history[name]
-                axis.plot(np.linspace(1, max(len(v) for v in history.values()), len(values)), values, marker='.', label=name)
-        axis.set(title=title, xlabel='epoch')
+            points = [(int(row['epoch']), float(row[name])) for row in rows if row.get(name)]
+            if points:
+                axis.plot(*zip(*points, strict=True), marker='.', label=name)
+        axis.set(title=title, xlabel='epoch', xlim=(0.5, len(rows) + 0.5))
         axis.grid(alpha=0.3)
         axis.legend()
-    left.set_yscale('log')
-    right.set_ylim(0, 1)
+    axes[0].set_yscale('log')
+    axes[1].set_ylim(0, 1)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -3,6 +3,7 @@ import contextlib
 import io
 import math
 
+import keras
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -27,7 +28,7 @@ def evaluate(model, data, config=None, *, progress=True):
       ground truth (no small objects, a class that does not occur) is nan.
     """
     config = config or model.detection_config
-    detect = model if not hasattr(model, 'layers') else detect_batch(model, config)
+    detect = detect_batch(model, config) if isinstance(model, keras.Model) else model
     truth, found = [], []
     ids = class_ids(config.model)
     for images, labels in tqdm(data, desc='evaluating', unit=' batches', disable=not progress, leave=False):

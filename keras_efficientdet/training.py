@@ -1,4 +1,5 @@
 """`compile_for_training` and `fit`: official training inside Keras' own loop."""
+import csv
 import pathlib
 
 import keras
@@ -25,46 +26,67 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
     config = config or model.detection_config
     losses, weights = head_of(config).losses(config)
     model.compile(optimizer=schedules.optimizer(config.train, steps_per_epoch), loss=losses, loss_weights=weights,
-                  jit_compile=False)
+                  weighted_metrics=[], jit_compile=False)
     model.training_state = TrainingState(model, config.train.moving_average_decay, config.train.batch_norm_ramp)
 
 
 class CocoEvaluation(keras.callbacks.Callback):
-    """Evaluates the averaged weights after each epoch: `val_AP`, `val_AP50`, ... stand in `logs` for the callbacks after it.
+    """Evaluates the averaged weights after some epochs: `val_AP`, `val_AP50`, ... stand in `logs` for the callbacks after it.
 
     Also swaps the averages in while Keras computes `val_loss`, and keeps the weights of the best val_AP in a file.
 
     Args:
       data: `dataset(..., training=False)`.
+      epochs: which epochs, counted from 1 as Keras' validation_freq does; default: all.
       best_path: '.weights.h5' file for the best weights, or None.
-      every: epochs between evaluations; the last epoch of `fit` is always evaluated.
     """
 
-    def __init__(self, data, config, best_path=None, every=1):
+    def __init__(self, data, config, epochs=None, best_path=None):
         super().__init__()
-        self.data, self.config, self.best_path, self.every = data, config, best_path, every
-        self.best, self.figures, self.detect = -1.0, None, None
+        self.data, self.config, self.epochs, self.best_path = data, config, epochs, best_path
+        self.best, self.detect = -1.0, None
 
     def on_test_begin(self, logs=None):
-        self.model.training_state.swap()
+        self._swap()
 
     def on_test_end(self, logs=None):
-        self.model.training_state.swap()
+        self._swap()
+
+    def _swap(self):
+        if self.model.training_state is not None:
+            self.model.training_state.swap()
 
     def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self.every and epoch + 1 != self.params['epochs']:
+        if self.epochs is not None and epoch + 1 not in self.epochs:
             return
         self.detect = self.detect or detect_batch(self.model, self.config)
-        self.model.training_state.swap()
+        self._swap()
         try:
-            self.figures = evaluate(self.detect, self.data, self.config, progress=False)
-            if self.best_path and self.figures['AP'] > self.best:
-                self.best = self.figures['AP']
+            figures = evaluate(self.detect, self.data, self.config, progress=False)
+            if self.best_path and figures['AP'] > self.best:
+                self.best = figures['AP']
                 _save_weights(self.model, self.best_path)
         finally:
-            self.model.training_state.swap()
-        logs.update({f'val_{name}': self.figures[name] for name in STATISTICS[:6]})
-        print(f'\nepoch {epoch + 1}, validation:\n{report(self.figures)}')
+            self._swap()
+        logs.update({f'val_{name}': figures[name] for name in STATISTICS[:6]})
+        print(f'\nepoch {epoch + 1}, validation:\n{report(figures)}')
+
+
+class CsvLog(keras.callbacks.Callback):
+    """One row per epoch, an empty cell where an epoch has no such figure. Keras' own CSVLogger knows the columns of the first
+    epoch only, and so never writes a val_AP that is computed now and then."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.rows = path, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append({'epoch': epoch + 1, **logs})
+        columns = dict.fromkeys(name for row in self.rows for name in row)
+        with open(self.path, 'w', newline='') as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
 
 
 class _KeepAverages(keras.callbacks.Callback):
@@ -86,6 +108,7 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
         config.yaml, log.csv and TensorBoard's logs.
       weights: what `efficientdet` takes; 'imagenet' for a pretrained backbone.
       callbacks: more Keras callbacks; they see `val_AP` in their logs.
+      evaluate_every: epochs between evaluations; the last epoch is always evaluated.
     Returns:
       keras.callbacks.History; its `model` holds the averaged weights.
     """
@@ -96,11 +119,12 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     data = dataset(train, config, training=True)
     model = efficientdet(config, weights)
     compile_for_training(model, config, steps_per_epoch=int(data.cardinality()))
-    evaluation = CocoEvaluation(dataset(valid, config, training=False), config, workdir / 'best.weights.h5', evaluate_every)
-    keepers = [evaluation, keras.callbacks.CSVLogger(str(workdir / 'log.csv')),
-               keras.callbacks.TensorBoard(str(workdir / 'logs'))]
+    epochs = range(1, config.train.num_epochs + 1)
+    evaluated = [e for e in epochs if e % evaluate_every == 0 or e == epochs[-1]]
+    evaluation = CocoEvaluation(dataset(valid, config, training=False), config, evaluated, workdir / 'best.weights.h5')
+    keepers = [evaluation, CsvLog(workdir / 'log.csv'), keras.callbacks.TensorBoard(str(workdir / 'logs'))]
     history = model.fit(data, epochs=config.train.num_epochs, validation_data=validation_dataset(valid, config),
-                        validation_freq=evaluate_every, callbacks=[*keepers, *callbacks, _KeepAverages()])
+                        validation_freq=evaluated, callbacks=[*keepers, *callbacks, _KeepAverages()])
     _save_weights(model, workdir / 'last.weights.h5')
     return history
 

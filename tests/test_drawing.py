@@ -1,6 +1,5 @@
 """Drawings: pixels where they belong, nothing elsewhere."""
 import itertools
-import math
 
 import numpy as np
 from PIL import Image
@@ -75,9 +74,10 @@ def test_grid_places_each_picture_in_its_cell():
 
 
 def test_curves_with_missing_epochs(tmp_path):
-    history = {'loss': [2., 1.5, 1.], 'val_loss': [2.1, math.nan, 1.4], 'val_AP': [0.1, math.nan, 0.3], 'lr': [1, 1, 1]}
-    save_curves(history, tmp_path / 'curves.png')
-    save_curves({**history, 'loss': [2., 4., 1.]}, tmp_path / 'other.png')
+    (tmp_path / 'log.csv').write_text('epoch,loss,val_AP\n1,2.0,\n2,1.5,0.1\n3,1.0,\n4,0.5,0.3\n')
+    (tmp_path / 'other.csv').write_text('epoch,loss,val_AP\n1,2.0,\n2,1.9,0.1\n3,1.0,\n4,0.5,0.3\n')
+    save_curves(tmp_path / 'log.csv', tmp_path / 'curves.png')
+    save_curves(tmp_path / 'other.csv', tmp_path / 'other.png')
     one, other = (np.asarray(Image.open(tmp_path / name).convert('L')).astype(int) for name in ('curves.png', 'other.png'))
     width = one.shape[1]
     assert (one < 200).sum() > 1000

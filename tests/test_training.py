@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_efficientdet import compile_for_training, efficientdet, load_config, load_official
 from keras_efficientdet.anchor_head import targets
 from keras_efficientdet.checkpoints import official_shapes, official_variables, official_weights
+from keras_efficientdet.training import CsvLog
 from keras_efficientdet.training_state import TrainingState
 
 # Relative differences that 1e-7 of input noise explains; they grow from step to step (the step itself is exact).
@@ -190,6 +191,13 @@ def test_fit_logs_ap_for_other_callbacks_and_files(trained):
     rows = list(csv.DictReader((run / 'log.csv').open()))
     assert [float(r['val_AP']) for r in rows] == pytest.approx(history.history['val_AP'])
     assert list(run.glob('logs/**/events*'))
+
+
+def test_the_log_has_a_row_per_epoch_and_cells_where_there_is_a_figure(tmp_path):
+    log = CsvLog(tmp_path / 'log.csv')
+    for epoch, logs in enumerate(({'loss': 3.0}, {'loss': 2.0, 'val_AP': 0.5}, {'loss': 1.0})):
+        log.on_epoch_end(epoch, logs)
+    assert (tmp_path / 'log.csv').read_text().split() == ['epoch,loss,val_AP', '1,3.0,', '2,2.0,0.5', '3,1.0,']
 
 
 def test_fit_leaves_weights_that_load(trained):

@@ -7,7 +7,6 @@ Leaves detections.png, curves.png, saved_model/, the trained model (run/) and it
 Exit status 1 if the detector does not reach AP50 0.80 on the held-out pictures.
 """
 import contextlib
-import math
 import pathlib
 import shutil
 import subprocess
@@ -117,16 +116,8 @@ def train(output):
     """Leaves the training in run/, its curves in curves.png."""
     data = output / 'data'
     config = load_config('efficientdet-lite0', [label_overrides(data / 'train'), SETTINGS, {'num_epochs': _EPOCHS.value}])
-    history = fit(config, data / 'train', data / 'val', output / 'run', weights='imagenet', evaluate_every=EVALUATE_EVERY)
-    save_curves({name: by_epoch(values) for name, values in history.history.items()}, output / 'curves.png')
-
-
-def by_epoch(values):
-    """One value per epoch, nan where an epoch was not evaluated."""
-    epochs = range(1, _EPOCHS.value + 1)
-    evaluated = [e for e in epochs if e % EVALUATE_EVERY == 0 or e == _EPOCHS.value]
-    known = dict(zip(epochs if len(values) == _EPOCHS.value else evaluated, values, strict=False))
-    return [known.get(e, math.nan) for e in epochs]
+    fit(config, data / 'train', data / 'val', output / 'run', weights='imagenet', evaluate_every=EVALUATE_EVERY)
+    save_curves(output / 'run/log.csv', output / 'curves.png')
 
 
 def held_out(output):

@@ -30,7 +30,7 @@ _TEST = flags.DEFINE_string('test', None, 'Folder of records to evaluate the bes
 def main(_):
     config = load_config(_MODEL.value, [label_overrides(_TRAIN.value), *_SET.value])
     history = fit(config, _TRAIN.value, _VALID.value, _WORKDIR.value, weights=_WEIGHTS.value, evaluate_every=_EVERY.value)
-    save_curves(history.history, f'{_WORKDIR.value}/curves.png')
+    save_curves(f'{_WORKDIR.value}/log.csv', f'{_WORKDIR.value}/curves.png')
     print(f'best val_AP {max(history.history["val_AP"]):.3f}; weights, log and curves in {_WORKDIR.value}')
     if _TEST.value:
         figures = evaluate(load_trained(_WORKDIR.value), dataset(_TEST.value, config, training=False))
