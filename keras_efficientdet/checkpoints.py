@@ -63,7 +63,7 @@ def official_shapes(model):
 
 def official_weights(model):
     """{official name: float32 array} of every weight of a model."""
-    return {name: np.asarray(v) if i is None else np.asarray(v)[i] for name, (v, i) in official_variables(model).items()}
+    return {name: v.numpy() if i is None else v.numpy()[i] for name, (v, i) in official_variables(model).items()}
 
 
 def load_official(model, source, *, ema=True, on_class_mismatch='error'):
@@ -168,7 +168,7 @@ def _assign(model, values):
         if index is None:
             variable.assign(values[name])
         else:
-            whole.setdefault(id(variable), (variable, np.array(variable)))[1][index] = values[name]
+            whole.setdefault(id(variable), (variable, variable.numpy().copy()))[1][index] = values[name]
     for variable, value in whole.values():
         variable.assign(value)
 
@@ -179,5 +179,6 @@ def _reinitialise(model, names):
         for variable in layer.weights:
             last = variable_path(variable).rpartition('/')[2]
             if f'{layer.name}.{last}'.replace('.', '/') in names:
-                variable.assign(getattr(layer, f'{last.removesuffix("_kernel")}_initializer'
-                                        if last != 'kernel' else 'kernel_initializer')(variable.shape))
+                kind = last if last in ('kernel', 'bias') else last.removesuffix('_kernel')
+                initializer = getattr(layer, f'{kind}_initializer')
+                variable.assign(type(initializer).from_config(initializer.get_config())(variable.shape))

@@ -28,7 +28,8 @@ def draw(image, detections, names=None, min_score=0.3):
     pen = ImageDraw.Draw(picture)
     line = max(2, round(min(picture.size) / 200))
     font = ImageFont.load_default(size=max(10, line * 5))
-    for box, score, k in zip(detections.boxes, detections.scores, detections.classes, strict=True):
+    best_last = zip(detections.boxes[::-1], detections.scores[::-1], detections.classes[::-1], strict=True)
+    for box, score, k in best_last:                  # so that nothing covers the best
         if score < min_score:
             continue
         ymin, xmin, ymax, xmax = (float(v) for v in box)
