@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow lint parity clean
+.PHONY: demo test test-slow lint parity mutations clean
 
 demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
@@ -21,6 +21,19 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e ".[pretrained,test]"
 	touch $@
+
+# Both lanes: docs/PARITY.md. PYTHON is lane A's, PYTHON_B lane B's.
+PYTHON_B ?= python3.12
+parity: $(VENV)/ready
+	$(BIN)/python -m pytest -q -p parity --parity=lane-a.parity.json
+	$(MAKE) lane-b.parity.json PYTHON=$(PYTHON_B)
+	$(BIN)/python tests/parity.py lane-a.parity.json lane-b.parity.json
+
+lane-b.parity.json: $(VENV)/ready
+	$(BIN)/python -m pytest -q -p parity --parity=$@
+
+mutations: $(VENV)/ready
+	$(BIN)/python tests/mutations.py
 
 clean:
 	rm -rf .venv-* demo_output

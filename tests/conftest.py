@@ -30,7 +30,7 @@ def golden():
 @pytest.fixture(scope='session')
 def golden_file():
     """The function name -> path of a golden that is neither npz nor json."""
-    return lambda name: _there(official.GOLDEN / name)
+    return lambda name: _there(official.path(name) or official.GOLDEN / name)
 
 
 @pytest.fixture(scope='session')

@@ -16,20 +16,25 @@ EMA = '/ExponentialMovingAverage'
 
 def index(name):
     """What golden/index.json says of one file."""
-    return _index()[name]
+    return index_of_files()[name]
 
 
-def _index():
-    path = GOLDEN / 'index.json' if (GOLDEN / 'index.json').is_file() else SLICES / 'index.json'
-    return json.loads(path.read_text())['files']
+def index_of_files():
+    """{file: entry} of golden/index.json."""
+    return json.loads(path('index.json').read_text())['files']
+
+
+def path(name):
+    """Where a golden file is: in the full set, else the slice committed here; None where neither holds it."""
+    return next((p for p in (GOLDEN / name, SLICES / name) if p.is_file()), None)
 
 
 def golden(name):
-    """A golden file: from the full set where it is, else the slice committed here; None where neither holds it."""
-    for path in (GOLDEN / name, SLICES / name):
-        if path.is_file():
-            return np.load(path) if path.suffix == '.npz' else json.loads(path.read_text())
-    return None
+    """The content of a golden file, or None where it is not here."""
+    found = path(name)
+    if found is None:
+        return None
+    return np.load(found) if found.suffix == '.npz' else json.loads(found.read_text())
 
 
 def seeded_weight(name, shape, fpn_gain=1.0, project_gain=1.0):
@@ -85,13 +90,14 @@ def worst_difference(outputs, arrays, stats, model):
         rows = shape[1] * shape[2] * per_place
         for key, output in (('cls', 'classes'), ('box', 'boxes')):
             ours = np.asarray(outputs[output])[:, start:start + rows].reshape(-1)
-            worst[f'{key}_{level}'] = _difference(ours, arrays, f'{key}_{level}', stats)
+            worst[f'{key}_{level}'] = difference(ours, arrays, f'{key}_{level}', stats)
         start += rows
     assert start == np.shape(outputs['classes'])[1]
     return worst
 
 
-def _difference(ours, arrays, key, stats):
+def difference(ours, arrays, key, stats):
+    """Largest |ours - official| / std of one recorded tensor, ours flat."""
     official = arrays[key].reshape(-1) if key in arrays else arrays[f'{key}__val']
     ours = ours if key in arrays else ours[arrays[f'{key}__idx']]
     return float(np.max(np.abs(ours - official)) / stats[key]['std'])

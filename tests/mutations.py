@@ -1,0 +1,119 @@
+"""Deliberately broken copies of the library, each of which some test must notice.
+
+Run: python tests/mutations.py [name part ...]   (or make mutations). Exit status 1 if a broken copy passes its tests.
+"""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import typing
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+class Mutation(typing.NamedTuple):
+    """`old` -> `new` in a file of the library; the test files that must fail then."""
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTATIONS = (
+    Mutation('batch norm epsilon of 1e-5', 'blocks.py', 'BN_EPSILON = 1e-3', 'BN_EPSILON = 1e-5', 'test_models.py -k d0_128_sum'),
+    Mutation('batch norm momentum of 0.9', 'blocks.py', 'BN_MOMENTUM = 0.99', 'BN_MOMENTUM = 0.9', 'test_training.py -k sgd'),
+    Mutation('biased moving variance', 'layers.py', '+ batch_variance *',
+             '+ tf.math.reduce_variance(tf.cast(inputs, tf.float32), [0, 1, 2]) *', 'test_layers.py'),
+    Mutation('pool with a window of 2', 'bifpn.py', '[s + 1 for s in strides]', '[2 for s in strides]', 'test_bifpn.py'),
+    Mutation('activation after the fusion left out', 'bifpn.py', 'else norm(conv(act(x)))', 'else norm(conv(x))',
+             'test_models.py -k d0_128_sum'),
+    Mutation('no batch norm after a 1x1 convolution', 'bifpn.py', "batch_norm(f'{name}.bn')(x) if resample_bn else x", 'x',
+             'test_models.py -k parameters'),
+    Mutation('one resampling of P4 for both paths', 'bifpn.py', 'resample_{k}_{offset}_{len(known)}', 'resample_{k}_{offset}',
+             'test_bifpn.py'),
+    Mutation('fusion without epsilon', 'layers.py', 'FUSE_EPSILON = 1e-4', 'FUSE_EPSILON = 1e-2', 'test_layers.py'),
+    Mutation('fusion weights not rectified', 'layers.py', 'tf.unstack(tf.nn.relu(weights))', 'tf.unstack(weights)',
+             'test_layers.py'),
+    Mutation('features taken after the stride', 'efficientnet.py', 'features[level], level = x, level + 1',
+             'features[level], level = images if level == 3 else x, level + 1', 'test_efficientnet.py'),
+    Mutation('squeeze from the expanded width', 'efficientnet.py', 'int(block.filters_in * SQUEEZE_RATIO)',
+             'int(block.filters_in * block.expand * SQUEEZE_RATIO)', 'test_models.py -k parameters'),
+    Mutation('nearest by half-pixel centres', 'layers.py', 'half_pixel_centers=False', 'half_pixel_centers=True',
+             'test_layers.py'),
+    Mutation('focal gamma of 2', 'losses.py', 'wrong ** self.gamma', 'wrong ** 2.', 'test_losses.py'),
+    Mutation('ignored anchors not masked', 'losses.py', 'tf.where((ids != IGNORED)[..., None], loss, 0.)', 'loss',
+             'test_losses.py'),
+    Mutation('box loss over all anchors', 'losses.py', 'tf.where(y_true != 0., huber, 0.)', 'huber', 'test_losses.py'),
+    Mutation('height and width of codes swapped', 'anchors.py', 'tf.math.log(h / ha), tf.math.log(w / wa)',
+             'tf.math.log(w / wa), tf.math.log(h / ha)', 'test_matching.py'),
+    Mutation('centre as the mean of the sides', 'anchors.py', 'return ymin + h / 2, xmin + w / 2,',
+             'return (ymin + ymax) / 2, (xmin + xmax) / 2,', 'test_matching.py'),
+    Mutation('ratio as height over width', 'anchors.py', '(math.sqrt(ratio), 1 / math.sqrt(ratio))',
+             '(1 / math.sqrt(ratio), math.sqrt(ratio))', 'test_anchors.py'),
+    Mutation('image height and width swapped', 'anchors.py', 'sizes = [_size(image_size)]',
+             'sizes = [_size(image_size)[::-1]]', 'test_anchors.py'),
+    Mutation('no forced matches', 'matching.py', '(owner < count) | (', '(', 'test_matching.py'),
+    Mutation('an area with +1', 'boxes.py', 'return (ymax - ymin) * (xmax - xmin)',
+             'return (ymax - ymin + 1) * (xmax - xmin + 1)', 'test_boxes.py'),
+    Mutation('sigma halved twice', 'postprocess.py', 'tf.exp(-iou * iou / sigma)', 'tf.exp(-iou * iou / (sigma / 2))',
+             'test_postprocess.py'),
+    Mutation('classes suppress one another', 'postprocess.py', 'weight = tf.where(same, weight, 1.)',
+             'weight += 0. * score[:, None]', 'test_postprocess.py'),
+    Mutation('cosine shifted by the warm-up', 'schedules.py', 'tf.cos(math.pi * step /',
+             "tf.cos(math.pi * (step - s['warmup_steps']) /", 'test_schedules.py'),
+    Mutation('rate not scaled with the batch', 'schedules.py', 'train.learning_rate * train.batch_size / REFERENCE_BATCH',
+             'train.learning_rate', 'test_schedules.py'),
+    Mutation('global clip only', 'schedules.py', 'tf.clip_by_norm(g, norm) for g in gradients]', 'g for g in gradients]',
+             'test_schedules.py'),
+    Mutation('averages ignored', 'checkpoints.py', '({**plain, **shadows}, set(shadows), slots) if ema',
+             '({**shadows, **plain}, set(shadows), slots) if ema', 'test_checkpoints.py -k "tf1 and ema"'),
+    Mutation('average of the step after', 'training_state.py', 'ramp = (1. + step) / (10. + step)',
+             'ramp = (2. + step) / (11. + step)', 'test_training.py -k formula'),
+    Mutation('L2 not halved', 'blocks.py', 'keras.regularizers.L2(weight_decay / 2.)', 'keras.regularizers.L2(weight_decay)',
+             'test_training.py -k l2'),
+    Mutation('padding before normalising', 'images.py', 'padded = tf.pad(cut, padding)', 'padded = tf.pad(cut, padding) - 2.',
+             'test_images.py'),
+    Mutation('last classes shifted by one', 'evaluation.py', "'category_id': ids[c], 'bbox'",
+             "'category_id': ids[(c + 1) % len(ids)], 'bbox'", 'test_evaluation.py'),
+)
+
+
+def noticed(mutation):
+    """Whether the mutation's tests fail on a broken copy of the library."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder)
+        for name in ('keras_efficientdet', 'hparams', 'tests', 'tools'):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy(ROOT / 'pyproject.toml', copy)
+        path = copy / 'keras_efficientdet' / mutation.file
+        path.write_text(broken(path.read_text(), mutation))
+        file, _, selection = mutation.tests.partition(' -k ')
+        chosen = ['-k', selection.strip('"')] if selection else []
+        environment = {**os.environ, 'PYTHONPATH': f'{copy}:{copy / "tests"}', 'TF_CPP_MIN_LOG_LEVEL': '3',
+                       'KERAS_EFFICIENTDET_SHARED': os.environ.get('KERAS_EFFICIENTDET_SHARED', str(ROOT.parent / 'shared'))}
+        done = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-x', f'tests/{file}', *chosen], cwd=copy,
+                              env=environment, capture_output=True, text=True, check=False)
+        if done.returncode not in (0, 1):
+            raise RuntimeError(f'{mutation.name}: pytest could not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}')
+        return done.returncode == 1
+
+
+def broken(text, mutation):
+    """The file's text with the mutation. Raises ValueError where its place is not found exactly once."""
+    if text.count(mutation.old) != 1:
+        raise ValueError(f'{mutation.name}: {mutation.old!r} occurs {text.count(mutation.old)} times in {mutation.file}')
+    return text.replace(mutation.old, mutation.new)
+
+
+if __name__ == '__main__':
+    wanted = [m for m in MUTATIONS if not sys.argv[1:] or any(part in m.name for part in sys.argv[1:])]
+    missed = []
+    for one in wanted:
+        seen = noticed(one)
+        print(f'{"noticed" if seen else "MISSED "}  {one.name:<44} {one.tests}', flush=True)
+        missed += [] if seen else [one.name]
+    print(f'{len(wanted) - len(missed)} of {len(wanted)} noticed')
+    sys.exit(1 if missed else 0)
