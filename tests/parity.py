@@ -1,8 +1,8 @@
 """docs/PARITY.md: each official output, the tests that use it, and the largest difference seen on each lane.
 
-As a pytest plugin (`pytest -p parity --parity=lane-a.json`) it watches which golden files each test reads and how far the numbers
-compared in it are apart. As a program (`python tests/parity.py lane-a.json lane-b.json`) it writes the table; `make parity` does all.
-Exit status 1 if a golden is used by no test and has no reason in tests/goldens/README.md.
+As a pytest plugin (`pytest -p parity --parity=lane-a.json`) it watches which golden files each test reads and how far the
+numbers compared in it are apart. As a program (`python tests/parity.py lane-a.json lane-b.json`) it writes the table;
+`make parity` does all. Exit status 1 if a golden is used by no test and has no reason in tests/goldens/README.md.
 """
 import collections
 import inspect
@@ -49,7 +49,8 @@ def _who():
     """The running test, or the test file whose import reads a golden."""
     if _running[0]:
         return _running[0]
-    return next((pathlib.Path(f.filename).name for f in inspect.stack() if pathlib.Path(f.filename).name.startswith('test_')), '?')
+    files = (pathlib.Path(frame.filename).name for frame in inspect.stack())
+    return next((name for name in files if name.startswith('test_')), '?')
 
 
 def _note(ours, official_value):

@@ -13,7 +13,8 @@ import numpy as np
 HERE = pathlib.Path(__file__).parent
 SAMPLES = 256
 WHOLE = ('func/*', 'e2e/*', 'data/*')
-FORWARD = ('d0_256', 'd0_600_nondiv128', 'd0_384x640', 'lite0_320', 'd0_128_channel_fastattn', 'd0_128_training_true', 'd0_128_sum')
+FORWARD = ('d0_256', 'd0_600_nondiv128', 'd0_384x640', 'lite0_320', 'd0_128_channel_fastattn', 'd0_128_training_true',
+           'd0_128_sum')
 NAMES = ('efficientdet-d0', 'efficientdet-lite0')
 
 
