@@ -101,7 +101,7 @@ def _read_tensorflow(prefix):
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:       # IndexError: data file cut off
         raise CheckpointError(f'{prefix}: cannot be read as a TensorFlow checkpoint: {error}') from error
     graph = values.pop(_GRAPH, None)
     return values if graph is None else _by_full_name(values, TrackableObjectGraph.FromString(graph), prefix)

@@ -176,7 +176,7 @@ def _assign(model, values):
         if index is None:
             variable.assign(values[name])
         else:
-            whole.setdefault(id(variable), (variable, np.array(variable)))[1][index] = values[name]
+            whole.setdefault(id(variable), (variable, np.asarray(variable).copy()))[1][index] = values[name]
     for variable, value in whole.values():
         variable.assign(value)
 
