@@ -1,6 +1,6 @@
 """EfficientDet for Keras, equal to google/automl's, number for number."""
 from keras_efficientdet.anchors import anchors
-from keras_efficientdet.checkpoints import CheckpointError, LoadReport, load_official
+from keras_efficientdet.checkpoints import CheckpointError, LoadReport, load_official, save_official
 from keras_efficientdet.coco import read_coco
 from keras_efficientdet.config import Config, ConfigError, load_config, model_names
 from keras_efficientdet.data import dataset
@@ -15,4 +15,5 @@ from keras_efficientdet.training import CocoEvaluation, compile_for_training, fi
 __version__ = '0.1.0'
 __all__ = ['CheckpointError', 'CocoEvaluation', 'Config', 'ConfigError', 'DataError', 'Detections', 'Detector', 'LoadReport',
            'anchors', 'compile_for_training', 'dataset', 'detector', 'draw', 'efficientdet', 'evaluate', 'export_savedmodel',
-           'fit', 'label_overrides', 'load_config', 'load_official', 'model_names', 'read_coco', 'write_records']
+           'fit', 'label_overrides', 'load_config', 'load_official', 'model_names', 'read_coco', 'save_official',
+           'write_records']

@@ -1,18 +1,13 @@
 """Official variable names, and the strict way of official weights into our models. The only file that knows the names."""
 import dataclasses
-import pathlib
 import re
 
 import numpy as np
-import tensorflow as tf
 
-EMA = '/ExponentialMovingAverage'
-_SLOTS = re.compile(r'(^global_step$)|/(Momentum|RMSProp|RMSProp_1|Adam|Adam_1)$')
+from keras_efficientdet.checkpoint_files import EMA, CheckpointError, read_checkpoint, write_checkpoint
+
+_SLOTS = re.compile(r'^(global_step|save_counter)$|/(Momentum|RMSProp|RMSProp_1|Adam|Adam_1)$|^optimizer/|/\.OPTIMIZER_SLOT/')
 _CLASS_PREDICT = re.compile(r'^class_net/class-predict/')
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be read, or does not fit the model; nothing was assigned."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +20,12 @@ class LoadReport:
     unused: tuple[str, ...] = ()
     reinitialised: tuple[str, ...] = ()
     optimizer_state: tuple[str, ...] = ()  # slots and counters, not wanted here
+    ema: bool = True                      # whether moving averages were to be taken where the source has them
 
     def __str__(self):
-        return (f'{self.source}: loaded {len(self.loaded)} variables ({len(self.averaged)} of them moving averages), '
+        averages = (f'{len(self.averaged)} moving averages and {len(self.loaded) - len(self.averaged)} raw values, as ema=True '
+                    'takes the average where there is one') if self.ema else 'all raw values, as ema=False asks'
+        return (f'{self.source}: loaded {len(self.loaded)} variables ({averages}), '
                 f'{len(self.missing)} missing, {len(self.unused)} unused, {len(self.reinitialised)} re-initialised, '
                 f'{len(self.optimizer_state)} of the optimizer left out')
 
@@ -71,7 +69,8 @@ def load_official(model, source, *, ema=True, on_class_mismatch='error'):
 
     Args:
       model: the result of `efficientdet`.
-      source: {official variable name: array}, or a TF1 name-based checkpoint: its prefix, or a directory with one.
+      source: {official variable name: array}, or what `checkpoint_files.read_checkpoint` reads: a checkpoint of TF1 or TF2
+        (prefix or directory), an archive with one, or an official h5 file.
       ema: take the moving average of a variable where the source has one. False: always the raw value.
       on_class_mismatch: 'error', or 'reinit' to give `class-predict` alone fresh values where the number of classes differs.
     Returns:
@@ -83,17 +82,36 @@ def load_official(model, source, *, ema=True, on_class_mismatch='error'):
     if on_class_mismatch not in ('error', 'reinit'):
         raise ValueError(f'on_class_mismatch {on_class_mismatch!r}: expected error or reinit')
     label = 'mapping' if isinstance(source, dict) else str(source)
-    values, averaged, slots = _select(_read(source), ema)
+    values, averaged, slots = _select(source if isinstance(source, dict) else read_checkpoint(source), ema)
     wanted = official_shapes(model)
     fresh = {name for name in wanted if on_class_mismatch == 'reinit' and _CLASS_PREDICT.match(name) and name in values
              and np.shape(values[name]) != wanted[name]}
-    report = LoadReport(label, tuple(sorted(set(wanted) & set(values) - fresh)), tuple(sorted(averaged & set(wanted) - fresh)),
-                        tuple(sorted(set(wanted) - set(values))), tuple(sorted(set(values) - set(wanted))),
-                        tuple(sorted(fresh)), tuple(sorted(slots)))
+    report = _report(label, wanted, values, fresh)
+    report = dataclasses.replace(report, averaged=tuple(sorted(averaged & set(report.loaded))), ema=ema,
+                                 optimizer_state=tuple(sorted(slots)))
     _check(report, wanted, values)
     _assign(model, {name: values[name] for name in report.loaded})
     _reinitialise(model, fresh)
     return report
+
+
+def save_official(model, prefix, *, averages=None, global_step=0):
+    """Writes a model's weights as a TF1 name-based checkpoint, as the official trainer does, so that its code can load them.
+
+    Args:
+      model: the result of `efficientdet`.
+      prefix: path of the files without their endings; the file `checkpoint` beside them names it as the newest.
+      averages: {official variable name: array} of the moving averages, one for each variable; None: none are written.
+      global_step: number of training steps done, written as int64.
+    Raises:
+      CheckpointError: `averages` does not fit the model; nothing was written.
+    """
+    values = official_weights(model)
+    if averages is not None:
+        wanted = official_shapes(model)
+        _check(_report('averages', wanted, averages), wanted, averages)
+    shadows = {name + EMA: np.asarray(value, np.float32) for name, value in (averages or {}).items()}
+    write_checkpoint(prefix, {**values, **shadows, 'global_step': np.int64(global_step)})
 
 
 def load_backbone(model, values):
@@ -106,8 +124,7 @@ def load_backbone(model, values):
     wanted = {name: shape for name, shape in official_shapes(model).items() if name.startswith(prefix)}
     unused = {name for name in values if name.startswith(f'{prefix}head/')}
     values = {name: value for name, value in values.items() if name not in unused}
-    report = LoadReport(prefix[:-1], tuple(sorted(set(wanted) & set(values))), (), tuple(sorted(set(wanted) - set(values))),
-                        tuple(sorted(set(values) - set(wanted))))
+    report = _report(prefix[:-1], wanted, values)
     _check(report, wanted, values)
     _assign(model, values)
     return dataclasses.replace(report, unused=tuple(sorted(unused)))
@@ -121,21 +138,9 @@ def _select(found, ema):
     return ({**plain, **shadows}, set(shadows), slots) if ema else ({**plain}, set(), slots)
 
 
-def _read(source):
-    if isinstance(source, dict):
-        return source
-    path = pathlib.Path(source)
-    prefix = tf.train.latest_checkpoint(str(path)) if path.is_dir() else str(path)
-    if prefix is None:
-        raise CheckpointError(f'{path}: a directory without a checkpoint (it needs the file `checkpoint` that names the newest '
-                              f'one); found {sorted(p.name for p in path.iterdir()) or "nothing"}')
-    if not pathlib.Path(f'{prefix}.index').is_file():
-        raise CheckpointError(f'{prefix}: no such checkpoint; give the prefix, without .index or .data-00000-of-00001')
-    try:
-        reader = tf.train.load_checkpoint(prefix)
-        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f'{prefix}: cannot be read as a TensorFlow checkpoint: {error}') from error
+def _report(source, wanted, values, fresh=frozenset()):
+    return LoadReport(source, loaded=tuple(sorted(set(wanted) & set(values) - fresh)), reinitialised=tuple(sorted(fresh)),
+                      missing=tuple(sorted(set(wanted) - set(values))), unused=tuple(sorted(set(values) - set(wanted))))
 
 
 def _check(report, wanted, values):
@@ -148,8 +153,11 @@ def _check(report, wanted, values):
         hint = ' (another number of classes? on_class_mismatch="reinit" gives class-predict alone fresh values)' if all(
             _CLASS_PREDICT.match(s) for s in shapes) else ''
         problems.append(f'{len(shapes)} of another shape: {_some(shapes, "; ")}{hint}')
-    bad = [name for name in report.loaded if not np.issubdtype(np.asarray(values[name]).dtype, np.floating)
-           or not np.all(np.isfinite(values[name]))]
+    dtypes = {name: np.asarray(values[name]).dtype for name in report.loaded}
+    wrong = [f'{name} is {dtype}' for name, dtype in dtypes.items() if not np.issubdtype(dtype, np.floating)]
+    if wrong:
+        problems.append(f'{len(wrong)} of another dtype, the model wants float32: {_some(wrong)}')
+    bad = [name for name, dtype in dtypes.items() if np.issubdtype(dtype, np.floating) and not np.all(np.isfinite(values[name]))]
     if bad:
         problems.append(f'{len(bad)} not finite numbers: {_some(bad)}')
     if problems:

@@ -8,6 +8,7 @@ from keras_efficientdet.checkpoints import load_backbone, load_official
 from keras_efficientdet.config import Config, load_config
 from keras_efficientdet.efficientnet import efficientnet
 from keras_efficientdet.pretrained import imagenet_backbone
+from keras_efficientdet.released import released_checkpoint, released_config, released_sets
 
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
 HEADS = {'anchor': anchor_head.HEAD}
@@ -53,8 +54,11 @@ def efficientdet(config='efficientdet-d0', weights=None):
 
     Args:
       config: a Config, or what `load_config` takes.
-      weights: None (random), 'imagenet' (backbone only, EfficientNet-Lite0-2 from the `pretrained` extra), a
-        `.weights.h5` file that Keras saved of this model, or what `load_official` takes: a checkpoint, or a mapping.
+      weights: None (random), 'imagenet' (backbone only, EfficientNet-Lite0-2 from the `pretrained` extra), a released set
+        ('coco', 'coco640', 'advprop': fetched into Keras' cache, and what it expects of image size and scaling is set where
+        the configuration has its model's own values), a `.weights.h5` file that Keras saved of this model, or what
+        `load_official` takes: a checkpoint, or a mapping. For classes other than COCO's build with None, then
+        load_official(model, released.released_checkpoint('efficientdet-d0'), on_class_mismatch='reinit').
     Returns:
       keras.Model from float32 images [B, H, W, 3], normalised as `images.prepare` does, to {'classes': [B, A, num_classes]
       logits, 'boxes': [B, A, 4] codes ty tx th tw}. H and W may be any size.
@@ -63,6 +67,8 @@ def efficientdet(config='efficientdet-d0', weights=None):
     Source: EfficientDet paper section 4. Layer names are the official variable names with . for /.
     """
     config = load_config(config)
+    if isinstance(weights, str) and weights in released_sets():
+        config, weights = released_config(config, weights), released_checkpoint(config.model.name, weights)
     model, decay = config.model, config.train.weight_decay
     inputs = keras.Input((*model.image_size, 3), name='images')
     features = efficientnet(inputs, model.backbone_name, act_type=model.act_type, survival_prob=model.survival_prob,

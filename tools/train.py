@@ -21,7 +21,7 @@ _MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configura
 _TRAIN = flags.DEFINE_string('train', None, 'Folder of records to train on.', required=True)
 _VALID = flags.DEFINE_string('valid', None, 'Folder of records to evaluate on after each epoch.', required=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for weights, logs and curves.', required=True)
-_WEIGHTS = flags.DEFINE_string('weights', None, 'imagenet, an official checkpoint, or a .weights.h5 file; default random.')
+_WEIGHTS = flags.DEFINE_string('weights', None, 'imagenet, coco, an official checkpoint, or a .weights.h5 file; default random.')
 _SET = flags.DEFINE_multi_string('set', [], 'key=value, any number of times.')
 _EVERY = flags.DEFINE_integer('evaluate_every', 1, 'Epochs between evaluations.')
 _TEST = flags.DEFINE_string('test', None, 'Folder of records to evaluate the best weights on in the end.')
