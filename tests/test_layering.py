@@ -8,7 +8,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'keras_efficientdet'
 ORDER = ('config', 'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                      # network
          'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'anchor_head',              # detection
-         'checkpoints', 'pretrained', 'images', 'models',                                     # models
+         'checkpoints', 'pretrained', 'images', 'models', 'numpy_nms', 'ensemble',            # models
          'augment', 'records', 'coco', 'data',                                                # data
          'schedules', 'training_state', 'evaluation', 'drawing', 'doctor', 'training',        # training
          'export', 'serving', '__init__')                                                     # use
