@@ -8,6 +8,7 @@ from keras_efficientdet import losses as _losses
 from keras_efficientdet.anchors import anchors, decode
 from keras_efficientdet.boxes import clip
 from keras_efficientdet.heads import Head, conv_tower
+from keras_efficientdet.iou_losses import BoxAndIouLoss
 from keras_efficientdet.matching import BACKGROUND, match
 from keras_efficientdet.postprocess import non_max_suppression, top_pairs
 
@@ -58,9 +59,16 @@ def targets(config):
 
 
 def losses(config):
-    """({output: loss}, {output: weight}) for `model.compile`."""
+    """({output: loss}, {output: weight}) for `model.compile`.
+
+    With an IoU loss, `boxes_loss` in Keras' logs is the weighted sum of both box losses, as it enters the total.
+    """
     train = config.train
     focal = _losses.FocalLoss(train.alpha, train.gamma, train.label_smoothing)
+    if train.iou_loss_type:
+        boxes = BoxAndIouLoss(anchor_settings(config.model), train.iou_loss_type, delta=train.delta,
+                              box_weight=train.box_loss_weight, iou_weight=train.iou_loss_weight)
+        return {'classes': focal, 'boxes': boxes}, {'classes': 1., 'boxes': 1.}
     return {'classes': focal, 'boxes': _losses.BoxLoss(train.delta)}, {'classes': 1., 'boxes': train.box_loss_weight}
 
 

@@ -79,6 +79,8 @@ class TrainConfig:
     label_smoothing: float = 0.0
     delta: float = 0.1
     box_loss_weight: float = 50.0
+    iou_loss_type: str | None = None                 # 'iou', 'giou', 'diou' or 'ciou', added to the box loss
+    iou_loss_weight: float = 1.0
     seed: int = 0
 
 

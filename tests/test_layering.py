@@ -7,7 +7,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'keras_efficientdet'
 ORDER = ('config', 'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                      # network
-         'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'anchor_head',              # detection
+         'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',     # detection
          'checkpoints', 'pretrained', 'images', 'models', 'numpy_nms', 'ensemble',            # models
          'augment', 'records', 'coco', 'data',                                                # data
          'schedules', 'training_state', 'evaluation', 'drawing', 'doctor', 'training',        # training
