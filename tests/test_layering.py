@@ -6,7 +6,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'keras_efficientdet'
-ORDER = ('config', 'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                      # network
+ORDER = ('config', 'label_maps', 'official_hparams',                                          # configuration
+         'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                                # network
          'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',     # detection
          'checkpoints', 'pretrained', 'images', 'models', 'numpy_nms', 'ensemble',            # models
          'augment', 'records', 'coco', 'data',                                                # data
