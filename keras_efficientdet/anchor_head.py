@@ -8,16 +8,22 @@ from keras_efficientdet import losses as _losses
 from keras_efficientdet.anchors import anchors, decode
 from keras_efficientdet.boxes import clip
 from keras_efficientdet.heads import Head, conv_tower
+from keras_efficientdet.iou_losses import BoxAndIouLoss
 from keras_efficientdet.matching import BACKGROUND, match
 from keras_efficientdet.postprocess import non_max_suppression, top_pairs
 
 PRIOR_BIAS = -math.log(99.)     # an untrained anchor says 0.01 for every class (RetinaNet paper section 4.1)
 
 
+def anchor_settings(model):
+    """What `anchors` takes, of a ModelConfig."""
+    return {'image_size': model.image_size, 'levels': (model.min_level, model.max_level), 'scales': model.num_scales,
+            'ratios': model.aspect_ratios, 'scale': model.anchor_scale}
+
+
 def config_anchors(model):
     """float32 [A, 4] anchors of a ModelConfig, pixels of the network's input."""
-    return anchors(model.image_size, levels=(model.min_level, model.max_level), scales=model.num_scales,
-                   ratios=model.aspect_ratios, scale=model.anchor_scale)
+    return anchors(**anchor_settings(model))
 
 
 def build(features, config):
@@ -53,10 +59,23 @@ def targets(config):
 
 
 def losses(config):
-    """({output: loss}, {output: weight}) for `model.compile`."""
+    """({output: loss}, {output: weight}) for `model.compile`.
+
+    With an IoU loss, `boxes_loss` in Keras' logs is the weighted sum of both box losses, as it enters the total.
+    """
     train = config.train
     focal = _losses.FocalLoss(train.alpha, train.gamma, train.label_smoothing)
+    if train.iou_loss_type:
+        boxes = BoxAndIouLoss(anchor_settings(config.model), train.iou_loss_type, delta=train.delta,
+                              box_weight=train.box_loss_weight, iou_weight=train.iou_loss_weight)
+        return {'classes': focal, 'boxes': boxes}, {'classes': 1., 'boxes': 1.}
     return {'classes': focal, 'boxes': _losses.BoxLoss(train.delta)}, {'classes': 1., 'boxes': train.box_loss_weight}
+
+
+def candidates(outputs, config):
+    """Network outputs -> boxes [B, N, 4] in pixels of the network's input, scores, classes [B, N]: what enters NMS."""
+    boxes = decode(outputs['boxes'], tf.constant(config_anchors(config.model)))
+    return top_pairs(outputs['classes'], boxes, config.detect.max_nms_inputs)
 
 
 def detect(outputs, config):
@@ -65,10 +84,8 @@ def detect(outputs, config):
     Boxes are clipped to the input after NMS, as officially in its global mode.
     """
     nms, size = config.detect, config.model.image_size
-    boxes = decode(outputs['boxes'], tf.constant(config_anchors(config.model)))
-    boxes, scores, classes = top_pairs(outputs['classes'], boxes, nms.max_nms_inputs)
-    boxes, *rest = non_max_suppression(boxes, scores, classes, method=nms.method, iou_thresh=nms.iou_thresh, sigma=nms.sigma,
-                                       score_thresh=nms.score_thresh, per_class=nms.per_class,
+    boxes, *rest = non_max_suppression(*candidates(outputs, config), method=nms.method, iou_thresh=nms.iou_thresh,
+                                       sigma=nms.sigma, score_thresh=nms.score_thresh, per_class=nms.per_class,
                                        max_output_size=nms.max_output_size)
     return clip(boxes, *size), *rest
 

@@ -79,6 +79,8 @@ class TrainConfig:
     label_smoothing: float = 0.0
     delta: float = 0.1
     box_loss_weight: float = 50.0
+    iou_loss_type: str | None = None                 # 'iou', 'giou', 'diou' or 'ciou', added to the box loss
+    iou_loss_weight: float = 1.0
     seed: int = 0
 
 
@@ -116,6 +118,10 @@ class Config:
         return _plain(dataclasses.asdict(self))
 
 
+PRESETS = {     # of the section `detect`: load_config(name, 'detect=fast')
+    'official_eval': dataclasses.asdict(DetectConfig()),      # how the published figures were evaluated
+    'fast': {**dataclasses.asdict(DetectConfig()), 'method': 'hard', 'score_thresh': 0.05, 'max_nms_inputs': 500},
+}
 SECTIONS = {field.name: field.type for field in dataclasses.fields(Config)}
 _SECTION_OF = {f.name: s for s, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
 
@@ -132,8 +138,9 @@ def load_config(name_or_yaml='efficientdet-d0', overrides=()):
       name_or_yaml: 'efficientdet-d0', a path to a yaml file of differences (its key `base` names the model it
         starts from), or a Config.
       overrides: a dict (nested, dotted or flat keys), one 'key=value' string, a path to a yaml file, or a sequence of these.
+        'detect=fast' sets the whole section from PRESETS.
     Raises:
-      ConfigError: unknown model or key (the nearest valid one is named), or a value of the wrong type.
+      ConfigError: unknown model, preset or key (the nearest valid one is named), or a value of the wrong type.
     """
     config = name_or_yaml if isinstance(name_or_yaml, Config) else _from_yaml(_find(name_or_yaml))
     if isinstance(overrides, (dict, str, pathlib.Path)):
@@ -202,6 +209,8 @@ def _as_dict(override):
 def _apply(config, values):
     for key, value in values.items():
         key = str(key)
+        if key == 'detect' and isinstance(value, str):
+            value = _preset(value)
         if key in SECTIONS and isinstance(value, dict):
             config = _apply(config, {f'{key}.{k}': v for k, v in value.items()})
             continue
@@ -210,6 +219,12 @@ def _apply(config, values):
         changed = dataclasses.replace(part, **{name: _convert(key, value, typing.get_type_hints(type(part))[name])})
         config = dataclasses.replace(config, **{section: changed})
     return config
+
+
+def _preset(name):
+    if name not in PRESETS:
+        raise ConfigError(f'unknown preset {name!r} of detect; valid: {", ".join(PRESETS)}')
+    return PRESETS[name]
 
 
 def _locate(key):

@@ -78,7 +78,18 @@ def test_values_become_the_annotated_type(override, section, field, value):
     assert found == value and type(found) is type(value)
 
 
-ERRORS = [({'learning_rat': 1}, "unknown key 'learning_rat'; did you mean train.learning_rate?"),
+def test_presets_of_the_detections():
+    plain = load_config('efficientdet-d0')
+    assert load_config(plain, ['method=hard', 'sigma=0.9', 'detect=official_eval']) == plain
+    fast = load_config(plain, {'detect': 'fast'})
+    assert fast == load_config(plain, 'detect=fast') and fast.detect.method == 'hard'
+    assert fast.detect.max_nms_inputs < plain.detect.max_nms_inputs
+    assert load_config(plain, ['detect=fast', 'iou_thresh=0.4']).detect == dataclasses.replace(fast.detect, iou_thresh=0.4)
+
+
+ERRORS = [({'detect': 'fats'}, "unknown preset 'fats' of detect; valid: official_eval, fast"),
+          ({'iou_loss_type': 3}, 'iou_loss_type must be'),
+          ({'learning_rat': 1}, "unknown key 'learning_rat'; did you mean train.learning_rate?"),
           ('model.anchor_scales=3', 'did you mean model.anchor_scale?'),
           ('model.learning_rate=1', 'did you mean train.learning_rate?'),
           ({'detect': {'iou_tresh': 0.4}}, 'did you mean detect.iou_thresh?'),

@@ -6,9 +6,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'keras_efficientdet'
-ORDER = ('config', 'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                      # network
-         'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'anchor_head',              # detection
+ORDER = ('config', 'label_maps', 'official_hparams',                                          # configuration
+         'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                                # network
+         'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',     # detection
          'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',     # models
+         'numpy_nms', 'ensemble',                                                             # official and joint detection
          'augment', 'records', 'coco', 'data',                                                # data
          'schedules', 'training_state', 'evaluation', 'drawing', 'doctor', 'training',        # training
          'export', 'serving', '__init__')                                                     # use

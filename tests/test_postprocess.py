@@ -4,7 +4,12 @@ import official
 import pytest
 import tensorflow as tf
 
+from keras_efficientdet import anchor_head, load_config
+from keras_efficientdet.anchors import decode, feature_sizes
+from keras_efficientdet.boxes import flip_horizontally
 from keras_efficientdet.postprocess import non_max_suppression, top_pairs
+
+SPREAD = 1.5            # of the official logits
 
 
 def candidates(seed, batch=3, count=400, classes=5):
@@ -126,3 +131,127 @@ def test_best_class_of_every_anchor():
 def test_unknown_method():
     with pytest.raises(ValueError, match='gaussian or hard'):
         non_max_suppression(*candidates(0), method='diou')
+
+
+# What follows compares with official outputs on logits drawn as index.json says. Official class ids are 1-based, official
+# padding repeats candidate 0 (global) or is 0 (per class); ours are 0-based and padded with 0.
+
+def cases():
+    return official.index('func/postprocess_a.npz')['cases']
+
+
+def candidates_of(entry, classes=5, **detect):
+    """({'classes', 'boxes'}, config) of a case of postprocess_a."""
+    nms = entry['nms_configs']
+    config = load_config('efficientdet-d0', {
+        'image_size': entry['size'], 'num_classes': entry.get('ncls', classes), 'method': nms['method'] or 'hard',
+        'iou_thresh': nms['iou_thresh'] or 0.5, 'sigma': nms['sigma'] or 0.5,
+        'score_thresh': nms['score_thresh'] or (0.001 if nms['method'] == 'gaussian' else 0.),
+        'max_nms_inputs': nms['max_nms_inputs'], 'max_output_size': nms['max_output_size'], **detect})
+    rng, rows = np.random.Generator(np.random.PCG64(entry['seed'])), {'classes': [], 'boxes': []}
+    n, k = entry.get('n', 2), config.model.num_classes
+    for height, width in feature_sizes(tuple(entry['size']), 7)[3:]:
+        logits = rng.standard_normal((n, height, width, 9 * k)) * entry.get('spread', SPREAD) - 4.0
+        codes = rng.standard_normal((n, height, width, 36)) * 0.3
+        rows['classes'].append(logits.astype(np.float32).reshape(n, -1, k))
+        rows['boxes'].append(codes.astype(np.float32).reshape(n, -1, 4))
+    return {key: np.concatenate(parts, 1) for key, parts in rows.items()}, config
+
+
+def same_rows(found, rows):
+    """Compares with official rows image_id, xmin, ymin, xmax, ymax, score, class."""
+    np.testing.assert_allclose(found['boxes'].numpy()[..., [1, 0, 3, 2]], rows[..., 1:5], atol=1e-2)
+    np.testing.assert_allclose(found['scores'], rows[..., 5], atol=1e-5)
+    np.testing.assert_array_equal(found['classes'] + 1, rows[..., 6])
+
+
+def same_detections(found, arrays, case, scales):
+    boxes, scores, classes, count = found
+    np.testing.assert_array_equal(count, arrays[f'{case}/valid_len'])
+    for i, valid in enumerate(count.numpy()):
+        np.testing.assert_allclose(boxes[i][:valid] * scales[i], arrays[f'{case}/boxes'][i][:valid], atol=1e-2)
+        np.testing.assert_allclose(scores[i][:valid], arrays[f'{case}/scores'][i][:valid], atol=1e-5)
+        np.testing.assert_array_equal(classes[i][:valid] + 1, arrays[f'{case}/classes'][i][:valid])
+        assert not np.any(boxes[i][valid:]) and not np.any(scores[i][valid:]) and not np.any(classes[i][valid:])
+
+
+def unclipped(outputs, config):
+    nms = config.detect
+    return non_max_suppression(*anchor_head.candidates(outputs, config), method=nms.method, iou_thresh=nms.iou_thresh,
+                               sigma=nms.sigma, score_thresh=nms.score_thresh, max_output_size=nms.max_output_size)
+
+
+def of_kind(kind):
+    return [name for name, entry in cases().items() if entry['fn'] == kind and 'official_error' not in entry]
+
+
+@pytest.mark.parametrize('case', of_kind('global'))
+def test_official_global_mode(case, golden):
+    outputs, config = candidates_of(cases()[case], per_class=False)
+    same_detections(anchor_head.detect(outputs, config), golden('func/postprocess_a.npz'), case, scales_of(case))
+
+
+@pytest.mark.parametrize('case', of_kind('per_class'))
+def test_official_per_class_mode(case, golden):
+    outputs, config = candidates_of(cases()[case])
+    same_detections(unclipped(outputs, config), golden('func/postprocess_a.npz'), case, scales_of(case))
+    clipped = anchor_head.detect(outputs, config)[0].numpy()
+    assert clipped.min() >= 0 and np.all(clipped.max((0, 1)) <= cases()[case]['size'] * 2)
+
+
+@pytest.mark.parametrize('case', of_kind('combined'))
+def test_official_combined_mode(case, golden):
+    """All pairs, hard, IoU 0.5 whatever the configuration says."""
+    nms = cases()[case]['nms_configs']
+    outputs, config = candidates_of(cases()[case], method='hard', iou_thresh=0.5, max_nms_inputs=10 ** 6,
+                                    score_thresh=nms['score_thresh'])
+    same_detections(anchor_head.detect(outputs, config), golden('func/postprocess_a.npz'), case, scales_of(case))
+
+
+def scales_of(case):
+    return cases()[case].get('scales', [1., 1.])
+
+
+@pytest.mark.parametrize('case', ['gen_per_class', 'gen_global', 'gen_flip'])
+def test_official_generated_detections(case, golden):
+    entry, rows = cases()[case], golden('func/postprocess_a.npz')[f'{case}/detections']
+    outputs, config = candidates_of(entry, per_class=entry.get('per_class', True))
+    boxes, scores, classes, _ = (unclipped if config.detect.per_class else anchor_head.detect)(outputs, config)
+    scales = np.float32(entry['scales'])[:, None]
+    boxes = boxes * scales[..., None]
+    found = {'boxes': flip_horizontally(boxes, scales * entry['size'][1]) if entry.get('flip') else boxes}
+    same_rows({**found, 'scores': scores, 'classes': classes}, rows)
+    np.testing.assert_array_equal(rows[:, 0, 0], entry['ids'])
+    np.testing.assert_allclose(golden('func/postprocess_a.npz')[f'{case}/transformed'][..., 3:5],
+                               rows[..., 3:5] - rows[..., 1:3], atol=1e-3)
+
+
+@pytest.mark.parametrize('case', ['pre_max', 'pre_topk500'])
+def test_official_candidates(case, golden):
+    entry, arrays = cases()[case], golden('func/postprocess_a.npz')
+    boxes, scores, classes = (part.numpy() for part in anchor_head.candidates(*candidates_of(entry)))
+    step = entry.get('row_step', 1)
+    for i in range(2):
+        order = np.lexsort((classes[i], -scores[i])) if case == 'pre_topk500' else slice(None)
+        for ours, key in ((boxes, 'boxes'), (scores, 'scores'), (classes, 'classes')):
+            np.testing.assert_allclose(ours[i][order][::step], arrays[f'{case}/{key}'][i], atol=1e-3 if key == 'boxes' else 1e-6)
+
+
+def test_official_scores_and_boxes_of_all_anchors(golden):
+    arrays = golden('func/postprocess_a.npz')
+    for case, boxes in (('pre_notopk', 'boxes'), ('tflite_pre', 'box_outputs')):
+        outputs, config = candidates_of(cases()[case])
+        decoded = decode(outputs['boxes'], anchor_head.config_anchors(config.model)).numpy()
+        step = cases()[case]['row_step']
+        np.testing.assert_allclose(tf.sigmoid(outputs['classes'])[:, ::step], arrays[f'{case}/scores'], atol=1e-6)
+        ours = outputs['boxes'] if case == 'tflite_pre' else decoded                    # TFLite gets the codes
+        np.testing.assert_allclose(ours[:, ::step], arrays[f'{case}/{boxes}'], atol=1e-3)
+    ymin, xmin, ymax, xmax = anchor_head.config_anchors(config.model)[::step].T / np.float32([64, 128, 64, 128])[:, None]
+    np.testing.assert_allclose(np.stack([(ymin + ymax) / 2, (xmin + xmax) / 2, ymax - ymin, xmax - xmin], 1),
+                               arrays['tflite_pre/anchors_centersize'], atol=1e-5)
+
+
+@pytest.mark.parametrize('case', ['method_bad', 'method_diou'])
+def test_official_errors(case):
+    with pytest.raises(ValueError, match='gaussian or hard'):
+        anchor_head.detect(*candidates_of(cases()[case]))

@@ -3,6 +3,7 @@ import pathlib
 import re
 
 import drawn
+import official
 import pytest
 
 README = pathlib.Path(__file__).parents[1] / 'README.md'
@@ -30,3 +31,17 @@ def test_every_file_that_the_documents_name_exists():
             assert (document.parent / path).exists(), f'{document.name} names {path}'
     listed = set(re.findall(r'^\| `(\w+\.py)` \|', (root / 'WORKSPACE.md').read_text(), re.MULTILINE))
     assert listed == {p.name for p in (root / 'keras_efficientdet').glob('*.py')} - {'__init__.py'}
+
+
+def test_every_golden_is_used_or_has_a_reason():
+    root = README.parent / 'tests'
+    table = re.findall(r'^\| `((?:func|e2e)/\S+)` \|(.*?)\|(.*?)\|$', (root / 'goldens' / 'README.md').read_text(), re.MULTILINE)
+    if official.GOLDEN.is_dir():
+        assert sorted(name for name, _, _ in table) == sorted(
+            f'{folder}/{p.name}' for folder in ('func', 'e2e') for p in (official.GOLDEN / folder).iterdir())
+    for name, tests, reason in table:
+        assert tests.strip() or reason.strip(), f'{name}: neither used nor explained'
+        for test in filter(None, tests.strip().split(', ')):
+            stem = pathlib.Path(name).stem
+            text = (root / f'{test}.py').read_text()
+            assert stem in text or re.search(r"func/(\w*)\{", text), f'{test} does not read {name}'

@@ -42,10 +42,11 @@ def test_help_shows_the_example_and_its_flags(tool):
 @pytest.mark.parametrize(('tool', 'flags', 'named'), [
     ('make_records', ['--annotations=nowhere.json', '--images=.', '--output=out'], 'nowhere.json: no such annotation file'),
     ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--set=learning_rat=1'], 'did you mean train.learning_rate?'),
+    ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--hparams=learning_rat=1'], "unknown official key"),
     ('evaluate', ['--model=no_model', '--data=d'], 'no_model/config.yaml: not there'),
     ('detect', ['--model=m', '--images=no_photos/*.jpg', '--output=o'], 'no_photos/*.jpg: no pictures there'),
     ('export', ['--model=no_model', '--output=o'], 'no_model/config.yaml: not there')],
-                         ids=['make_records', 'train', 'evaluate', 'detect', 'export'])
+                         ids=['make_records', 'train', 'hparams', 'evaluate', 'detect', 'export'])
 def test_bad_input_is_one_line_and_status_1(tool, flags, named, tmp_path):
     done = start(tool, *flags, cwd=tmp_path)
     assert done.returncode == 1
@@ -69,6 +70,10 @@ def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_pa
 
     said = worked('evaluate', f'--model={workdir}', f'--data={tmp_path}/records', '--set=max_nms_inputs=500')
     assert said.startswith('AP 0.') and all(f'  {name}  AP ' in said for name in ('cat', 'dog', 'van'))
+
+    said = worked('evaluate', f'--model={workdir}', f'--data={tmp_path}/records', '--set=detect=fast', '--set=method=diou',
+                  '--numpy_nms', '--flip')
+    assert said.startswith('AP 0.')
 
     said = worked('detect', f'--model={workdir}', f'--images={folder}', f'--output={tmp_path}/found', '--min_score=0.5')
     rows = json.loads((tmp_path / 'found' / 'detections.json').read_text())

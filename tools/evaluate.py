@@ -1,25 +1,30 @@
 """COCO figures of a trained detector, for all classes and for each.
 
 Example:
-  python tools/evaluate.py --model=runs/first --data=records/test --set=max_nms_inputs=1000
+  python tools/evaluate.py --model=runs/first --data=records/test --set=detect=fast
 """
 from absl import flags
 from command import run
 
-from keras_efficientdet import evaluate, load_config
+from keras_efficientdet import ensemble, evaluate, load_config, models, numpy_nms
 from keras_efficientdet.data import dataset
 from keras_efficientdet.evaluation import report
 from keras_efficientdet.training import load_trained
 
 _MODEL = flags.DEFINE_string('model', None, 'Folder that train.py wrote.', required=True)
 _DATA = flags.DEFINE_string('data', None, 'Folder of records.', required=True)
-_SET = flags.DEFINE_multi_string('set', [], 'key=value of the detection settings, any number of times.')
+_SET = flags.DEFINE_multi_string('set', [], 'key=value of the detection settings, any number of times; detect=fast is a preset.')
+_FLIP = flags.DEFINE_bool('flip', False, 'Look at the mirror image of each picture too, and fuse what is found.')
+_NUMPY_NMS = flags.DEFINE_bool('numpy_nms', False, 'The official numpy NMS; --set=method= may also be linear or diou.')
 
 
 def main(_):
     model = load_trained(_MODEL.value)
     config = load_config(model.detection_config, _SET.value)
-    print(report(evaluate(model, dataset(_DATA.value, config, training=False), config)))
+    detect = (numpy_nms if _NUMPY_NMS.value else models).detect_batch(model, config)
+    if _FLIP.value:
+        detect = ensemble.flip_test(detect, config.detect.max_output_size)
+    print(report(evaluate(detect, dataset(_DATA.value, config, training=False), config)))
 
 
 if __name__ == '__main__':

@@ -4,7 +4,8 @@ Example:
   python tools/train.py --train=records/train --valid=records/val --workdir=runs/first --weights=imagenet \\
       --set=batch_size=8 --set=num_epochs=12 --set=optimizer=adam --set=learning_rate=0.008 --set=anchor_scale=2.0
 
-Every key of keras_efficientdet/config.py can be set. Learning rates are given for batch 64 and scaled with the batch.
+Every key of keras_efficientdet/config.py can be set; --hparams takes what the official programs take. Learning rates are given
+for batch 64 and scaled with the batch.
 """
 import yaml
 from absl import flags
@@ -14,6 +15,7 @@ from keras_efficientdet import evaluate, fit, load_config
 from keras_efficientdet.data import dataset
 from keras_efficientdet.drawing import save_curves
 from keras_efficientdet.evaluation import report
+from keras_efficientdet.official_hparams import from_official
 from keras_efficientdet.records import label_overrides
 from keras_efficientdet.training import load_trained
 
@@ -23,12 +25,17 @@ _VALID = flags.DEFINE_string('valid', None, 'Folder of records to evaluate on af
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for weights, logs and curves.', required=True)
 _WEIGHTS = flags.DEFINE_string('weights', None, 'imagenet, coco, an official checkpoint, or a .weights.h5 file; default random.')
 _SET = flags.DEFINE_multi_string('set', [], 'key=value, any number of times.')
+_HPARAMS = flags.DEFINE_string('hparams', '', 'Official hparams, "a=1,b.c=2" or a yaml file; --set comes after them.')
 _EVERY = flags.DEFINE_integer('evaluate_every', 1, 'Epochs between evaluations.')
 _TEST = flags.DEFINE_string('test', None, 'Folder of records to evaluate the best weights on in the end.')
 
 
 def main(_):
-    config = load_config(_MODEL.value, [label_overrides(_TRAIN.value), *_SET.value])
+    converted, left_out = from_official(_HPARAMS.value)
+    if left_out:
+        print(f'{len(left_out)} official keys are without effect here:')
+        print(''.join(f'  {key}: {reason}\n' for key, reason in left_out.items()), end='')
+    config = load_config(_MODEL.value, [label_overrides(_TRAIN.value), converted, *_SET.value])
     history = fit(config, _TRAIN.value, _VALID.value, _WORKDIR.value, weights=_WEIGHTS.value, evaluate_every=_EVERY.value)
     save_curves(f'{_WORKDIR.value}/log.csv', f'{_WORKDIR.value}/curves.png')
     print(f'best val_AP {max(history.history["val_AP"]):.3f}; weights, log and curves in {_WORKDIR.value}')
