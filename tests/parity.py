@@ -5,6 +5,7 @@ numbers compared in it are apart. As a program (`python tests/parity.py lane-a.j
 `make parity` does all. Exit status 1 if a golden is used by no test and has no reason in tests/goldens/README.md.
 """
 import collections
+import fnmatch
 import inspect
 import json
 import pathlib
@@ -84,12 +85,13 @@ def pytest_sessionfinish(session):
 
 def table(lanes):
     """Rows [file, tests, worst on each lane, reason] for every file of the golden index."""
-    reasons = dict(re.findall(r'^\| `([^`]+)` \| [^|]* \| ([^|]+?) \|$', REASONS.read_text(), re.MULTILINE))
+    reasons = re.findall(r'^\| `([^`]+)` \|[^|]*\| ([^|]+?) \|$', REASONS.read_text(), re.MULTILINE)
     rows = []
     for name in sorted(official.index_of_files()):
         tests = sorted({t for lane in lanes for t in lane['used'].get(name, ())})
         worst = [max((lane['worst'].get(t, 0.0) for t in tests if '::' in t), default=None) if tests else None for lane in lanes]
-        rows.append([name, tests, worst, '' if tests else reasons.get(name, '')])
+        reason = next((text for pattern, text in reasons if fnmatch.fnmatch(name, pattern)), '')
+        rows.append([name, tests, worst, '' if tests else reason])
     return rows
 
 
