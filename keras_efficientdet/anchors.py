@@ -4,7 +4,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.config import image_size as _size
+from keras_efficientdet.config_values import image_size as _size
 
 
 def feature_sizes(image_size, max_level):

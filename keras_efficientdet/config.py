@@ -6,17 +6,14 @@ so `train.learning_rate=0.01` and `learning_rate=0.01` say the same thing.
 import dataclasses
 import difflib
 import pathlib
-import types
 import typing
 
 import yaml
 
+from keras_efficientdet.config_values import ConfigError, convert, plain
+
 _HERE = pathlib.Path(__file__).resolve().parent
 HPARAMS = next((d for d in (_HERE / 'hparams', _HERE.parent / 'hparams') if d.is_dir()), _HERE.parent / 'hparams')
-
-
-class ConfigError(ValueError):
-    """A configuration names an unknown key, an unknown model, or a value of the wrong type."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +112,7 @@ class Config:
 
     def to_dict(self):
         """Plain nested dict of builtin types, fit for yaml and json."""
-        return _plain(dataclasses.asdict(self))
+        return plain(dataclasses.asdict(self))
 
 
 PRESETS = {     # of the section `detect`: load_config(name, 'detect=fast')
@@ -216,7 +213,7 @@ def _apply(config, values):
             continue
         section, name = _locate(key)
         part = getattr(config, section)
-        changed = dataclasses.replace(part, **{name: _convert(key, value, typing.get_type_hints(type(part))[name])})
+        changed = dataclasses.replace(part, **{name: convert(key, value, typing.get_type_hints(type(part))[name])})
         config = dataclasses.replace(config, **{section: changed})
     return config
 
@@ -240,53 +237,3 @@ def _nearest(name, valid):
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     return f'; did you mean {_SECTION_OF.get(close[0], "")}{"." if close[0] in _SECTION_OF else ""}{close[0]}?' if close \
         else f'; valid: {", ".join(valid)}'
-
-
-def _convert(key, value, wanted):
-    """`value` as the annotated type, or ConfigError. An int is a float, a list a tuple, a str no number."""
-    special = {'image_size': image_size, 'label_map': _label_map}.get(key.rpartition('.')[2])
-    if special:
-        return special(value)
-    for kind in typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,):
-        origin = typing.get_origin(kind) or kind
-        if origin is float and (number := _number(value)) is not None:
-            return number
-        if origin is tuple and isinstance(value, list | tuple):
-            return tuple(tuple(v) if isinstance(v, list) else v for v in value)
-        if isinstance(value, origin) and isinstance(value, bool) == (origin is bool):
-            return value
-    raise ConfigError(f'{key} must be {getattr(wanted, "__name__", wanted)}, found {type(value).__name__} {value!r}')
-
-
-def _number(value):
-    """A float, or None. Text counts where it is a number: yaml 1.1 reads 1e-3 (no dot) as text."""
-    try:
-        return None if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def image_size(value):
-    """(height, width) from an int (square) or a pair. Raises ConfigError for anything else."""
-    if isinstance(value, str):
-        raise ConfigError(f'image_size {value!r}: write [height, width]; the official text form means WIDTHxHEIGHT, which '
-                          'has cost people weeks, so it is not read here')
-    pair = (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(pair, list | tuple) or len(pair) != 2 or any(not isinstance(v, int) or v < 1 for v in pair):
-        raise ConfigError(f'image_size must be one positive int or [height, width], found {value!r}')
-    return tuple(pair)
-
-
-def _label_map(value):
-    """{int id: str name}; ids may be text, as json leaves them."""
-    if value is None:
-        return None
-    if not isinstance(value, dict) or any(not str(k).lstrip('-').isdigit() for k in value):
-        raise ConfigError(f'label_map must map ids to names, like {{1: cat, 18: dog}}, found {value!r}')
-    return {int(k): str(v) for k, v in value.items()}
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, list | tuple) else value

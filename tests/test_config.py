@@ -9,6 +9,7 @@ import yaml
 
 from keras_efficientdet import config as configs
 from keras_efficientdet.config import Config, ConfigError, class_ids, class_names, load_config, model_names
+from keras_efficientdet.config_values import plain
 
 NAMES = [*(f'efficientdet-d{i}' for i in (*range(8), '7x')), *(f'efficientdet-lite{i}' for i in (0, 1, 2, 3, '3x', 4))]
 UNRECORDED = ('d3', 'd5', 'lite3x', 'lite4')                           # no golden of their hparams
@@ -37,7 +38,7 @@ def test_values_are_the_official_ones(name, golden):
                 expected = [expected] * 3
             if field == 'image_size':
                 expected = [expected, expected]
-            assert configs._plain(getattr(section, field)) == expected, field
+            assert plain(getattr(section, field)) == expected, field
             compared += 1
     assert compared > 35
 
@@ -79,12 +80,12 @@ def test_values_become_the_annotated_type(override, section, field, value):
 
 
 def test_presets_of_the_detections():
-    plain = load_config('efficientdet-d0')
-    assert load_config(plain, ['method=hard', 'sigma=0.9', 'detect=official_eval']) == plain
-    fast = load_config(plain, {'detect': 'fast'})
-    assert fast == load_config(plain, 'detect=fast') and fast.detect.method == 'hard'
-    assert fast.detect.max_nms_inputs < plain.detect.max_nms_inputs
-    assert load_config(plain, ['detect=fast', 'iou_thresh=0.4']).detect == dataclasses.replace(fast.detect, iou_thresh=0.4)
+    usual = load_config('efficientdet-d0')
+    assert load_config(usual, ['method=hard', 'sigma=0.9', 'detect=official_eval']) == usual
+    fast = load_config(usual, {'detect': 'fast'})
+    assert fast == load_config(usual, 'detect=fast') and fast.detect.method == 'hard'
+    assert fast.detect.max_nms_inputs < usual.detect.max_nms_inputs
+    assert load_config(usual, ['detect=fast', 'iou_thresh=0.4']).detect == dataclasses.replace(fast.detect, iou_thresh=0.4)
 
 
 ERRORS = [({'detect': 'fats'}, "unknown preset 'fats' of detect; valid: official_eval, fast"),
@@ -101,6 +102,9 @@ ERRORS = [({'detect': 'fats'}, "unknown preset 'fats' of detect; valid: official
           ({'learning_rate': 'fast'}, "learning_rate must be float, found str 'fast'"),
           ({'per_class': 1}, 'per_class must be bool, found int 1'),
           ({'mean_rgb': 127.0}, 'mean_rgb must be'),
+          ({'mean_rgb': ['a', 1, 2]}, "each of mean_rgb must be float, found str 'a'"),
+          ({'learning_rate': 'nan'}, 'learning_rate must be float'),
+          ({'image_size': [True, 5]}, 'image_size must be one positive int'),
           ({'act_type': None}, 'act_type must be str'),
           ({'model': 3}, "unknown key 'model'"),
           ({'image_size': '640x480'}, 'WIDTHxHEIGHT'),

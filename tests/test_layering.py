@@ -6,7 +6,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'keras_efficientdet'
-ORDER = ('config', 'label_maps', 'official_hparams',                                          # configuration
+ORDER = ('config_values', 'config', 'label_maps', 'official_hparams',                                          # configuration
          'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                                # network
          'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',     # detection
          'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',     # models
