@@ -24,6 +24,11 @@ class DetectionModel(keras.Model):
     detection_config = None
     training_state = None
 
+    @property
+    def losses(self):
+        """Regularisation of layers that train; Keras 2 would go on counting that of frozen ones."""
+        return [loss for layer in self.layers if layer.trainable for loss in layer.losses]
+
     def train_step(self, *args, **kwargs):
         if self.training_state is None:
             return super().train_step(*args, **kwargs)
