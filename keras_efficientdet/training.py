@@ -117,6 +117,7 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     (workdir / 'config.yaml').write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     print(doctor.advice(doctor.anchor_coverage(train, config)))
     data = dataset(train, config, training=True)
+    keras.utils.set_random_seed(config.train.seed)
     model = efficientdet(config, weights)
     compile_for_training(model, config, steps_per_epoch=int(data.cardinality()))
     epochs = range(1, config.train.num_epochs + 1)

@@ -16,6 +16,10 @@ def test_a_few_are_noticed(name):
     assert noticed(mutation)
 
 
+def test_an_unbroken_copy_passes():
+    assert not noticed(MUTATIONS[0]._replace(new=MUTATIONS[0].old, tests='test_losses.py'))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('mutation', MUTATIONS, ids=[m.name for m in MUTATIONS])
 def test_all_are_noticed(mutation):
