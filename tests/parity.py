@@ -70,7 +70,7 @@ def _worse(difference):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item):
-    _running[0] = f'{pathlib.Path(item.location[0]).name}::{item.originalname}'
+    _running[0] = f'{pathlib.Path(item.location[0]).name}::{item.name}'
     yield_value = yield
     _running[0] = None
     return yield_value
@@ -89,9 +89,10 @@ def table(lanes):
     rows = []
     for name in sorted(official.index_of_files()):
         tests = sorted({t for lane in lanes for t in lane['used'].get(name, ())})
-        worst = [max((lane['worst'].get(t, 0.0) for t in tests if '::' in t), default=None) if tests else None for lane in lanes]
+        worst = [max((lane['worst'][t] for t in tests if t in lane['worst'] and 'notice' not in t), default=None)
+                 for lane in lanes]                          # a test that notices a mutation compares what must differ
         reason = next((text for pattern, text in reasons if fnmatch.fnmatch(name, pattern)), '')
-        rows.append([name, tests, worst, '' if tests else reason])
+        rows.append([name, sorted({t.partition('[')[0] for t in tests}), worst, '' if tests else reason])
     return rows
 
 
