@@ -2,7 +2,7 @@
 
 Example:
   python tools/train.py --train=records/train --valid=records/val --workdir=runs/first --weights=imagenet \\
-      --set=batch_size=8 --set=num_epochs=12 --set=optimizer=adam --set=learning_rate=0.008 --set=anchor_scale=2.0
+      --set=batch_size=8 --set=num_epochs=12 --set=optimizer=adam --set=learning_rate=0.024 --set=anchor_scale=2.0
 
 Every key of keras_efficientdet/config.py can be set; --hparams takes what the official programs take. Learning rates are given
 for batch 64 and scaled with the batch.
