@@ -112,13 +112,14 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     Returns:
       keras.callbacks.History; its `model` holds the averaged weights.
     """
+    keras.utils.set_random_seed(config.train.seed)
+    model = efficientdet(config, weights)
+    config = model.detection_config                   # released weights bring their own scaling of the input
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / 'config.yaml').write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     print(doctor.advice(doctor.anchor_coverage(train, config)))
     data = dataset(train, config, training=True)
-    keras.utils.set_random_seed(config.train.seed)
-    model = efficientdet(config, weights)
     compile_for_training(model, config, steps_per_epoch=int(data.cardinality()))
     epochs = range(1, config.train.num_epochs + 1)
     evaluated = [e for e in epochs if e % evaluate_every == 0 or e == epochs[-1]]
