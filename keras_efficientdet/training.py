@@ -78,15 +78,17 @@ class CsvLog(keras.callbacks.Callback):
 
     def __init__(self, path):
         super().__init__()
-        self.path, self.rows = path, []
+        self.path, self.rows = pathlib.Path(path), []
 
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({'epoch': epoch + 1, **logs})
         columns = dict.fromkeys(name for row in self.rows for name in row)
-        with open(self.path, 'w', newline='') as file:
+        working = self.path.with_name(f'writing.{self.path.name}')
+        with open(working, 'w', newline='') as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
+        working.replace(self.path)
 
 
 class _KeepAverages(keras.callbacks.Callback):
