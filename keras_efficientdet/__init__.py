@@ -1,12 +1,12 @@
 """EfficientDet for Keras, equal to google/automl's, number for number."""
 from keras_efficientdet.anchors import anchors
 from keras_efficientdet.checkpoints import CheckpointError, LoadReport, load_official, save_official
-from keras_efficientdet.coco import read_coco
 from keras_efficientdet.config import Config, ConfigError, load_config, model_names
 from keras_efficientdet.data import dataset
 from keras_efficientdet.drawing import draw
 from keras_efficientdet.evaluation import evaluate
 from keras_efficientdet.export import export_savedmodel
+from keras_efficientdet.formats.coco import read_coco
 from keras_efficientdet.models import detector, efficientdet
 from keras_efficientdet.records import DataError, label_overrides, write_records
 from keras_efficientdet.serving import Detections, Detector

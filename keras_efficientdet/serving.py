@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_efficientdet.export import LABELS, labels
+from keras_efficientdet.export.labels import LABELS, labels
 from keras_efficientdet.models import detector
 from keras_efficientdet.records import rgb
 from keras_efficientdet.training import load_trained

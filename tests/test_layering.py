@@ -6,15 +6,28 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'keras_efficientdet'
-ORDER = ('config_values', 'config', 'label_maps', 'official_hparams',                                          # configuration
-         'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                                # network
-         'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',     # detection
-         'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',     # models
-         'numpy_nms', 'ensemble',                                                             # official and joint detection
-         'augment', 'records', 'coco', 'data',                                                # data
-         'schedules', 'training_state', 'evaluation', 'drawing', 'doctor', 'training',        # training
-         'export', 'serving', '__init__')                                                     # use
-FILES = sorted([*PACKAGE.glob('*.py'), *(ROOT / 'tools').glob('*.py')])
+# Packages are named as they are imported: `training` is training/__init__.py, `training.loop` a file in it.
+ORDER = (
+    'config_values', 'config', 'label_maps', 'official_hparams',                                # configuration
+    'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                                       # network
+    'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',       # detection
+    'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',            # models
+    'numpy_nms', 'ensemble',                                                                    # official and joint detection
+    'augment', 'records', 'formats', 'formats.coco', 'data',                                    # data
+    'evaluation', 'drawing', 'doctor',                                                          # looking
+    'training.schedules', 'training.state', 'training.callbacks', 'training.loop', 'training',  # training
+    'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use
+FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
+
+
+def path_of(module):
+    package = PACKAGE.joinpath(*module.split('.'))
+    return package / '__init__.py' if package.is_dir() else package.with_suffix('.py')
+
+
+def module_of(path):
+    parts = path.relative_to(PACKAGE).with_suffix('').parts
+    return '.'.join(parts[:-1] if parts[-1] == '__init__' and len(parts) > 1 else parts)
 
 
 def imported(path):
@@ -23,33 +36,39 @@ def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f'{path}: relative import'
-            if node.module == 'keras_efficientdet':
-                modules |= {a.name if (PACKAGE / f'{a.name}.py').is_file() else '__init__' for a in node.names}
-            elif node.module.startswith('keras_efficientdet.'):
-                modules.add(node.module.split('.')[1])
+            if node.module.split('.')[0] == 'keras_efficientdet':
+                base = node.module.split('.')[1:]
+                modules |= {_existing([*base, a.name]) for a in node.names}
         elif isinstance(node, ast.Import):
-            modules |= {a.name.split('.')[1] if '.' in a.name else '__init__' for a in node.names
-                        if a.name.split('.')[0] == 'keras_efficientdet'}
+            modules |= {_existing(a.name.split('.')[1:]) for a in node.names if a.name.split('.')[0] == 'keras_efficientdet'}
     return modules
 
 
+def _existing(parts):
+    """The module that a dotted name stands in: itself, or the one that holds it."""
+    while parts and not path_of('.'.join(parts)).is_file():
+        parts = parts[:-1]
+    return '.'.join(parts) or '__init__'
+
+
 def test_every_module_has_its_place():
-    assert sorted(ORDER) == sorted(p.stem for p in PACKAGE.glob('*.py'))
+    assert sorted(ORDER) == sorted(module_of(p) for p in PACKAGE.rglob('*.py'))
 
 
 @pytest.mark.parametrize('module', ORDER)
 def test_a_module_imports_only_earlier_ones(module):
-    assert imported(PACKAGE / f'{module}.py') <= set(ORDER[:ORDER.index(module)])
+    assert imported(path_of(module)) <= set(ORDER[:ORDER.index(module)])
 
 
 def test_imports_are_seen():
     assert imported(PACKAGE / 'doctor.py') == {'anchor_head', 'config', 'data', 'matching'}
+    assert imported(path_of('training')) == {'training.callbacks', 'training.loop'}
     assert {'images', 'records', 'augment'} < imported(PACKAGE / 'data.py')
 
 
 def test_the_package_never_imports_tools_or_tests():
     names = {p.stem for folder in ('tools', 'tests') for p in (ROOT / folder).glob('*.py')}
-    for path in PACKAGE.glob('*.py'):
+    for path in PACKAGE.rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):
             found = [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, 'module', None)]
             assert not names & {str(name).split('.')[0] for name in found}, path

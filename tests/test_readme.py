@@ -25,12 +25,12 @@ def test_the_python_example_runs_as_written(tmp_path, monkeypatch, capsys):
 
 
 def test_every_file_that_the_documents_name_exists():
-    root = README.parent
+    root, package = README.parent, README.parent / 'keras_efficientdet'
     for document in (README, root / 'WORKSPACE.md', root / 'docs' / 'DIFFERENCES.md'):
         for path in re.findall(r'\]\(([^)#:]+)\)', document.read_text()):
             assert (document.parent / path).exists(), f'{document.name} names {path}'
-    listed = set(re.findall(r'^\| `(\w+\.py)` \|', (root / 'WORKSPACE.md').read_text(), re.MULTILINE))
-    assert listed == {p.name for p in (root / 'keras_efficientdet').glob('*.py')} - {'__init__.py'}
+    listed = set(re.findall(r'^\| `([\w/]+\.py)` \|', (root / 'WORKSPACE.md').read_text(), re.MULTILINE))
+    assert listed == {str(p.relative_to(package)) for p in package.rglob('*.py') if p.name != '__init__.py'}
 
 
 def test_every_golden_is_used_or_has_a_reason():

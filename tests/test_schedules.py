@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientdet import load_config
-from keras_efficientdet.schedules import SGD, Adam, LearningRate, clip_twice, learning_rate, optimizer
+from keras_efficientdet.training.schedules import SGD, Adam, LearningRate, clip_twice, learning_rate, optimizer
 
 CASES = official.golden('func/lr_schedules.json')
 

@@ -13,7 +13,7 @@ from keras_efficientdet import compile_for_training, efficientdet, load_config, 
 from keras_efficientdet.anchor_head import targets
 from keras_efficientdet.checkpoints import official_shapes, official_variables, official_weights
 from keras_efficientdet.training import CsvLog
-from keras_efficientdet.training_state import TrainingState
+from keras_efficientdet.training.state import TrainingState
 
 # Relative differences that 1e-7 of input noise explains; they grow from step to step (the step itself is exact).
 LOSS = {'sgd': (1e-5, 5e-5, 2e-3), 'adam': (1e-5, 1e-3)}

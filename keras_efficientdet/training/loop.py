@@ -1,16 +1,16 @@
 """`compile_for_training` and `fit`: official training inside Keras' own loop."""
-import csv
 import pathlib
 
 import keras
 import yaml
 
-from keras_efficientdet import doctor, schedules
+from keras_efficientdet import doctor
 from keras_efficientdet.config import load_config
 from keras_efficientdet.data import dataset, validation_dataset
-from keras_efficientdet.evaluation import STATISTICS, evaluate, report
-from keras_efficientdet.models import detect_batch, efficientdet, head_of
-from keras_efficientdet.training_state import TrainingState
+from keras_efficientdet.models import efficientdet, head_of
+from keras_efficientdet.training import schedules
+from keras_efficientdet.training.callbacks import CocoEvaluation, CsvLog, KeepAverages, save_weights
+from keras_efficientdet.training.state import TrainingState
 
 
 def compile_for_training(model, config=None, steps_per_epoch=1000):
@@ -28,74 +28,6 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
     model.compile(optimizer=schedules.optimizer(config.train, steps_per_epoch), loss=losses, loss_weights=weights,
                   weighted_metrics=[], jit_compile=False)
     model.training_state = TrainingState(model, config.train.moving_average_decay, config.train.batch_norm_ramp)
-
-
-class CocoEvaluation(keras.callbacks.Callback):
-    """Evaluates the averaged weights after some epochs: `val_AP`, `val_AP50`, ... stand in `logs` for the callbacks after it.
-
-    Also swaps the averages in while Keras computes `val_loss`, and keeps the weights of the best val_AP in a file.
-
-    Args:
-      data: `dataset(..., training=False)`.
-      epochs: which epochs, counted from 1 as Keras' validation_freq does; default: all.
-      best_path: '.weights.h5' file for the best weights, or None.
-    """
-
-    def __init__(self, data, config, epochs=None, best_path=None):
-        super().__init__()
-        self.data, self.config, self.epochs, self.best_path = data, config, epochs, best_path
-        self.best, self.detect = -1.0, None
-
-    def on_test_begin(self, logs=None):
-        self._swap()
-
-    def on_test_end(self, logs=None):
-        self._swap()
-
-    def _swap(self):
-        if self.model.training_state is not None:
-            self.model.training_state.swap()
-
-    def on_epoch_end(self, epoch, logs=None):
-        if self.epochs is not None and epoch + 1 not in self.epochs:
-            return
-        self.detect = self.detect or detect_batch(self.model, self.config)
-        self._swap()
-        try:
-            figures = evaluate(self.detect, self.data, self.config, progress=False)
-            if self.best_path and figures['AP'] > self.best:
-                self.best = figures['AP']
-                _save_weights(self.model, self.best_path)
-        finally:
-            self._swap()
-        logs.update({f'val_{name}': figures[name] for name in STATISTICS[:6]})
-        print(f'\nepoch {epoch + 1}, validation:\n{report(figures)}')
-
-
-class CsvLog(keras.callbacks.Callback):
-    """One row per epoch, an empty cell where an epoch has no such figure. Keras' own CSVLogger knows the columns of the first
-    epoch only, and so never writes a val_AP that is computed now and then."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.path, self.rows = pathlib.Path(path), []
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.rows.append({'epoch': epoch + 1, **logs})
-        columns = dict.fromkeys(name for row in self.rows for name in row)
-        working = self.path.with_name(f'writing.{self.path.name}')
-        with open(working, 'w', newline='') as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        working.replace(self.path)
-
-
-class _KeepAverages(keras.callbacks.Callback):
-    """Leaves the averaged weights in the model when training ends, as Keras' own use_ema does."""
-
-    def on_train_end(self, logs=None):
-        self.model.training_state.swap()
 
 
 def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_every=1):
@@ -128,8 +60,8 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     evaluation = CocoEvaluation(dataset(valid, config, training=False), config, evaluated, workdir / 'best.weights.h5')
     keepers = [evaluation, CsvLog(workdir / 'log.csv'), keras.callbacks.TensorBoard(str(workdir / 'logs'))]
     history = model.fit(data, epochs=config.train.num_epochs, validation_data=validation_dataset(valid, config),
-                        validation_freq=evaluated, callbacks=[*keepers, *callbacks, _KeepAverages()])
-    _save_weights(model, workdir / 'last.weights.h5')
+                        validation_freq=evaluated, callbacks=[*keepers, *callbacks, KeepAverages()])
+    save_weights(model, workdir / 'last.weights.h5')
     return history
 
 
@@ -142,11 +74,3 @@ def load_trained(workdir, weights='best.weights.h5'):
     model = efficientdet(load_config(workdir / 'config.yaml'))
     model.load_weights(str(workdir / weights))
     return model
-
-
-def _save_weights(model, path):
-    """Writes under another name first, so that the file is never half written."""
-    path = pathlib.Path(path)
-    working = path.with_name(f'writing.{path.name}')
-    model.save_weights(str(working))
-    working.replace(path)

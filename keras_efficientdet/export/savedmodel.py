@@ -1,4 +1,4 @@
-"""Models that leave Python: one detector, photos in, boxes out, in formats that others read."""
+"""SavedModels in the layout of TensorFlow Serving: photos in, boxes out."""
 import contextlib
 import io
 import json
@@ -9,10 +9,8 @@ import shutil
 import keras
 import tensorflow as tf
 
-from keras_efficientdet.config import class_ids, class_names
+from keras_efficientdet.export.labels import LABELS, labels
 from keras_efficientdet.models import detector
-
-LABELS = pathlib.Path('assets.extra', 'labels.json')     # TensorFlow's own place for files that the graph does not read
 
 
 def export_savedmodel(model, path, config=None, version=1):
@@ -49,8 +47,3 @@ def export_savedmodel(model, path, config=None, version=1):
     finally:
         shutil.rmtree(working, ignore_errors=True)
     return target
-
-
-def labels(config):
-    """What travels beside an export: {'model', 'names', 'ids'}, lists in class order."""
-    return {'model': config.model.name, 'names': list(class_names(config.model)), 'ids': list(class_ids(config.model))}

@@ -1,0 +1,84 @@
+"""Keras callbacks of a training: COCO figures in `logs`, a log file, averaged weights at the end."""
+import csv
+import pathlib
+
+import keras
+
+from keras_efficientdet.evaluation import STATISTICS, evaluate, report
+from keras_efficientdet.models import detect_batch
+
+
+class CocoEvaluation(keras.callbacks.Callback):
+    """Evaluates the averaged weights after some epochs: `val_AP`, `val_AP50`, ... stand in `logs` for the callbacks after it.
+
+    Also swaps the averages in while Keras computes `val_loss`, and keeps the weights of the best val_AP in a file.
+
+    Args:
+      data: `dataset(..., training=False)`.
+      epochs: which epochs, counted from 1 as Keras' validation_freq does; default: all.
+      best_path: '.weights.h5' file for the best weights, or None.
+    """
+
+    def __init__(self, data, config, epochs=None, best_path=None):
+        super().__init__()
+        self.data, self.config, self.epochs, self.best_path = data, config, epochs, best_path
+        self.best, self.detect = -1.0, None
+
+    def on_test_begin(self, logs=None):
+        self._swap()
+
+    def on_test_end(self, logs=None):
+        self._swap()
+
+    def _swap(self):
+        if self.model.training_state is not None:
+            self.model.training_state.swap()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.epochs is not None and epoch + 1 not in self.epochs:
+            return
+        self.detect = self.detect or detect_batch(self.model, self.config)
+        self._swap()
+        try:
+            figures = evaluate(self.detect, self.data, self.config, progress=False)
+            if self.best_path and figures['AP'] > self.best:
+                self.best = figures['AP']
+                save_weights(self.model, self.best_path)
+        finally:
+            self._swap()
+        logs.update({f'val_{name}': figures[name] for name in STATISTICS[:6]})
+        print(f'\nepoch {epoch + 1}, validation:\n{report(figures)}')
+
+
+class CsvLog(keras.callbacks.Callback):
+    """One row per epoch, an empty cell where an epoch has no such figure. Keras' own CSVLogger knows the columns of the first
+    epoch only, and so never writes a val_AP that is computed now and then."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path, self.rows = pathlib.Path(path), []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append({'epoch': epoch + 1, **logs})
+        columns = dict.fromkeys(name for row in self.rows for name in row)
+        working = self.path.with_name(f'writing.{self.path.name}')
+        with open(working, 'w', newline='') as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
+        working.replace(self.path)
+
+
+class KeepAverages(keras.callbacks.Callback):
+    """Leaves the averaged weights in the model when training ends, as Keras' own use_ema does."""
+
+    def on_train_end(self, logs=None):
+        self.model.training_state.swap()
+
+
+def save_weights(model, path):
+    """Writes under another name first, so that the file is never half written."""
+    path = pathlib.Path(path)
+    working = path.with_name(f'writing.{path.name}')
+    model.save_weights(str(working))
+    working.replace(path)
