@@ -1,5 +1,6 @@
 """EfficientDet for Keras, equal to google/automl's, number for number."""
 from keras_efficientdet.anchors import anchors
+from keras_efficientdet.cache import label_overrides
 from keras_efficientdet.checkpoints import CheckpointError, LoadReport, load_official, save_official
 from keras_efficientdet.config import Config, ConfigError, load_config, model_names
 from keras_efficientdet.data import dataset
@@ -7,13 +8,20 @@ from keras_efficientdet.drawing import draw
 from keras_efficientdet.evaluation import evaluate
 from keras_efficientdet.export import export_savedmodel
 from keras_efficientdet.formats.coco import read_coco
+from keras_efficientdet.formats.csv_table import read_csv
+from keras_efficientdet.formats.examples import read_examples
+from keras_efficientdet.formats.folder import read_folder
+from keras_efficientdet.formats.tfds import read_tfds
+from keras_efficientdet.formats.voc import read_voc
+from keras_efficientdet.formats.yolo import read_yolo
 from keras_efficientdet.models import detector, efficientdet
-from keras_efficientdet.records import DataError, label_overrides, write_records
+from keras_efficientdet.record_writer import write_records
+from keras_efficientdet.records import DataError
 from keras_efficientdet.serving import Detections, Detector
 from keras_efficientdet.training import CocoEvaluation, compile_for_training, fit
 
 __version__ = '0.1.0'
 __all__ = ['CheckpointError', 'CocoEvaluation', 'Config', 'ConfigError', 'DataError', 'Detections', 'Detector', 'LoadReport',
            'anchors', 'compile_for_training', 'dataset', 'detector', 'draw', 'efficientdet', 'evaluate', 'export_savedmodel',
-           'fit', 'label_overrides', 'load_config', 'load_official', 'model_names', 'read_coco', 'save_official',
-           'write_records']
+           'fit', 'label_overrides', 'load_config', 'load_official', 'model_names', 'read_coco', 'read_csv', 'read_examples',
+           'read_folder', 'read_tfds', 'read_voc', 'read_yolo', 'save_official', 'write_records']

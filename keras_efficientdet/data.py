@@ -2,6 +2,7 @@
 import tensorflow as tf
 
 from keras_efficientdet import augment, images, records
+from keras_efficientdet.cache import records_of
 from keras_efficientdet.config import class_ids
 from keras_efficientdet.models import head_of
 
@@ -9,11 +10,11 @@ AUTOTUNE = tf.data.AUTOTUNE
 _READERS = 8
 
 
-def dataset(files_or_dir, config, *, training):
-    """The input pipeline of a folder (or files) of TFRecords.
+def dataset(data, config, *, training):
+    """The input pipeline of a data set.
 
     Args:
-      files_or_dir: what `records.record_files` takes.
+      data: what `cache.records_of` takes: TFRecords, a folder of any known format, folder/split, or a Source.
       training: True for shuffled, augmented batches for `fit`, the incomplete last batch dropped; False for every
         example once, in order.
     Returns:
@@ -22,9 +23,10 @@ def dataset(files_or_dir, config, *, training):
       Without: (images, labels {'boxes': [B, M, 4] pixels of the original, 'classes': int32 [B, M] (-1 = padding),
       'crowd': bool [B, M], 'area': [B, M], 'scale': [B], 'id': int64 [B]}).
     Raises:
-      DataError: no files, or fewer examples than one batch. While iterating: InvalidArgumentError naming the image whose
-      label is not in the configuration's label_map.
+      DataError: no data, a fault in it, or fewer examples than one batch. While iterating: InvalidArgumentError naming the
+      image whose label is not in the configuration's label_map.
     """
+    files_or_dir = records_of(data)
     count, batch = records.count_examples(files_or_dir), config.train.batch_size
     if training and count < batch:
         raise records.DataError(f'{files_or_dir}: {count} examples, fewer than one batch of {batch}; lower train.batch_size')
@@ -37,8 +39,9 @@ def dataset(files_or_dir, config, *, training):
     return batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(AUTOTUNE)
 
 
-def validation_dataset(files_or_dir, config):
+def validation_dataset(data, config):
     """(images, targets, weights) of every example once, not augmented: what `validation_data` wants."""
+    files_or_dir = records_of(data)
     count, batch = records.count_examples(files_or_dir), config.train.batch_size
     encode = head_of(config).targets(config)
 
@@ -60,7 +63,7 @@ def _examples(files_or_dir, config, shuffle):
     if shuffle:
         serialized = serialized.shuffle(config.data.shuffle_buffer, seed=config.train.seed)
     ids = class_ids(config.model)
-    records.check_labels(files_or_dir, ids)
+    records.check_labels(files_or_dir, config.model.label_map or dict.fromkeys(ids))
     return serialized.map(lambda s: records.parse(s, ids), AUTOTUNE)
 
 

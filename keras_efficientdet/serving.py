@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from keras_efficientdet.export.labels import LABELS, labels
 from keras_efficientdet.models import detector
-from keras_efficientdet.records import rgb
+from keras_efficientdet.record_writer import rgb
 from keras_efficientdet.training import load_trained
 
 

@@ -117,7 +117,7 @@ def seven(tmp_path_factory):
     """Seven photos of different sizes with 0 to 6 boxes, in three shards."""
     photos = [(40 + 8 * n, 90 - 5 * n, [drawn.box(3 + 9 * i, 5, 8, 30, (1, 18, 400)[i % 3]) for i in range(n)]) for n in range(7)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('keras_efficientdet.records.PHOTOS_PER_SHARD', 3)
+        patch.setattr('keras_efficientdet.record_writer.PHOTOS_PER_SHARD', 3)
         return drawn.records(tmp_path_factory.mktemp('seven'), photos)
 
 
@@ -227,5 +227,5 @@ def test_records_of_other_classes_are_refused(seven, golden_file):
 
 
 def test_no_records(tmp_path):
-    with pytest.raises(DataError, match='no TFRecord files'):
+    with pytest.raises(DataError, match='TFRecord files'):
         dataset(tmp_path, config_for(), training=False)

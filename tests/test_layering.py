@@ -13,7 +13,9 @@ ORDER = (
     'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',       # detection
     'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',            # models
     'numpy_nms', 'ensemble',                                                                    # official and joint detection
-    'augment', 'records', 'formats', 'formats.coco', 'data',                                    # data
+    'augment', 'records', 'record_writer',                                                      # data
+    'formats', 'formats.photos', 'formats.coco', 'formats.voc', 'formats.yolo', 'formats.csv_table', 'formats.tfds',
+    'formats.examples', 'formats.folder', 'formats.beam', 'cache', 'data',                      # any format to records
     'evaluation', 'drawing', 'doctor',                                                          # looking
     'training.schedules', 'training.state', 'training.callbacks', 'training.loop', 'training',  # training
     'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_efficientdet import images, read_coco, records, write_records
+from keras_efficientdet import images, label_overrides, read_coco, record_writer, records, write_records
 from keras_efficientdet.records import DataError, Photo, Source
 
 COCO_OPEN, PASCAL = 'data/coco_open-00000-of-00001.tfrecord', 'data/pascal-00000-of-00001.tfrecord'
@@ -106,19 +106,19 @@ def test_summary(tmp_path):
     assert summary == {'images': 2, 'boxes': 2, 'images_without_boxes': 1, 'label_map': {'1': 'cat', '18': 'dog', '400': 'van'},
                        'boxes_per_class': {'cat': 0, 'dog': 2, 'van': 0}, 'crowd_boxes': 1,
                        'changes': {'boxes cut to their picture': 1}}
-    assert records.label_overrides(folder) == {'model': {'label_map': drawn.LABELS, 'num_classes': 3}}
+    assert label_overrides(folder) == {'model': {'label_map': drawn.LABELS, 'num_classes': 3}}
     assert records.count_examples(folder) == 2
 
 
 def test_shards_hold_each_photo_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(records, 'PHOTOS_PER_SHARD', 3)
+    monkeypatch.setattr(record_writer, 'PHOTOS_PER_SHARD', 3)
     folder = drawn.records(tmp_path, [(8, 8, [drawn.box(1, 1, 4, 4)])] * 7)
     assert [p.name for p in sorted(folder.glob('*.tfrecord'))] == [f'{i:05d}-of-00003.tfrecord' for i in range(3)]
     per_file = [len(parsed(str(p), (1, 18, 400))) for p in folder.glob('*.tfrecord')]
     assert sorted(per_file) == [2, 2, 3]
     assert sorted(int(e['id']) for e in parsed(folder, (1, 18, 400))) == [1, 2, 3, 4, 5, 6, 7]
     (folder / 'dataset.json').unlink()
-    assert records.count_examples(folder) == 7 and records.label_overrides(folder) == {}
+    assert records.count_examples(folder) == 7 and label_overrides(folder) == {}
 
 
 # ---- pictures ----
@@ -197,7 +197,7 @@ def serialized(label=18, **change):
     Image.new('RGB', (12, 10), (9, 8, 7)).save(buffer, 'PNG')
     feature = {'image/encoded': [buffer.getvalue()], 'image/source_id': [b'17'], 'image/object/class/label': [label],
                **{side: [v] for side, v in zip(SIDES, (0.1, 0.25, 0.5, 0.75), strict=True)}, **change}
-    return tf.train.Example(features=tf.train.Features(feature={k: records._feature(v) for k, v in feature.items()
+    return tf.train.Example(features=tf.train.Features(feature={k: record_writer._feature(v) for k, v in feature.items()
                                                                 if v})).SerializeToString()
 
 
@@ -238,9 +238,12 @@ def test_a_label_outside_the_label_map_names_the_image(inside_map):
 
 def test_check_labels_names_the_classes(tmp_path):
     folder = drawn.records(tmp_path, [(8, 8, [])])
-    records.check_labels(folder, (400, 18, 1, 5))
+    records.check_labels(folder, dict.fromkeys((400, 18, 1, 5)))
+    records.check_labels(folder, {**drawn.LABELS, 18: 'hound', 5: 'cow'})
     with pytest.raises(DataError, match=r"the records hold classes \{18: 'dog', 400: 'van'\}.*\[1, 2\]"):
-        records.check_labels(folder, (1, 2))
+        records.check_labels(folder, dict.fromkeys((1, 2)))
+    with pytest.raises(DataError, match="class 'dog' has id 18 in these records, and id 400 in the configuration"):
+        records.check_labels(folder, {1: 'cat', 18: 'van', 400: 'dog'})
 
 
 # ---- faults ----

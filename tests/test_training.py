@@ -166,7 +166,7 @@ def trained(tmp_path_factory):
     from PIL import Image, ImageDraw
 
     from keras_efficientdet import fit, read_coco, write_records
-    from keras_efficientdet.records import label_overrides
+    from keras_efficientdet.cache import label_overrides
     folder = tmp_path_factory.mktemp('fit')
     rng, images, annotations = np.random.default_rng(0), [], []
     for i in range(12):

@@ -19,10 +19,10 @@ from drawn_shapes import draw_data_set
 from PIL import Image
 
 from keras_efficientdet import Detector, draw, evaluate, export_savedmodel, fit, load_config, read_coco, write_records
+from keras_efficientdet.cache import label_overrides
 from keras_efficientdet.data import dataset
 from keras_efficientdet.drawing import grid, save_curves
 from keras_efficientdet.evaluation import report
-from keras_efficientdet.records import label_overrides
 from keras_efficientdet.serving import read_picture
 from keras_efficientdet.training import load_trained
 

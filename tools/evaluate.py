@@ -1,7 +1,7 @@
 """COCO figures of a trained detector, for all classes and for each.
 
 Example:
-  python tools/evaluate.py --model=runs/first --data=records/test --set=detect=fast
+  python tools/evaluate.py --model=runs/first --data=photos/test --set=detect=fast
 """
 from absl import flags
 from command import run
@@ -12,7 +12,7 @@ from keras_efficientdet.evaluation import report
 from keras_efficientdet.training import load_trained
 
 _MODEL = flags.DEFINE_string('model', None, 'Folder that train.py wrote.', required=True)
-_DATA = flags.DEFINE_string('data', None, 'Folder of records.', required=True)
+_DATA = flags.DEFINE_string('data', None, 'A folder, folder/split, or file of any known format.', required=True)
 _SET = flags.DEFINE_multi_string('set', [], 'key=value of the detection settings, any number of times; detect=fast is a preset.')
 _FLIP = flags.DEFINE_bool('flip', False, 'Look at the mirror image of each picture too, and fuse what is found.')
 _NUMPY_NMS = flags.DEFINE_bool('numpy_nms', False, 'The official numpy NMS; --set=method= may also be linear or diou.')

@@ -4,9 +4,8 @@ import json
 import math
 import pathlib
 
-import numpy as np
-
-from keras_efficientdet.records import DataError, Photo, Source
+from keras_efficientdet.formats.photos import photo
+from keras_efficientdet.records import DataError, Source
 
 
 def read_coco(annotation_file, image_dir):
@@ -17,11 +16,12 @@ def read_coco(annotation_file, image_dir):
 
     Args:
       annotation_file: json with images, annotations (bbox = x, y, width, height in pixels) and categories.
-      image_dir: folder that each image's `file_name` is relative to.
+      image_dir: folder that each image's `file_name` is relative to, or a list of folders of which that is one.
     Returns:
       Source: photos in the order of the file, {category id: name} in ascending order of ids, and counts of what was changed.
     Raises:
-      DataError: the file is no COCO file, or an annotation names a category or an image that it does not list.
+      DataError: the file is no COCO file, or an annotation names a category or an image that it does not list; or
+        none of several folders has the pictures.
     """
     content = _read(pathlib.Path(annotation_file))
     label_map = {c['id']: c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])}
@@ -34,6 +34,7 @@ def read_coco(annotation_file, image_dir):
     if unlisted:
         raise DataError(f'{annotation_file}: annotations of {len(unlisted)} images that `images` does not list, like '
                         f'image_id {min(unlisted, key=str)}')
+    image_dir = _folder_of(content['images'], image_dir, annotation_file)
     changes = collections.Counter()
     photos = [_photo(image, by_image[image['id']], label_map, image_dir, changes, annotation_file)
               for image in content['images']]
@@ -61,6 +62,16 @@ def _read(path):
     return content
 
 
+def _folder_of(images, image_dir, annotation_file):
+    if not isinstance(image_dir, list | tuple):
+        return image_dir
+    names = [image['file_name'] for image in images[:20]]
+    for folder in image_dir:
+        if any((pathlib.Path(folder) / name).is_file() for name in names):
+            return folder
+    raise DataError(f'{annotation_file}: its pictures, like {names[:1]}, are in none of {", ".join(map(str, image_dir))}')
+
+
 def _unique(annotation_file, what, values):
     again = [value for value, count in collections.Counter(values).items() if count > 1]
     if again:
@@ -68,25 +79,14 @@ def _unique(annotation_file, what, values):
 
 
 def _photo(image, annotations, label_map, image_dir, changes, annotation_file):
-    height, width = image['height'], image['width']
     rows = []
     for a in annotations:
         if a['category_id'] not in label_map:
             raise DataError(f'{annotation_file}: annotation {a["id"]} has category_id {a["category_id"]}, which is not in '
                             f'categories ({", ".join(map(str, label_map))})')
         x, y, w, h = _numbers(a, annotation_file)
-        box = np.array([y, x, y + h, x + w])
-        cut = np.clip(box, 0, [height, width, height, width])
-        if w <= 0 or h <= 0:
-            changes['boxes of zero size, left out'] += 1
-        elif np.any(cut[2:] <= cut[:2]):
-            changes['boxes outside their picture, left out'] += 1
-        else:
-            changes['boxes cut to their picture'] += int(np.any(np.abs(cut - box) > 1e-3))
-            rows.append((cut, a['category_id'], a.get('area') or w * h, bool(a.get('iscrowd', 0))))
-    boxes, ids, areas, crowd = zip(*rows, strict=True) if rows else ((), (), (), ())
-    return Photo(pathlib.Path(image_dir) / image['file_name'], image['id'], height, width, np.reshape(boxes, (-1, 4)), ids,
-                 areas, crowd)
+        rows.append(((y, x, y + h, x + w), a['category_id'], a.get('area'), bool(a.get('iscrowd', 0))))
+    return photo(pathlib.Path(image_dir) / image['file_name'], image['id'], (image['height'], image['width']), rows, changes)
 
 
 def _numbers(annotation, annotation_file):

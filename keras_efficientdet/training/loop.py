@@ -5,6 +5,7 @@ import keras
 import yaml
 
 from keras_efficientdet import doctor
+from keras_efficientdet.cache import records_of
 from keras_efficientdet.config import load_config
 from keras_efficientdet.data import dataset, validation_dataset
 from keras_efficientdet.models import efficientdet, head_of
@@ -37,7 +38,7 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
 
     Args:
       config: Config; `train.num_epochs`, `train.batch_size` and so on say how.
-      train, valid: folders (or files) of TFRecords.
+      train, valid: what `cache.records_of` takes: TFRecords, folders of any known format, folder/split, or Sources.
       workdir: for best.weights.h5 (averaged weights of the best val_AP), last.weights.h5 (averaged, end of training),
         config.yaml, log.csv and TensorBoard's logs.
       weights: what `efficientdet` takes; 'imagenet' for a pretrained backbone.
@@ -46,6 +47,7 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     Returns:
       keras.callbacks.History; its `model` holds the averaged weights.
     """
+    train, valid = records_of(train), records_of(valid)
     keras.utils.set_random_seed(config.train.seed)
     model = efficientdet(config, weights)
     config = model.detection_config                   # released weights bring their own scaling of the input

@@ -1,0 +1,91 @@
+"""Pascal VOC: one xml file a picture, in the layout of VOC2012 or beside the pictures."""
+import collections
+import pathlib
+from xml.etree import ElementTree
+
+from keras_efficientdet.formats.photos import PICTURES, find_picture, ids_of, number, numbered, own_id, photo
+from keras_efficientdet.label_maps import LABEL_MAPS
+from keras_efficientdet.records import DataError, Source
+
+_SIDES = ('ymin', 'xmin', 'ymax', 'xmax')
+
+
+def read_voc(folder, split=None, label_map=None):
+    """Reads a folder of VOC annotations: Annotations/, JPEGImages/ and ImageSets/Main/, or xml files beside their pictures.
+
+    As in google/automl's converter, coordinates are taken as written (nothing is subtracted for pixels that count from 1),
+    difficult objects are kept, and pictures are numbered from 1. Boxes are cut to the picture, and counted.
+
+    Args:
+      folder: one VOC folder, like VOCdevkit/VOC2012.
+      split: a list in ImageSets/Main: train, val, or one of a class like aeroplane_train. Default: every xml file.
+      label_map: {id: name}. Default: the official ids if only VOC's 20 classes occur, else all names in the folder, of every
+        split, in alphabetical order from 1 on.
+    Raises:
+      DataError: naming the xml file: broken, without size, a picture that is not there, an unknown class.
+    """
+    folder = pathlib.Path(folder)
+    files = {p.stem: p for p in annotation_files(folder)}
+    if not files:
+        raise DataError(f'{folder}: no xml files in it, nor in Annotations/')
+    chosen = list(files) if split is None else _listed(folder, split, files)
+    needed = files if label_map is None else chosen
+    parsed = {stem: _parse(files[stem]) for stem in needed}
+    label_map = label_map or _label_map({o.findtext('name') for root in parsed.values() for o in root.iter('object')})
+    changes, ids = collections.Counter(), ids_of(label_map)
+    photos = [_photo(files[stem], parsed[stem], i, folder, ids, changes) for i, stem in enumerate(chosen, 1)]
+    return Source(photos, label_map, dict(changes))
+
+
+def annotation_files(folder):
+    """The xml files of a VOC folder, sorted."""
+    places = (folder / 'Annotations', folder / 'annotations', folder)
+    return next((found for place in places if (found := sorted(place.glob('*.xml')))), [])
+
+
+def splits(folder):
+    """{name: file} of the lists of pictures, without those of one class where there are others."""
+    lists = {p.stem: p for p in sorted((folder / 'ImageSets' / 'Main').glob('*.txt'))}
+    return {name: p for name, p in lists.items() if '_' not in name} or lists
+
+
+def _listed(folder, split, files):
+    lists = folder / 'ImageSets' / 'Main'
+    # Every list of a class holds all pictures, with -1 or 1 behind the name.
+    found = [p for p in (lists / f'{split}.txt', *sorted(lists.glob(f'*_{split}.txt'))) if p.is_file()]
+    if not found:
+        raise DataError(f'{folder}: no split {split!r}; ImageSets/Main has {[p.stem for p in sorted(lists.glob("*.txt"))]}')
+    names = [line.split()[0] for line in found[0].read_text().splitlines() if line.strip()]
+    for line, name in enumerate(names, 1):
+        if name not in files:
+            raise DataError(f'{found[0]}, entry {line}: {name} has no xml file')
+    return names
+
+
+def _label_map(names):
+    official = LABEL_MAPS['voc']
+    return official if names <= set(official.values()) else numbered(name for name in names if name)
+
+
+def _parse(path):
+    try:
+        root = ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise DataError(f'{path}: not an xml file: {error}') from error
+    if root.tag != 'annotation':
+        raise DataError(f'{path}: not a VOC file, expected <annotation>, found <{root.tag}>')
+    return root
+
+
+def _photo(path, root, id, folder, ids, changes):
+    height, width = (int(number(root.findtext(f'size/{side}'), f'size/{side}', path)) for side in ('height', 'width'))
+    if min(height, width) < 1:
+        raise DataError(f'{path}: size is {width}x{height} (width x height), it must be positive')
+    rows = []
+    for i, found in enumerate(root.findall('object'), 1):
+        where = f'{path}, object {i}'
+        box = [number(found.findtext(f'bndbox/{side}'), f'bndbox/{side}', where) for side in _SIDES]
+        rows.append((box, own_id(found.findtext('name'), ids, where), None, False))
+    names = [name for name in [root.findtext('filename')] if name] + [path.stem + end for end in PICTURES]
+    picture = find_picture(names, (folder / 'JPEGImages', folder / 'images', path.parent, folder), path)
+    return photo(picture, id, (height, width), rows, changes)

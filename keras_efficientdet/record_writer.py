@@ -1,0 +1,180 @@
+"""Photos with boxes -> TFRecord files with the official feature names."""
+import collections
+import contextlib
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from keras_efficientdet import images
+from keras_efficientdet.records import SUMMARY, DataError
+
+PHOTOS_PER_SHARD = 250
+ORIENTATION = 0x0112                # the EXIF tag
+
+
+def write_records(source, output_dir, *, workers=None, progress=True):
+    """Writes a Source as sharded TFRecords beside a summary (dataset.json).
+
+    All pictures are decoded once, so that a broken file is found now and not after hours of training. JPEG and PNG files
+    are stored as they are; others, and those turned by EXIF, are stored as PNG.
+
+    Args:
+      workers: threads; default: as many as cores. The files are the same, byte for byte, for any number.
+    Returns:
+      the summary: images, boxes, boxes_per_class, label_map and what was changed.
+    Raises:
+      DataError: no photos; a picture is missing, broken, or of another size than its annotation; the folder exists.
+        Nothing is left in output_dir then.
+    """
+    with new_folder(source, output_dir) as folder:
+        counts = _write(source, folder, workers or os.cpu_count(), progress)
+        return write_summary(source, counts, folder)
+
+
+@contextlib.contextmanager
+def new_folder(source, output_dir):
+    """A folder to write the records of a Source in; it becomes output_dir at the end, or is gone after an error."""
+    output_dir = pathlib.Path(output_dir)
+    if output_dir.exists():
+        raise DataError(f'{output_dir} exists; remove it or choose another folder')
+    if not len(source.photos):
+        raise DataError('the data set lists no images')
+    working = output_dir.with_name(f'{output_dir.name}.writing-{os.getpid()}')
+    working.mkdir(parents=True)
+    try:
+        yield working
+        working.rename(output_dir)
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+
+
+def shard_names(source):
+    """File names; photo i is in file i modulo their number."""
+    shards = -(-len(source.photos) // PHOTOS_PER_SHARD)
+    return [f'{i:05d}-of-{shards:05d}.tfrecord' for i in range(shards)]
+
+
+def _write(source, folder, workers, progress):
+    writers = [tf.io.TFRecordWriter(str(folder / name)) for name in shard_names(source)]
+    counts = collections.Counter()
+    made = _in_order(lambda photo: serialize(photo, source.label_map), source.photos, workers)
+    bar = tqdm(made, desc='writing records', unit=' images', total=len(source.photos), disable=not progress)
+    for i, (serialized, counted) in enumerate(bar):
+        writers[i % len(writers)].write(serialized)
+        counts.update(counted)
+    for writer in writers:
+        writer.close()
+    return counts
+
+
+def _in_order(function, items, workers):
+    """function(item) of each in order, by threads (Pillow and TensorFlow decode without the interpreter's lock)."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = collections.deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 4 * workers:               # not all at once: a picture may be megabytes
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def serialize(photo, label_map):
+    """(bytes of the tf.train.Example, Counter of what is in it) of a Photo. Raises DataError, naming the picture."""
+    encoded, kind = _encoded(photo)
+    counts = collections.Counter({('boxes', i): n for i, n in collections.Counter(photo.ids).items()})
+    counts.update({'crowd': sum(photo.crowd), 'without': not photo.ids,
+                   'png': kind == 'png' and not str(photo.path).lower().endswith('.png')})
+    return _example(photo, encoded, kind, label_map).SerializeToString(), counts
+
+
+def write_summary(source, counts, folder):
+    """Writes and returns what the sum of the Counters of `serialize` says of the records in a folder."""
+    changes = {**source.changes, 'pictures stored as PNG': counts['png']}
+    summary = {'images': len(source.photos), 'boxes': sum(counts['boxes', i] for i in source.label_map),
+               'images_without_boxes': counts['without'], 'label_map': source.label_map,
+               'boxes_per_class': {name: counts['boxes', i] for i, name in source.label_map.items()},
+               'crowd_boxes': counts['crowd'], 'changes': {k: n for k, n in changes.items() if n}}
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=1))
+    return summary
+
+
+def _encoded(photo):
+    """(bytes, 'jpeg' or 'png') that decode to the pixels which the boxes refer to."""
+    try:
+        data = _bytes(photo)
+        picture = Image.open(io.BytesIO(data))
+        picture.load()
+    except (OSError, SyntaxError) as error:
+        raise DataError(f'{photo.path}: cannot be read as a picture: {error}') from error
+    upright = picture
+    if picture.getexif().get(ORIENTATION, 1) != 1:
+        turned = ImageOps.exif_transpose(picture)
+        upright = turned if turned.size == (photo.width, photo.height) else picture
+    if upright.size != (photo.width, photo.height):
+        raise DataError(f'{photo.path}: the picture is {upright.width}x{upright.height} (width x height), its annotation says '
+                        f'{photo.width}x{photo.height}')
+    if upright is picture and picture.mode in ('RGB', 'L') and picture.format in ('JPEG', 'PNG') and _decodes(data):
+        return data, picture.format.lower()
+    return _png(rgb(upright)), 'png'
+
+
+def _bytes(photo):
+    if photo.data is None:
+        return photo.path.read_bytes()
+    return photo.data if isinstance(photo.data, bytes) else _png(Image.fromarray(photo.data))
+
+
+def _png(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+def _decodes(data):
+    """Whether TensorFlow reads it too: Pillow forgives a missing end of file, which would stop a training."""
+    try:
+        return images.decode(data) is not None
+    except tf.errors.InvalidArgumentError:
+        return False
+
+
+def rgb(picture):
+    """A PIL picture as 8-bit RGB. Pillow itself cuts 16-bit grey at 255, which leaves a white picture."""
+    return (picture.point(lambda v: v / 256) if picture.mode.startswith('I') else picture).convert('RGB')
+
+
+def _example(photo, encoded, kind, label_map):
+    normalized = np.asarray(photo.boxes) / [photo.height, photo.width, photo.height, photo.width]
+    sides = dict(zip(('ymin', 'xmin', 'ymax', 'xmax'), normalized.T, strict=True))
+    features = {
+        'image/encoded': [encoded], 'image/format': [kind.encode()], 'image/filename': [photo.path.name.encode()],
+        'image/source_id': [str(photo.id).encode()], 'image/key/sha256': [hashlib.sha256(encoded).hexdigest().encode()],
+        'image/height': [photo.height], 'image/width': [photo.width],
+        'image/object/class/label': [int(i) for i in photo.ids],
+        'image/object/class/text': [label_map[i].encode() for i in photo.ids],
+        'image/object/is_crowd': [int(c) for c in photo.crowd],
+        'image/object/area': np.asarray(photo.areas, float), **{f'image/object/bbox/{k}': v for k, v in sides.items()}}
+    return tf.train.Example(features=tf.train.Features(feature={k: _feature(v) for k, v in features.items()}))
+
+
+def _feature(values):
+    if not len(values):                     # of no type: an empty float list would not parse as the labels of no boxes
+        return tf.train.Feature()
+    if isinstance(values[0], bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    if isinstance(values[0], int):
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
