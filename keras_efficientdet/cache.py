@@ -35,13 +35,13 @@ def records_of(data, cache_dir=None):
       DataError: what `read_folder` and `write_records` raise.
     """
     if isinstance(data, records.Source):
-        return str(_converted(data, 'source', cache_dir))
+        return str(_converted(data, cache_dir))
     if isinstance(data, list | tuple) or _is_records(pathlib.Path(data)):
         return data
     path, split = _split_of(pathlib.Path(data))
     if not path.exists() or (path.is_file() and path.suffix not in ('.json', '.csv')):
         return data                     # a pattern, or a place that only TensorFlow can read
-    return str(_converted(read_folder(path, split), '-'.join(filter(None, (path.stem, split))), cache_dir))
+    return str(_converted(read_folder(path, split), cache_dir))
 
 
 def label_overrides(data):
@@ -66,10 +66,10 @@ def _split_of(path):
     return (path.parent, path.name) if is_data_set(path.parent, path.name) else (path, None)
 
 
-def _converted(source, name, cache_dir):
+def _converted(source, cache_dir):
     home = pathlib.Path(os.environ.get('KERAS_HOME') or '~/.keras').expanduser()
     cache = pathlib.Path(cache_dir) if cache_dir else home / 'efficientdet' / 'records'
-    folder = cache / f'{name}-{fingerprint(source)}'
+    folder = cache / fingerprint(source)
     cache.mkdir(parents=True, exist_ok=True)
     if not folder.exists():
         with _only_one(folder):

@@ -1,0 +1,103 @@
+"""What a folder is taken for, and why; what is said where that cannot be known."""
+import json
+
+import drawn
+import other_formats
+import pytest
+
+from keras_efficientdet import DataError, read_coco, read_folder
+from keras_efficientdet.formats.folder import detect
+
+
+@pytest.fixture
+def source(tmp_path):
+    photos = [(20, 30, [drawn.box(1, 2, 3, 4, 18)]), (20, 30, [drawn.box(1, 2, 3, 4, 1)]), (9, 8, [drawn.box(1, 2, 3, 4, 400)])]
+    return read_coco(*drawn.write_coco(tmp_path / 'drawn', photos))
+
+
+def coco(source, folder):
+    """The folder that `source` was read from."""
+    return source.photos[0].path.parents[1]
+
+
+def table(source, folder):
+    folder.mkdir()
+    rows = [','.join(map(str, row)) for row in other_formats.csv_rows(source)]
+    (folder / 'all.csv').write_text('\n'.join(['filename,width,height,xmin,ymin,xmax,ymax,class', *rows]))
+    (folder / 'pictures').symlink_to(source.photos[0].path.parent)
+    return folder
+
+
+@pytest.mark.parametrize(('write', 'kind', 'reason'), [
+    (coco, 'coco', 'instances.json in'), (other_formats.write_voc, 'voc', '1.xml, 2.xml, 3.xml in'),
+    (other_formats.write_yolo, 'yolo', 'data.yaml'), (table, 'csv', 'all.csv in')], ids=['coco', 'voc', 'yolo', 'csv'])
+def test_each_format_is_known_and_the_reason_printed(source, tmp_path, capsys, write, kind, reason):
+    folder = write(source, tmp_path / 'mine')
+    other_formats.assert_same(read_folder(folder), source)
+    printed = capsys.readouterr().out
+    assert printed.startswith(f'{folder}: read as {kind}, because of ') and reason in printed
+
+
+def test_real_folders_with_several_files(real):
+    folder = real('bccd')
+    with pytest.raises(DataError, match=r'several files, .*test\.json.*name the split as in .*bccd/train'):
+        read_folder(folder)
+    expected = read_coco(folder / 'annotations' / 'test.json', folder / 'images')
+    assert len(expected.photos) == 72
+    other_formats.assert_same(read_folder(folder, 'test'), expected)
+    other_formats.assert_same(read_folder(folder / 'annotations' / 'test.json'), expected)
+
+
+def test_splits_go_by_several_names(source, tmp_path):
+    voc = other_formats.write_voc(source, tmp_path / 'voc', {'train': 1, 'val': 2})
+    assert len(read_folder(voc, 'validation').photos) == 2 and len(read_folder(voc, 'train').photos) == 1
+    yolo = other_formats.write_yolo(source, tmp_path / 'yolo', 'valid')
+    assert len(read_folder(yolo, 'val').photos) == len(read_folder(yolo).photos) == 3
+    csv = table(source, tmp_path / 'csv')
+    lines = (csv / 'all.csv').read_text().splitlines()
+    (csv / 'my_train_boxes.csv').write_text('\n'.join(lines[:2]))
+    (csv / 'all.csv').rename(csv / 'test.csv')
+    assert read_folder(csv, 'train').label_map == {1: 'cat', 2: 'dog', 3: 'van'}       # of both tables
+    with pytest.raises(DataError, match=r"no single file of split 'val' among my_train_boxes\.csv, test\.csv"):
+        read_folder(csv, 'val')
+
+
+def test_a_folder_of_folders(source, tmp_path):
+    (tmp_path / 'all').mkdir()
+    other_formats.write_voc(source, tmp_path / 'all' / 'valid')
+    other_formats.assert_same(read_folder(tmp_path / 'all', 'val'), source)
+    devkit = tmp_path / 'VOCdevkit'
+    other_formats.write_voc(source, devkit / 'VOC2012', {'train': 1, 'val': 2})
+    assert len(read_folder(devkit, 'val').photos) == 2
+    with pytest.raises(DataError, match='several splits, train, val; name the split'):
+        read_folder(devkit)
+
+
+def test_two_formats_in_one_folder(source, tmp_path):
+    folder = other_formats.write_yolo(source, tmp_path / 'mine')
+    (folder / 'all.csv').write_text('path,xmin,ymin,xmax,ymax,class\nimages/train/1.png,1,2,3,4,cat\n')
+    with pytest.raises(DataError, match=r'could be several formats: csv \(all\.csv in .*\); yolo \(.*data\.yaml\)'):
+        read_folder(folder)
+    assert len(read_folder(folder, kind='yolo').photos) == 3
+    assert len(read_folder(folder, kind='csv').photos) == len(read_folder(folder / 'all.csv').photos) == 1
+
+
+def test_what_was_looked_for_and_found(source, tmp_path):
+    (tmp_path / 'odd').mkdir()
+    (tmp_path / 'odd' / 'notes.json').write_text(json.dumps({'images': []}))
+    (tmp_path / 'odd' / 'empty.json').touch()
+    assert detect(tmp_path / 'odd') == {}
+    with pytest.raises(DataError, match=r'(?s)no data set of a known format\. Looked for.*voc   xml.*found empty\.json, notes'):
+        read_folder(tmp_path / 'odd')
+    with pytest.raises(DataError, match='no voc of a known format'):
+        read_folder(tmp_path / 'drawn', kind='voc')
+    with pytest.raises(DataError, match='nowhere: no such folder or file'):
+        read_folder(tmp_path / 'nowhere')
+    with pytest.raises(DataError, match='holds TFRecords, which need no reader'):
+        read_folder(drawn.records(tmp_path / 'more', [(9, 9, [])]))
+
+
+def test_pictures_that_are_nowhere(source, tmp_path):
+    source.photos[0].path.parent.rename(tmp_path / 'elsewhere')
+    with pytest.raises(DataError, match=r"instances\.json: its pictures, like \['1\.png'\], are in none of"):
+        read_folder(tmp_path / 'drawn')
