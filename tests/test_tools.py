@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from keras_efficientdet import Detector, load_config
+from keras_efficientdet import Detector, load_config, read_coco, write_records
 
 TOOLS = pathlib.Path(__file__).resolve().parents[1] / 'tools'
 LITTLE = {'image_size': [96, 128], 'num_classes': 3, 'label_map': drawn.LABELS, 'batch_size': 2}
@@ -41,18 +41,28 @@ def test_help_shows_the_example_and_its_flags(tool):
 
 @pytest.mark.parametrize(('tool', 'flags', 'named'), [
     ('make_records', ['--annotations=nowhere.json', '--images=.', '--output=out'], 'nowhere.json: no such annotation file'),
+    ('make_records', ['--input=.', '--format=voc', '--output=out'], '.: no voc data set; looked for coco'),
     ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--set=learning_rat=1'], 'did you mean train.learning_rate?'),
     ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--hparams=learning_rat=1'], "unknown official key"),
     ('evaluate', ['--model=no_model', '--data=d'], 'no_model/config.yaml: not there'),
     ('detect', ['--model=m', '--images=no_photos/*.jpg', '--output=o'], 'no_photos/*.jpg: no pictures there'),
     ('export', ['--model=no_model', '--output=o'], 'no_model/config.yaml: not there')],
-                         ids=['make_records', 'train', 'hparams', 'evaluate', 'detect', 'export'])
+                         ids=['make_records', 'format', 'train', 'hparams', 'evaluate', 'detect', 'export'])
 def test_bad_input_is_one_line_and_status_1(tool, flags, named, tmp_path):
     done = start(tool, *flags, cwd=tmp_path)
     assert done.returncode == 1
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith('error: ') and named in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_make_records_finds_the_format(tmp_path):
+    annotations, images = drawn.write_coco(tmp_path / 'photos', [(20, 30, [drawn.box(1, 2, 3, 4)])] * 2)
+    said = worked('make_records', f'--input={tmp_path / "photos"}', f'--output={tmp_path / "found"}', '--workers=1')
+    assert 'read as coco, because of instances.json in' in said and '2 images (0 without boxes), 2 boxes' in said
+    write_records(read_coco(annotations, images), tmp_path / 'named', workers=3, progress=False)
+    for path in (tmp_path / 'found').iterdir():
+        assert path.read_bytes() == (tmp_path / 'named' / path.name).read_bytes()
 
 
 def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_path):

@@ -10,11 +10,9 @@ from keras_efficientdet.formats.photos import numbered
 from keras_efficientdet.records import DataError
 
 _ALIASES = (('train', 'training'), ('val', 'valid', 'validation'), ('test', 'testing'))
-_LOOKED_FOR = """  coco  json files with images, annotations and categories, here or in annotations/
-  voc   xml files, here or in Annotations/
-  yolo  a yaml file with `names`, or classes.txt or obj.names, here or above, and pictures with text files
-  csv   csv files, here or in annotations/
-  and TFRecord files, here"""
+_LOOKED_FOR = ('coco (json files with images, annotations and categories, here or in annotations/), voc (xml files, here or in '
+               'Annotations/), yolo (a yaml file with `names`, classes.txt or obj.names, here or above, and text files), csv '
+               '(csv files, here or in annotations/), TFRecord files')
 
 
 def read_folder(path, split=None, kind=None):
@@ -61,7 +59,7 @@ def _one_of(path, found, wanted):
         raise DataError(f'{path}: holds TFRecords, which need no reader; give the folder itself to dataset or fit')
     if wanted or not found:
         inside = sorted(p.name for p in path.iterdir())[:20] if path.is_dir() else []
-        raise DataError(f'{path}: no {wanted or "data set"} of a known format. Looked for\n{_LOOKED_FOR}\n'
+        raise DataError(f'{path}: no {f"{wanted} data set" if wanted else "data set of a known format"}; looked for {_LOOKED_FOR}; '
                         f'found {", ".join(inside) or "nothing"}')
     if len(found) > 1:
         raise DataError(f'{path}: could be several formats: ' + '; '.join(f'{k} ({reason})' for k, reason in found.items())

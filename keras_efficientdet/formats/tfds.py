@@ -25,16 +25,15 @@ def read_tfds(name_or_builder, split, data_dir=None):
     """
     import tensorflow_datasets as tfds
     builder = tfds.builder(name_or_builder, data_dir=data_dir) if isinstance(name_or_builder, str) else name_or_builder
-    name, features = builder.info.full_name, builder.info.features
-    objects = features.get('objects')
-    if 'image' not in features or objects is None or not {'bbox', 'label'} <= set(objects.feature):
+    name, features = builder.info.full_name, dict(builder.info.features.items())
+    if not {'image', 'objects'} <= set(features) or not {'bbox', 'label'} <= set(features['objects'].feature.keys()):
         raise DataError(f'{name}: needs the features image and objects with bbox and label, found {list(features)}')
     builder.download_and_prepare()
     try:
         count = builder.info.splits[split].num_examples
     except (KeyError, ValueError) as error:
         raise DataError(f'{name}: no split {split!r}; it has {list(builder.info.splits)}') from error
-    label_map = dict(enumerate(objects.feature['label'].names))
+    label_map = dict(enumerate(features['objects'].feature['label'].names))
     changes = collections.Counter()
     return Source(_Photos(builder, split, count, changes), label_map, changes)
 
