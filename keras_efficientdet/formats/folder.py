@@ -59,8 +59,8 @@ def _one_of(path, found, wanted):
         raise DataError(f'{path}: holds TFRecords, which need no reader; give the folder itself to dataset or fit')
     if wanted or not found:
         inside = sorted(p.name for p in path.iterdir())[:20] if path.is_dir() else []
-        raise DataError(f'{path}: no {f"{wanted} data set" if wanted else "data set of a known format"}; looked for {_LOOKED_FOR}; '
-                        f'found {", ".join(inside) or "nothing"}')
+        what = f'{wanted} data set' if wanted else 'data set of a known format'
+        raise DataError(f'{path}: no {what}; looked for {_LOOKED_FOR}; found {", ".join(inside) or "nothing"}')
     if len(found) > 1:
         raise DataError(f'{path}: could be several formats: ' + '; '.join(f'{k} ({reason})' for k, reason in found.items())
                         + '. Name the json or csv file itself, or the format (make_records.py --format)')
