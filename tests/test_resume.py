@@ -14,7 +14,7 @@ import pytest
 from keras_efficientdet import load_config
 from keras_efficientdet.config import ConfigError
 from keras_efficientdet.training import resume
-from keras_efficientdet.training.callbacks import CsvLog, KeepAverages, SwapAverages
+from keras_efficientdet.training.callbacks import CsvLog, KeepAverages, SwapAverages, check_callbacks
 from keras_efficientdet.training.resume import Checkpoint, checkpoints_in, restore
 from keras_efficientdet.training.schedules import optimizer
 from keras_efficientdet.training.state import TrainingState
@@ -183,3 +183,16 @@ def test_keras_callbacks_keep_the_averages_that_were_evaluated(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), figures.evaluated, strict=True))
     model.load_weights(str(path))
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), figures.evaluated, strict=True))
+
+
+def test_reduce_lr_on_plateau_works_without_a_schedule_and_says_so_with_one():
+    model, plateau = toy(**CHANGES[2]), keras.callbacks.ReduceLROnPlateau(monitor='val_AP', mode='max', factor=0.5, patience=1)
+    check_callbacks([plateau], model.detection_config.train)
+    peak = float(model.optimizer.learning_rate)
+    assert peak == pytest.approx(0.08)
+    x = np.ones((16, 4), np.float32)
+    model.fit(x, x[:, :1], epochs=4, verbose=0, callbacks=[Figures(), plateau])
+    assert float(model.optimizer.learning_rate) == pytest.approx(peak / 4)
+    for changes in ({}, {'lr_decay_method': 'constant'}):
+        with pytest.raises(ConfigError, match='set lr_decay_method=constant and lr_warmup_epoch=0'):
+            check_callbacks([plateau], load_config('efficientdet-lite0', changes).train)
