@@ -39,6 +39,43 @@ def dataset(data, config, *, training):
     return batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(AUTOTUNE)
 
 
+def steps_in_epoch(files_or_dir, config):
+    """Steps of one epoch of `training_stream`: whole batches, and whole calls of `steps_per_execution` of them.
+
+    Raises DataError where there is not one.
+    """
+    together = config.train.batch_size * config.train.steps_per_execution
+    count = records.count_examples(files_or_dir)
+    if count < together:
+        raise records.DataError(f'{files_or_dir}: {count} examples, fewer than the {together} of train.batch_size * '
+                                'train.steps_per_execution; lower one of them')
+    return count // together * config.train.steps_per_execution
+
+
+def training_stream(files_or_dir, config, first_epoch):
+    """The batches of `dataset(training=True)` without end, for `fit(steps_per_epoch=steps_in_epoch(...))`.
+
+    Order and augmentation of an epoch depend on train.seed and the epoch's number alone (counted from 0), so a training
+    that starts at `first_epoch` sees what one from the start sees then.
+    """
+    ids, batch = class_ids(config.model), config.train.batch_size
+    records.check_labels(files_or_dir, config.model.label_map or dict.fromkeys(ids))
+    per_epoch = steps_in_epoch(files_or_dir, config) * batch
+
+    def one_epoch(number):
+        tf.random.set_seed(config.train.seed + 1)     # of this function's graph only; 0 and a tensor as seed is an error
+        return _serialized(files_or_dir, config, number, reshuffle=False).take(per_epoch)
+
+    def seed(position):
+        return tf.random.stateless_uniform([], tf.stack([config.train.seed, position]), None, None, tf.int64)
+
+    examples = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(one_epoch)
+    seeds = tf.data.Dataset.range(first_epoch * per_epoch, tf.int64.max).map(seed)
+    made = _training_examples(examples.map(lambda s: records.parse(s, ids), AUTOTUNE), config, seeds)
+    batches = _with_weights(made.batch(batch, drop_remainder=True))
+    return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)).prefetch(AUTOTUNE)
+
+
 def validation_dataset(data, config):
     """(images, targets, weights) of every example once, not augmented: what `validation_data` wants."""
     files_or_dir = records_of(data)
@@ -55,22 +92,27 @@ def validation_dataset(data, config):
 
 
 def _examples(files_or_dir, config, shuffle):
-    files = records.record_files(files_or_dir)
-    names = tf.data.Dataset.from_tensor_slices(files)
-    if shuffle:
-        names = names.shuffle(len(files), seed=config.train.seed)
-    serialized = names.interleave(tf.data.TFRecordDataset, cycle_length=min(_READERS, len(files)), num_parallel_calls=AUTOTUNE)
-    if shuffle:
-        serialized = serialized.shuffle(config.data.shuffle_buffer, seed=config.train.seed)
     ids = class_ids(config.model)
     records.check_labels(files_or_dir, config.model.label_map or dict.fromkeys(ids))
+    serialized = _serialized(files_or_dir, config, config.train.seed if shuffle else None)
     return serialized.map(lambda s: records.parse(s, ids), AUTOTUNE)
 
 
-def _training_examples(examples, config):
+def _serialized(files_or_dir, config, seed, reshuffle=True):
+    """Examples as they are in the files; shuffled where there is a seed, anew for each iteration if `reshuffle`."""
+    files = records.record_files(files_or_dir)
+    names = tf.data.Dataset.from_tensor_slices(files)
+    if seed is not None:
+        names = names.shuffle(len(files), seed, reshuffle)
+    serialized = names.interleave(tf.data.TFRecordDataset, cycle_length=min(_READERS, len(files)), num_parallel_calls=AUTOTUNE)
+    return serialized if seed is None else serialized.shuffle(config.data.shuffle_buffer, seed, reshuffle)
+
+
+def _training_examples(examples, config, seeds=None):
     """(image, targets, positives); each example gets random numbers of its own, the same whatever thread maps it."""
     encode = head_of(config).targets(config)
-    seeds = tf.data.Dataset.random(config.train.seed, rerandomize_each_iteration=True)
+    if seeds is None:
+        seeds = tf.data.Dataset.random(config.train.seed, rerandomize_each_iteration=True)
     data, model = config.data, config.model
 
     def make(example, seed):

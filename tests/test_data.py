@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_efficientdet import DataError, dataset, load_config
 from keras_efficientdet.anchor_head import config_anchors
 from keras_efficientdet.anchors import decode
-from keras_efficientdet.data import validation_dataset
+from keras_efficientdet.data import steps_in_epoch, training_stream, validation_dataset
 
 RECORDS = 'data/coco_open-00000-of-00001.tfrecord'
 READERS = {name: f'data/input_reader_open_{name}.npz' for name in ('eval', 'eval_rect_lite', 'train_noaug')}
@@ -229,3 +229,23 @@ def test_records_of_other_classes_are_refused(seven, golden_file):
 def test_no_records(tmp_path):
     with pytest.raises(DataError, match='TFRecord files'):
         dataset(tmp_path, config_for(), training=False)
+
+
+def test_the_stream_of_a_resumed_training_is_that_of_one_from_the_start(seven):
+    config = config_for(batch_size=2, seed=3)
+    assert steps_in_epoch(seven, config) == 3
+    whole = arrays_of(training_stream(seven, config, 0).take(9))
+    tf.nest.map_structure(np.testing.assert_array_equal, whole[6:], arrays_of(training_stream(seven, config, 2).take(3)))
+    for i, (images, _, _) in enumerate(whole):
+        assert not any(np.array_equal(images, other) for other, _, _ in whole[:i])
+    other = next(iter(training_stream(seven, config_for(batch_size=2, seed=4), 0)))
+    assert not np.array_equal(other[0], whole[0][0])
+
+
+def test_an_epoch_of_the_stream_takes_every_example_once_in_another_order(seven):
+    config = config_for(batch_size=7, **UNCHANGED)
+    (one, _, _), (two, _, _) = arrays_of(training_stream(seven, config, 0).take(2))
+    matches = [[np.array_equal(a, b) for b in two] for a in one]
+    assert np.sum(matches, 0).min() >= 1 and np.sum(matches, 1).min() >= 1 and not np.all(np.diag(matches))
+    with pytest.raises(DataError, match='7 examples, fewer than the 8'):
+        steps_in_epoch(seven, config_for(batch_size=4, steps_per_execution=2))

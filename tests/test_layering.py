@@ -17,7 +17,8 @@ ORDER = (
     'formats', 'formats.photos', 'formats.coco', 'formats.voc', 'formats.yolo', 'formats.csv_table', 'formats.tfds',
     'formats.examples', 'formats.folder', 'formats.beam', 'cache', 'data',                      # any format to records
     'evaluation', 'drawing', 'doctor',                                                          # looking
-    'training.schedules', 'training.state', 'training.callbacks', 'training.loop', 'training',  # training
+    'training.schedules', 'training.state', 'training.callbacks', 'training.resume',            # training
+    'training.interrupts', 'training.nonfinite', 'training.loop', 'training',
     'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
 
@@ -64,7 +65,7 @@ def test_a_module_imports_only_earlier_ones(module):
 
 def test_imports_are_seen():
     assert imported(PACKAGE / 'doctor.py') == {'anchor_head', 'config', 'data', 'matching'}
-    assert imported(path_of('training')) == {'training.callbacks', 'training.loop'}
+    assert imported(path_of('training')) == {'training.callbacks', 'training.loop', 'training.nonfinite'}
     assert {'images', 'records', 'augment'} < imported(PACKAGE / 'data.py')
 
 

@@ -1,11 +1,14 @@
 """Keras callbacks of a training: COCO figures in `logs`, a log file, averaged weights at the end."""
+import contextlib
 import csv
 import pathlib
 
 import keras
 
+from keras_efficientdet.config_values import ConfigError
 from keras_efficientdet.evaluation import STATISTICS, evaluate, report
 from keras_efficientdet.models import detect_batch
+from keras_efficientdet.training.schedules import assignable_rate
 
 
 class CocoEvaluation(keras.callbacks.Callback):
@@ -54,19 +57,22 @@ class CsvLog(keras.callbacks.Callback):
     """One row per epoch, an empty cell where an epoch has no such figure. Keras' own CSVLogger knows the columns of the first
     epoch only, and so never writes a val_AP that is computed now and then."""
 
-    def __init__(self, path):
+    def __init__(self, path, rows=()):
         super().__init__()
-        self.path, self.rows = pathlib.Path(path), []
+        self.path, self.rows = pathlib.Path(path), list(rows)
 
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({'epoch': epoch + 1, **logs})
         columns = dict.fromkeys(name for row in self.rows for name in row)
-        working = self.path.with_name(f'writing.{self.path.name}')
-        with open(working, 'w', newline='') as file:
+        with written_whole(self.path) as working, open(working, 'w', newline='') as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
-        working.replace(self.path)
+
+    def history(self):
+        """{name: values of the epochs that have one}, as in keras.callbacks.History."""
+        names = dict.fromkeys(name for row in self.rows for name in row if name != 'epoch')
+        return {name: [row[name] for row in self.rows if name in row] for name in names}
 
 
 class KeepAverages(keras.callbacks.Callback):
@@ -76,9 +82,34 @@ class KeepAverages(keras.callbacks.Callback):
         self.model.training_state.swap()
 
 
+class SwapAverages(keras.callbacks.Callback):
+    """Swaps weights and averages at the end of an epoch. Between two of these other callbacks see the averaged weights, those
+    that were evaluated: ModelCheckpoint saves them, EarlyStopping(restore_best_weights) restores them."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.training_state.swap()
+
+
+def check_callbacks(callbacks, train):
+    """Raises ConfigError where ReduceLROnPlateau meets a schedule, which would overwrite its rate (Keras 2: silently)."""
+    if any(isinstance(c, keras.callbacks.ReduceLROnPlateau) for c in callbacks) and not assignable_rate(train):
+        raise ConfigError(f'ReduceLROnPlateau cannot change a schedule (lr_decay_method={train.lr_decay_method}, lr_warmup_epoch='
+                          f'{train.lr_warmup_epoch}); set lr_decay_method=constant and lr_warmup_epoch=0')
+
+
 def save_weights(model, path):
-    """Writes under another name first, so that the file is never half written."""
+    """Keras' save_weights, but never half written."""
+    with written_whole(path) as working:
+        model.save_weights(str(working))
+
+
+@contextlib.contextmanager
+def written_whole(path):
+    """Yields another name to write under. The file gets its own name once it is complete; a broken one is removed."""
     path = pathlib.Path(path)
     working = path.with_name(f'writing.{path.name}')
-    model.save_weights(str(working))
-    working.replace(path)
+    try:
+        yield working
+        working.replace(path)
+    finally:
+        working.unlink(missing_ok=True)

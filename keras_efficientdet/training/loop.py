@@ -7,10 +7,20 @@ import yaml
 from keras_efficientdet import doctor
 from keras_efficientdet.cache import records_of
 from keras_efficientdet.config import load_config
-from keras_efficientdet.data import dataset, validation_dataset
+from keras_efficientdet.data import dataset, steps_in_epoch, training_stream, validation_dataset
 from keras_efficientdet.models import efficientdet, head_of
 from keras_efficientdet.training import schedules
-from keras_efficientdet.training.callbacks import CocoEvaluation, CsvLog, KeepAverages, save_weights
+from keras_efficientdet.training.callbacks import (
+    CocoEvaluation,
+    CsvLog,
+    KeepAverages,
+    SwapAverages,
+    check_callbacks,
+    save_weights,
+)
+from keras_efficientdet.training.interrupts import interruptible
+from keras_efficientdet.training.nonfinite import StopOnNonFinite
+from keras_efficientdet.training.resume import Checkpoint, restore
 from keras_efficientdet.training.state import TrainingState
 
 
@@ -27,43 +37,64 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
     config = config or model.detection_config
     losses, weights = head_of(config).losses(config)
     model.compile(optimizer=schedules.optimizer(config.train, steps_per_epoch), loss=losses, loss_weights=weights,
-                  weighted_metrics=[], jit_compile=False)
+                  weighted_metrics=[], jit_compile=False, steps_per_execution=config.train.steps_per_execution)
     model.training_state = TrainingState(model, config.train.moving_average_decay, config.train.batch_norm_ramp)
 
 
 def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_every=1):
     """Builds a detector, trains it, and leaves all that belongs to it in a folder.
 
-    Prints which anchors cover which class before the first step (see `doctor`).
+    Prints which anchors cover which class before the first step (see `doctor`). A workdir with the checkpoint of an earlier,
+    interrupted call is continued, to the same weights as without the interruption (the state of `callbacks` is not kept);
+    one that is finished is only read. SIGINT and SIGTERM stop after the running step with SystemExit 130 or 143.
 
     Args:
       config: Config; `train.num_epochs`, `train.batch_size` and so on say how.
       train, valid: what `cache.records_of` takes: TFRecords, folders of any known format, folder/split, or Sources.
       workdir: for best.weights.h5 (averaged weights of the best val_AP), last.weights.h5 (averaged, end of training),
-        config.yaml, log.csv and TensorBoard's logs.
+        config.yaml, log.csv, checkpoint/ and TensorBoard's logs.
       weights: what `efficientdet` takes; 'imagenet' for a pretrained backbone.
-      callbacks: more Keras callbacks; they see `val_AP` in their logs.
+      callbacks: more Keras callbacks; at the end of an epoch they see `val_AP` in their logs and the averaged weights.
+        ReduceLROnPlateau needs lr_decay_method=constant and lr_warmup_epoch=0.
       evaluate_every: epochs between evaluations; the last epoch is always evaluated.
     Returns:
-      keras.callbacks.History; its `model` holds the averaged weights.
+      keras.callbacks.History of all epochs; its `model` holds the averaged weights.
+    Raises:
+      ConfigError: the workdir holds a training with other settings. NonFiniteLossError: the loss became infinite or no number.
     """
+    check_callbacks(callbacks, config.train)
     train, valid = records_of(train), records_of(valid)
     keras.utils.set_random_seed(config.train.seed)
     model = efficientdet(config, weights)
     config = model.detection_config                   # released weights bring their own scaling of the input
-    workdir = pathlib.Path(workdir)
+    workdir, epochs, steps = pathlib.Path(workdir), config.train.num_epochs, steps_in_epoch(train, config)
+    compile_for_training(model, config, steps)
+    done, last = restore(model, workdir / 'checkpoint', steps), workdir / 'last.weights.h5'
+    evaluated = [e for e in range(1, epochs + 1) if e % evaluate_every == 0 or e == epochs]
+    evaluation = CocoEvaluation(dataset(valid, config, training=False), config, evaluated, workdir / 'best.weights.h5')
+    evaluation.best, log = done.best, CsvLog(workdir / 'log.csv', done.rows)
+    if done.epoch and last.exists():
+        print(f'{workdir}: this training is finished')
+        model.load_weights(str(last))
+        return _history(model, log)
     workdir.mkdir(parents=True, exist_ok=True)
+    last.unlink(missing_ok=True)
     (workdir / 'config.yaml').write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     print(doctor.advice(doctor.anchor_coverage(train, config)))
-    data = dataset(train, config, training=True)
-    compile_for_training(model, config, steps_per_epoch=int(data.cardinality()))
-    epochs = range(1, config.train.num_epochs + 1)
-    evaluated = [e for e in epochs if e % evaluate_every == 0 or e == epochs[-1]]
-    evaluation = CocoEvaluation(dataset(valid, config, training=False), config, evaluated, workdir / 'best.weights.h5')
-    keepers = [evaluation, CsvLog(workdir / 'log.csv'), keras.callbacks.TensorBoard(str(workdir / 'logs'))]
-    history = model.fit(data, epochs=config.train.num_epochs, validation_data=validation_dataset(valid, config),
-                        validation_freq=evaluated, callbacks=[*keepers, *callbacks, KeepAverages()])
-    save_weights(model, workdir / 'last.weights.h5')
+    guards = [StopOnNonFinite(workdir, lambda epoch: training_stream(train, config, epoch)), evaluation, log]
+    with interruptible(workdir) as stop:
+        model.fit(training_stream(train, config, done.epoch), initial_epoch=done.epoch, epochs=epochs, steps_per_epoch=steps,
+                  validation_data=validation_dataset(valid, config), validation_freq=evaluated, callbacks=[
+                      *guards, keras.callbacks.TensorBoard(str(workdir / 'logs')), KeepAverages(), SwapAverages(), *callbacks,
+                      SwapAverages(), Checkpoint(workdir / 'checkpoint', evaluation, log, steps), stop])
+    save_weights(model, last)
+    return _history(model, log)
+
+
+def _history(model, log):
+    history = keras.callbacks.History()
+    history.set_model(model)
+    history.history, history.epoch = log.history(), [row['epoch'] - 1 for row in log.rows]
     return history
 
 

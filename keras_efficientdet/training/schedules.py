@@ -58,6 +58,11 @@ def learning_rate(train, steps_per_epoch):
                         (steps(train.first_lr_drop_epoch), steps(train.second_lr_drop_epoch)), train.poly_lr_power)
 
 
+def assignable_rate(train):
+    """Whether the rate is a plain number that can be set while training (`optimizer.learning_rate = ...`)."""
+    return train.lr_decay_method == 'constant' and not train.lr_warmup_epoch
+
+
 def clip_twice(gradients, norm):
     """Each gradient to L2 norm `norm`, then all together to global norm `norm`, as officially. None stays None."""
     gradients = [g if g is None else tf.clip_by_norm(g, norm) for g in gradients]
@@ -107,6 +112,8 @@ class Adam(_ClipsTwice, keras.optimizers.Adam):
 def optimizer(train, steps_per_epoch):
     """The optimizer of a TrainConfig. Raises ValueError for an unknown name."""
     rate = learning_rate(train, steps_per_epoch)
+    if assignable_rate(train):
+        rate = rate.settings['peak']
     if train.optimizer == 'sgd':
         return SGD(rate, momentum=train.momentum, clip=train.clip_gradients_norm)
     if train.optimizer == 'adam':

@@ -1,0 +1,198 @@
+"""Trainings that stop and go on: bit for bit the same, never a broken checkpoint, never two settings in one folder."""
+import json
+import os
+import pathlib
+import resource
+import subprocess
+import sys
+
+import drawn
+import keras
+import numpy as np
+import pytest
+
+from keras_efficientdet import load_config
+from keras_efficientdet.config import ConfigError
+from keras_efficientdet.training import resume
+from keras_efficientdet.training.callbacks import CsvLog, KeepAverages, SwapAverages, check_callbacks
+from keras_efficientdet.training.resume import Checkpoint, checkpoints_in, restore
+from keras_efficientdet.training.schedules import optimizer
+from keras_efficientdet.training.state import TrainingState
+
+WORKER = pathlib.Path(__file__).with_name('fit_worker.py')
+
+
+def train(records, workdir, *signal):
+    """A process that trains; its result."""
+    environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3', 'PYTHONPATH': os.pathsep.join(p for p in sys.path if p)}
+    return subprocess.run([sys.executable, str(WORKER), str(records), str(workdir), *map(str, signal)], env=environment,
+                          capture_output=True, text=True, check=False)
+
+
+def contents(path):
+    with np.load(path) as file:
+        arrays = dict(file)
+    return json.loads(str(arrays.pop('state'))), arrays
+
+
+def test_an_interrupted_and_a_killed_training_end_as_one_that_ran_through(tmp_path):
+    """SIGTERM in the second epoch, kill -9 in the third, then to the end."""
+    photos = [(64, 64 + 8 * i, [drawn.box(4 + 2 * i, 8, 30, 24, (1, 18, 400)[i % 3])]) for i in range(9)]
+    records = drawn.records(tmp_path, photos)
+    whole = train(records, tmp_path / 'whole')
+    assert whole.returncode == 0, whole.stderr[-3000:]
+    stopped = train(records, tmp_path / 'parts', 'SIGTERM', 1, 1)
+    assert stopped.returncode == 143 and 'Run the same command again' in stopped.stderr, stopped.stderr[-3000:]
+    assert [p.name for p in checkpoints_in(tmp_path / 'parts' / 'checkpoint')] == ['epoch-0001.npz']
+    killed = train(records, tmp_path / 'parts', 'SIGKILL', 2, 2)
+    assert killed.returncode == -9 and 'continues after epoch 1 of 4' in killed.stdout
+    finished = train(records, tmp_path / 'parts')
+    assert finished.returncode == 0 and 'continues after epoch 2 of 4' in finished.stdout, finished.stderr[-3000:]
+    (state, arrays), (wanted_state, wanted) = (contents(tmp_path / run / 'checkpoint' / 'epoch-0004.npz')
+                                               for run in ('parts', 'whole'))
+    assert [n for n in wanted if not np.array_equal(arrays[n], wanted[n])] == []
+    assert state == wanted_state and len(state['rows']) == 4
+    assert (tmp_path / 'parts' / 'log.csv').read_text() == (tmp_path / 'whole' / 'log.csv').read_text()
+    again = train(records, tmp_path / 'parts')
+    assert again.returncode == 0 and 'this training is finished' in again.stdout
+
+
+class Best:
+    """What a Checkpoint wants of CocoEvaluation."""
+    best = 0.25
+
+
+def toy(**changes):
+    """A small compiled model with averages, an optimizer from its Config, and two steps of training behind it."""
+    from test_training import toy as bare
+    model = bare()
+    model.detection_config = load_config('efficientdet-lite0', changes)
+    model.compile(optimizer(model.detection_config.train, 10), 'mse', jit_compile=False)
+    model.training_state = TrainingState(model, 0.9, ramp=True)
+    return model
+
+
+def step(model, seed=0):
+    x = np.random.default_rng(seed).standard_normal((16, 4)).astype(np.float32)
+    return float(model.train_on_batch(x, x[:, :1]))
+
+
+def writer(model, folder, epochs=1, best=Best, steps=10):
+    log = CsvLog(folder / 'log.csv')
+    checkpoint = Checkpoint(folder / 'checkpoint', best, log, steps)
+    checkpoint.set_model(model)
+    for epoch in range(epochs):
+        log.rows.append({'epoch': epoch + 1, 'loss': np.float32(step(model))})
+        checkpoint.on_epoch_end(epoch)
+    return checkpoint
+
+
+CHANGES = [{'optimizer': 'sgd'}, {'optimizer': 'adam'}, {'lr_decay_method': 'constant', 'lr_warmup_epoch': 0}]
+
+
+@pytest.mark.parametrize('changes', CHANGES)
+def test_everything_that_a_step_changes_comes_back(changes, tmp_path):
+    model = toy(**changes)
+    if changes == CHANGES[2]:
+        model.optimizer.learning_rate = 0.0625
+    writer(model, tmp_path, epochs=3)
+    other = toy(**changes)
+    step(other, seed=5)
+    done = restore(other, tmp_path / 'checkpoint', 10)
+    assert (done.epoch, done.best, len(done.rows)) == (3, 0.25, 3) and done.rows[0]['epoch'] == 1
+    for _ in range(3):
+        assert step(model) == step(other)
+    ours, theirs = resume._arrays(model), resume._arrays(other)
+    assert [n for n in ours if not np.array_equal(ours[n], theirs[n])] == []
+    assert {n.partition('.')[0] for n in ours} == {'weights', 'averages', 'optimizer'}
+    assert float(other.optimizer.learning_rate) == float(model.optimizer.learning_rate)
+
+
+def test_the_dynamic_loss_scale_comes_back(tmp_path):
+    models = [toy(), toy()]
+    for model in models:
+        scaled = keras.mixed_precision.LossScaleOptimizer(model.optimizer)
+        model.compile(scaled, 'mse', jit_compile=False)
+    writer(models[0], tmp_path, epochs=2)
+    restore(models[1], tmp_path / 'checkpoint', 10)
+    ours, theirs = (resume._arrays(m) for m in models)
+    assert 2 ** 15 in [a for a in ours.values() if a.shape == ()] and all(np.array_equal(ours[n], theirs[n]) for n in ours)
+
+
+def test_the_last_two_are_kept_and_a_broken_one_is_passed_over(tmp_path, capsys):
+    model = toy()
+    writer(model, tmp_path, epochs=3)
+    files = checkpoints_in(tmp_path / 'checkpoint')
+    assert [p.name for p in files] == ['epoch-0002.npz', 'epoch-0003.npz']
+    files[1].write_bytes(files[1].read_bytes()[:1000])
+    assert restore(model, tmp_path / 'checkpoint', 10).epoch == 2
+    assert 'epoch-0003.npz: not readable' in capsys.readouterr().out
+    assert restore(model, tmp_path / 'nothing', 10) == resume.Progress()
+
+
+@pytest.mark.parametrize('changes, steps, words', [
+    ({'num_classes': 3}, 10, 'model.num_classes is 90 there and 3 now'), ({'seed': 4}, 10, 'train.seed is 0 there and 4 now'),
+    ({'num_epochs': 400}, 10, 'train.num_epochs is 300 there and 400 now'), ({}, 11, '10 steps there and has 11 now')])
+def test_other_settings_in_the_same_folder_are_refused(changes, steps, words, tmp_path):
+    writer(toy(), tmp_path)
+    other = toy(**changes)
+    before = [np.asarray(w) for w in other.get_weights()]
+    with pytest.raises(ConfigError, match=words) as error:
+        restore(other, tmp_path / 'checkpoint', steps)
+    assert 'choose another workdir' in str(error.value)
+    assert all(np.array_equal(a, b) for a, b in zip(before, other.get_weights(), strict=True))
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')     # numpy's zip file, cut off
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
+    checkpoint = writer(toy(), tmp_path)
+    good = (tmp_path / 'checkpoint' / 'epoch-0001.npz').read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, limits[1]))         # Python ignores SIGXFSZ, so writes fail
+    try:
+        with pytest.raises(OSError, match=r'epoch-0002\.npz: the checkpoint could not be written.*epoch-0001\.npz'):
+            checkpoint.on_epoch_end(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [p.name for p in (tmp_path / 'checkpoint').iterdir()] == ['epoch-0001.npz']
+    assert (tmp_path / 'checkpoint' / 'epoch-0001.npz').read_bytes() == good
+    checkpoint.on_epoch_end(1)
+    assert restore(toy(), tmp_path / 'checkpoint', 10).epoch == 2
+
+
+class Figures(keras.callbacks.Callback):
+    """A val_AP that is best in the second epoch; remembers what was evaluated then."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs['val_AP'] = (0.1, 0.5, 0.2, 0.1)[epoch]
+        if epoch == 1:
+            self.model.training_state.swap()
+            self.evaluated = self.model.get_weights()
+            self.model.training_state.swap()
+
+
+def test_keras_callbacks_keep_the_averages_that_were_evaluated(tmp_path):
+    model, figures = toy(), Figures()
+    path = tmp_path / 'kept.weights.h5'
+    stop = keras.callbacks.EarlyStopping(monitor='val_AP', mode='max', patience=1, restore_best_weights=True)
+    keep = keras.callbacks.ModelCheckpoint(str(path), monitor='val_AP', mode='max', save_best_only=True, save_weights_only=True)
+    x = np.random.default_rng(0).standard_normal((32, 4)).astype(np.float32)
+    history = model.fit(x, x[:, :1], batch_size=8, epochs=4, verbose=0, callbacks=[
+        figures, KeepAverages(), SwapAverages(), stop, keep, SwapAverages()])
+    assert len(history.history['val_AP']) == 3
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), figures.evaluated, strict=True))
+    model.load_weights(str(path))
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), figures.evaluated, strict=True))
+
+
+def test_reduce_lr_on_plateau_works_without_a_schedule_and_says_so_with_one():
+    model, plateau = toy(**CHANGES[2]), keras.callbacks.ReduceLROnPlateau(monitor='val_AP', mode='max', factor=0.5, patience=1)
+    check_callbacks([plateau], model.detection_config.train)
+    peak = float(model.optimizer.learning_rate)
+    assert peak == pytest.approx(0.08)
+    x = np.ones((16, 4), np.float32)
+    model.fit(x, x[:, :1], epochs=4, verbose=0, callbacks=[Figures(), plateau])
+    assert float(model.optimizer.learning_rate) == pytest.approx(peak / 4)
+    for changes in ({}, {'lr_decay_method': 'constant'}):
+        with pytest.raises(ConfigError, match='set lr_decay_method=constant and lr_warmup_epoch=0'):
+            check_callbacks([plateau], load_config('efficientdet-lite0', changes).train)
