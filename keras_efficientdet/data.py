@@ -1,4 +1,6 @@
 """records -> examples -> batches -> (images, targets, weights) for `fit`, or (images, labels) for evaluation."""
+import functools
+
 import tensorflow as tf
 
 from keras_efficientdet import augment, images, records
@@ -65,24 +67,57 @@ def _examples(files_or_dir, config, shuffle):
 
 
 def _training_examples(examples, config):
-    """(image, targets, positives); each example gets random numbers of its own, the same whatever thread maps it."""
+    """(image, targets, positives)"""
     encode = head_of(config).targets(config)
-    seeds = tf.data.Dataset.random(config.train.seed, rerandomize_each_iteration=True)
-    data, model = config.data, config.model
 
     def make(example, seed):
-        draws = tf.unstack(tf.random.stateless_uniform([4], tf.stack([seed, 0])))
-        image, boxes = example['image'], example['boxes']
-        if data.input_rand_hflip:
-            image, boxes = augment.random_flip(image, boxes, draws[0])
-        image = images.normalize(image, model.mean_rgb, model.stddev_rgb)
-        image, boxes, _ = augment.scale_jitter(image, boxes, model.image_size, data.jitter_min, data.jitter_max, draws[1:])
-        kept = augment.with_area(boxes)
-        if data.skip_crowd_during_training:
-            kept &= ~example['crowd']
-        return image, *encode(boxes[kept], example['classes'][kept])
+        image, boxes, classes = _augmented(example, seed, config)
+        return image, *encode(boxes, classes)
 
-    return tf.data.Dataset.zip((examples, seeds)).map(make, AUTOTUNE)
+    return _seeded(examples, config).map(make, AUTOTUNE)
+
+
+def augmented(files_or_dir, config):
+    """What a network sees in training, for people to look at: (image float32 [height, width, 3], boxes [N, 4] in its pixels,
+    classes [N]) of every example once, shuffled and augmented as `dataset` does."""
+    examples = _examples(files_or_dir, config, shuffle=True)
+    return _seeded(examples, config).map(lambda example, seed: _augmented(example, seed, config), AUTOTUNE)
+
+
+def _seeded(examples, config):
+    """Each example gets random numbers of its own, the same whatever thread maps it; and its partners, where they are mixed."""
+    if config.data.mosaic_prob or config.data.mixup_prob:
+        examples = augment.with_partners(examples)
+    return tf.data.Dataset.zip((examples, tf.data.Dataset.random(config.train.seed, rerandomize_each_iteration=True)))
+
+
+def _augmented(example, seed, config):
+    """(image [height, width, 3], boxes [N, 4] in its pixels, classes [N]) of an example, or of one and its partners."""
+    data, model = config.data, config.model
+    draws = tf.unstack(tf.random.stateless_uniform([4], tf.stack([seed, 0])))
+    if isinstance(example, tuple):
+        example = augment.mix(example, model.image_size, data.mosaic_prob, data.mixup_prob, tf.stack([seed, 1]))
+    image, boxes = example['image'], example['boxes']
+    if data.autoaugment_policy:
+        image, boxes = augment.distort(image, boxes, data.autoaugment_policy, tf.stack([seed, 2]))
+    if data.color_jitter:
+        image = augment.color_jitter(image, data.color_jitter, tf.stack([seed, 3]))
+    if data.input_rand_hflip:
+        image, boxes = augment.random_flip(image, boxes, draws[0])
+    if data.input_rand_vflip:
+        image, boxes = augment.random_vertical_flip(image, boxes, tf.random.stateless_uniform([], tf.stack([seed, 5])))
+    if data.grid_mask:
+        image = augment.grid_mask(image, tf.stack([seed, 4]))
+    image, boxes, _ = augment.scale_jitter(image, boxes, model.image_size, data.jitter_min, data.jitter_max, draws[1:],
+                                           _normalizer(model))
+    kept = augment.with_area(boxes)
+    if data.skip_crowd_during_training:
+        kept &= ~example['crowd']
+    return image, boxes[kept], example['classes'][kept]
+
+
+def _normalizer(model):
+    return functools.partial(images.normalize, mean_rgb=model.mean_rgb, stddev_rgb=model.stddev_rgb)
 
 
 def _with_weights(batches):
@@ -106,6 +141,6 @@ def _resized(example, config):
     size, picture = config.model.image_size, example['image']
     image_hw = tf.unstack(tf.shape(picture)[:2])
     scale = images.fit_scale(image_hw, size)
-    image = images.resize_and_pad(images.normalize(picture, config.model.mean_rgb, config.model.stddev_rgb), size, scale)
+    image = images.resize_and_pad(picture, size, scale, finish=_normalizer(config.model))
     scaled = images.scaled_size(image_hw, scale)
     return image, augment.move_boxes(example['boxes'], image_hw, scaled, tf.constant([0, 0]), size), example['classes'], scale

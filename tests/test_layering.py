@@ -13,7 +13,9 @@ ORDER = (
     'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',       # detection
     'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',            # models
     'numpy_nms', 'ensemble',                                                                    # official and joint detection
-    'augment', 'records', 'formats', 'formats.coco', 'data',                                    # data
+    'augment.geometry', 'augment.color', 'augment.affine', 'augment.masks', 'augment.box_only', # augmentation
+    'augment.operations', 'augment.policies', 'augment.mixing', 'augment',
+    'records', 'formats', 'formats.coco', 'data',                                               # data
     'evaluation', 'drawing', 'doctor',                                                          # looking
     'training.schedules', 'training.state', 'training.callbacks', 'training.loop', 'training',  # training
     'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use
