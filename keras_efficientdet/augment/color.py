@@ -21,12 +21,15 @@ def saturation(image, factor):
 
 
 def sharpness(image, factor):
-    """Factor 0 is smoothed, 1 the picture itself, above sharper. The outermost pixels stay as they are."""
+    """Factor 0 is smoothed, 1 the picture itself, above sharper. The outermost pixels stay as they are.
+
+    The smoothed picture is rounded down and the result to the nearest, as in tensorflow-addons; Pillow does the reverse.
+    """
     window = tf.constant([[1., 1., 1.], [1., 5., 1.], [1., 1., 1.]])[..., None, None] / 13.
     smooth = tf.nn.depthwise_conv2d(tf.cast(image, tf.float32)[None], tf.tile(window, [1, 1, 3, 1]), [1, 1, 1, 1], 'SAME')[0]
     inner = [(tf.range(n) > 0) & (tf.range(n) < n - 1) for n in tf.unstack(tf.shape(image)[:2])]
     smooth = tf.where((inner[0][:, None] & inner[1])[..., None], tf.cast(smooth, tf.uint8), image)
-    return _blend(smooth, image, factor)
+    return tf.cast(tf.round(_between(smooth, image, factor)), tf.uint8)
 
 
 def hue(image, delta):
@@ -84,8 +87,13 @@ def jitter(image, strength, seed):
 
 def _blend(degenerate, image, factor):
     """What Pillow calls Image.blend: cut to 0..255, then rounded down."""
+    return tf.cast(_between(degenerate, image, factor), tf.uint8)
+
+
+def _between(degenerate, image, factor):
+    """float32 in 0..255; beyond the picture where factor is above 1."""
     degenerate, image = tf.cast(degenerate, tf.float32), tf.cast(image, tf.float32)
-    return tf.cast(tf.clip_by_value(degenerate + factor * (image - degenerate), 0., 255.), tf.uint8)
+    return tf.clip_by_value(degenerate + factor * (image - degenerate), 0., 255.)
 
 
 def _grey(image):
