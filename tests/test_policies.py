@@ -21,7 +21,7 @@ def distort():
     """{policy: the graph of `distort`}: each traced once."""
     shapes = [tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([None, 4]), tf.TensorSpec([2], tf.int32)]
     return {name: tf.function(lambda i, b, s, name=name: policies.distort(i, b, name, s), input_signature=shapes)
-            for name in ('v2', 'randaug')}
+            for name in AUTOAUGMENT_POLICIES}
 
 
 @pytest.mark.parametrize('name', policies.POLICIES)
@@ -74,15 +74,16 @@ def test_every_operation(name):
     assert changed or name in ('Equalize_Only_BBoxes', 'Flip_Only_BBoxes', 'Solarize_Only_BBoxes')
 
 
-@pytest.mark.parametrize('name', ['v2', 'randaug'])
+@pytest.mark.parametrize('name', ['v0', 'randaug', *(pytest.param(name, marks=pytest.mark.slow) for name in ('v1', 'v2', 'v3'))])
 def test_policies_are_stateless_and_differ_by_seed(name, distort):
     image, boxes = painted()
     seeds = np.stack([np.arange(12), np.full(12, 7)], 1).astype(np.int32)
     alone = [distort[name](image, boxes, tf.constant(seed)) for seed in seeds]
     mapped = tf.data.Dataset.from_tensor_slices(seeds).map(lambda s: distort[name](image, boxes, s), num_parallel_calls=2)
     for (picture, moved), (again, moved_again) in zip(alone, mapped, strict=True):
-        np.testing.assert_array_equal(picture, again)
-        np.testing.assert_array_equal(moved, moved_again)
+        # A graph optimiser may round an angle in another way, which moves the nearest pixel here and there.
+        assert np.mean(np.any(picture != again, -1)) < 1e-3
+        np.testing.assert_allclose(moved, moved_again, atol=1e-3)
         assert np.all(moved >= 0) and np.all(moved.numpy()[:, 2:] <= HW)
     assert len({picture.numpy().tobytes() for picture, _ in alone}) >= 5
     assert distort[name](image, tf.zeros([0, 4]), tf.constant([1, 2]))[1].shape == (0, 4)

@@ -11,7 +11,7 @@ GREY = 128                                   # what comes in from outside of the
 def rotate(image, boxes, degrees):
     """Counterclockwise around the centre. image uint8 [H, W, 3], boxes float32 [N, 4] pixels -> the same."""
     height, width = _last_pixel(image)
-    angle = degrees * math.pi / 180.
+    angle = degrees * (math.pi / 180.)
     cos, sin = tf.cos(angle), tf.sin(angle)
     return _warp(image, boxes, (cos, -sin, (width - (cos * width - sin * height)) / 2.,
                                 sin, cos, (height - (sin * width + cos * height)) / 2.))

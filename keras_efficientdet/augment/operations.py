@@ -18,11 +18,12 @@ BOX_DRAW = 1 / 3                             # of a policy's probability, for ea
 
 def _enhance(change):
     """Factor 0.1 to 1.9."""
-    return lambda image, boxes, level, probability, seed: (change(image, level / MAX_LEVEL * 1.8 + 0.1), boxes)
+    return lambda image, boxes, level, probability, seed: (change(image, level * (1.8 / MAX_LEVEL) + 0.1), boxes)
 
 
-def _plain(change):
-    return lambda image, boxes, level, probability, seed: (change(image, level / MAX_LEVEL, seed), boxes)
+def _plain(change, most=MAX_LEVEL):
+    """change: (image, amount, seed) -> image. One product, which no graph optimiser can round in another way."""
+    return lambda image, boxes, level, probability, seed: (change(image, level * (most / MAX_LEVEL), seed), boxes)
 
 
 def _signed(value, seed):
@@ -30,20 +31,20 @@ def _signed(value, seed):
 
 
 def _warp(change, most):
-    return lambda image, boxes, level, probability, seed: change(image, boxes, _signed(level / MAX_LEVEL * most, seed))
+    return lambda image, boxes, level, probability, seed: change(image, boxes, _signed(level * (most / MAX_LEVEL), seed))
 
 
-def _boxwise(change):
-    """change: (patch, level / 10, seed) -> patch, for each box by itself."""
+def _boxwise(change, most=MAX_LEVEL):
+    """change: (patch, amount, seed) -> patch, for each box by itself."""
     def apply(image, boxes, level, probability, seed):
         def inside(patch, own_seed):
-            return change(patch, level / MAX_LEVEL, own_seed)
+            return change(patch, level * (most / MAX_LEVEL), own_seed)
         return in_boxes(image, boxes, inside, probability * BOX_DRAW, seed), boxes
     return apply
 
 
 def _patch_warp(change, most):
-    return _boxwise(lambda patch, share, seed: change(patch, tf.zeros([0, 4]), _signed(share * most, seed))[0])
+    return _boxwise(lambda patch, amount, seed: change(patch, tf.zeros([0, 4]), _signed(amount, seed))[0], most)
 
 
 def _whole(number):
@@ -51,18 +52,18 @@ def _whole(number):
 
 
 PICTURE = {
-    'AutoContrast': _plain(lambda image, share, seed: color.autocontrast(image)),
-    'Equalize': _plain(lambda image, share, seed: color.equalize(image)),
-    'Posterize': _plain(lambda image, share, seed: color.posterize(image, tf.maximum(1, _whole(share * 4.)))),
-    'Solarize': _plain(lambda image, share, seed: color.solarize(image, _whole(share * 256.))),
-    'SolarizeAdd': _plain(lambda image, share, seed: color.solarize_add(image, _whole(share * 110.))),
+    'AutoContrast': _plain(lambda image, amount, seed: color.autocontrast(image)),
+    'Equalize': _plain(lambda image, amount, seed: color.equalize(image)),
+    'Posterize': _plain(lambda image, amount, seed: color.posterize(image, tf.maximum(1, _whole(amount))), 4.),
+    'Solarize': _plain(lambda image, amount, seed: color.solarize(image, _whole(amount)), 256.),
+    'SolarizeAdd': _plain(lambda image, amount, seed: color.solarize_add(image, _whole(amount)), 110.),
     'Color': _enhance(color.saturation),
     'Contrast': _enhance(color.contrast),
     'Brightness': _enhance(color.brightness),
     'Sharpness': _enhance(color.sharpness),
-    'Cutout': _plain(lambda image, share, seed: masks.random_cutout(image, _whole(share * CUTOUT), seed)),
+    'Cutout': _plain(lambda image, amount, seed: masks.random_cutout(image, _whole(amount), seed), CUTOUT),
     'BBox_Cutout': lambda image, boxes, level, probability, seed: (
-        masks.box_cutout(image, boxes, level / MAX_LEVEL * BOX_CUTOUT, seed), boxes),
+        masks.box_cutout(image, boxes, level * (BOX_CUTOUT / MAX_LEVEL), seed), boxes),
     'TranslateX_BBox': _warp(affine.translate_x, TRANSLATE),
     'TranslateY_BBox': _warp(affine.translate_y, TRANSLATE),
     'ShearX_BBox': _warp(affine.shear_x, SHEAR),
@@ -74,9 +75,9 @@ BOXES_ALONE = {
     'ShearX_Only_BBoxes': _patch_warp(affine.shear_x, SHEAR),
     'ShearY_Only_BBoxes': _patch_warp(affine.shear_y, SHEAR),
     'Rotate_Only_BBoxes': _patch_warp(affine.rotate, DEGREES),
-    'Flip_Only_BBoxes': _boxwise(lambda patch, share, seed: tf.reverse(patch, [1])),
-    'Solarize_Only_BBoxes': _boxwise(lambda patch, share, seed: color.solarize(patch, _whole(share * 256.))),
-    'Equalize_Only_BBoxes': _boxwise(lambda patch, share, seed: color.equalize(patch)),
+    'Flip_Only_BBoxes': _boxwise(lambda patch, amount, seed: tf.reverse(patch, [1])),
+    'Solarize_Only_BBoxes': _boxwise(lambda patch, amount, seed: color.solarize(patch, _whole(amount)), 256.),
+    'Equalize_Only_BBoxes': _boxwise(lambda patch, amount, seed: color.equalize(patch)),
     'Cutout_Only_BBoxes': _boxwise(
-        lambda patch, share, seed: masks.random_cutout(patch, _whole(share * CUTOUT_IN_BOX), seed))}
+        lambda patch, amount, seed: masks.random_cutout(patch, _whole(amount), seed), CUTOUT_IN_BOX)}
 OPERATIONS = {**PICTURE, **BOXES_ALONE}
