@@ -214,7 +214,7 @@ def test_targets_point_at_the_painted_boxes(seven, change):
     assert hits > 10
 
 
-EVERYTHING = {'mosaic_prob': 0.5, 'mixup_prob': 0.5, 'autoaugment_policy': 'v1', 'grid_mask': True, 'color_jitter': 0.4,
+EVERYTHING = {'mosaic_prob': 0.5, 'mixup_prob': 0.5, 'autoaugment_policy': 'v0', 'grid_mask': True, 'color_jitter': 0.4,
               'input_rand_vflip': True}
 
 
