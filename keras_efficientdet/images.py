@@ -29,7 +29,7 @@ def resize_and_pad(images, size, scale=None, offset=(0, 0), finish=None):
       scale: float32 scalar.
       offset: (y, x) of the crop in the scaled picture, int32.
       finish: what is done to the cut picture before it is padded. To normalise there gives the same numbers as to normalise
-        first, up to rounding, in a quarter of the time: resizing is linear, and photos are larger than inputs.
+        first, up to rounding, and costs less: resizing is linear, and photos are larger than inputs.
     Returns:
       float32 [..., height, width, 3].
     Source: google/automl dataloader.InputProcessor: bilinear, half-pixel centres, no antialiasing.
