@@ -10,11 +10,13 @@ def area(boxes):
 
 def iou(a, b):
     """Intersection over union of every pair: [..., N, 4], [..., M, 4] -> [..., N, M]; 0 where nothing is shared."""
-    top_left = tf.maximum(a[..., :, None, :2], b[..., None, :, :2])        # [..., N, M, 2]
-    bottom_right = tf.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
-    shared = tf.reduce_prod(tf.maximum(bottom_right - top_left, 0.), -1)   # [..., N, M]
+    top, left, bottom, right = tf.unstack(a[..., :, None, :], axis=-1)     # [..., N, 1]
+    ymin, xmin, ymax, xmax = tf.unstack(b[..., None, :, :], axis=-1)       # [..., 1, M]
+    height = tf.minimum(bottom, ymax) - tf.maximum(top, ymin)              # [..., N, M]
+    width = tf.minimum(right, xmax) - tf.maximum(left, xmin)
+    shared = tf.nn.relu(height) * tf.nn.relu(width)
     union = area(a)[..., :, None] + area(b)[..., None, :] - shared
-    return tf.where(shared > 0., shared / tf.where(shared > 0., union, 1.), 0.)
+    return tf.math.divide_no_nan(shared, union)
 
 
 def clip(boxes, height, width):
@@ -27,3 +29,9 @@ def flip_horizontally(boxes, width):
     """Mirrors boxes of an image that is `width` pixels wide (in the unit of the boxes; 1.0 for normalised boxes)."""
     ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
     return tf.stack([ymin, width - xmax, ymax, width - xmin], -1)
+
+
+def flip_vertically(boxes, height):
+    """Turns boxes of an image that is `height` pixels high upside down (in the unit of the boxes)."""
+    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
+    return tf.stack([height - ymax, xmin, height - ymin, xmax], -1)

@@ -15,6 +15,8 @@ from keras_efficientdet.config_values import ConfigError, convert, plain
 _HERE = pathlib.Path(__file__).resolve().parent
 HPARAMS = next((d for d in (_HERE / 'hparams', _HERE.parent / 'hparams') if d.is_dir()), _HERE.parent / 'hparams')
 
+AUTOAUGMENT_POLICIES = ('v0', 'v1', 'v2', 'v3', 'randaug')
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -49,8 +51,15 @@ class DataConfig:
     input_rand_hflip: bool = True
     jitter_min: float = 0.1                          # scale jitter; 1.0 and 1.0 switch it off
     jitter_max: float = 2.0
+    autoaugment_policy: str | None = None            # 'v0' to 'v3' or 'randaug'
+    grid_mask: bool = False
+    input_rand_vflip: bool = False                   # for pictures without an upside: microscopes, cameras in the air
+    color_jitter: float = 0.0                        # brightness, contrast, saturation times 1 +- this; 0 switches it off
+    mosaic_prob: float = 0.0                         # of a picture to become one of four
+    mixup_prob: float = 0.0                          # of a picture to be blended with another
     skip_crowd_during_training: bool = True
     shuffle_buffer: int = 1024                       # examples, still encoded
+    data_service: str | None = None                  # 'grpc://host:port' of a tf.data service that reads and augments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +166,17 @@ def check_config(config):
     if not 1 <= config.model.min_level <= 5 <= config.model.max_level:
         raise ConfigError('levels must satisfy 1 <= min_level <= 5 <= max_level, found '
                           f'{config.model.min_level} to {config.model.max_level}')
+    _check_augmentation(config.data)
     return config
+
+
+def _check_augmentation(data):
+    if data.autoaugment_policy not in (None, *AUTOAUGMENT_POLICIES):
+        raise ConfigError(f'autoaugment_policy must be one of {", ".join(AUTOAUGMENT_POLICIES)} or null, found '
+                          f'{data.autoaugment_policy!r}')
+    for key in ('color_jitter', 'mosaic_prob', 'mixup_prob'):
+        if not 0. <= getattr(data, key) <= 1.:
+            raise ConfigError(f'{key} must lie between 0 and 1, found {getattr(data, key)}')
 
 
 def class_ids(model_config):

@@ -52,6 +52,27 @@ def grid(pictures, columns=3, cell=(480, 640)):
     return np.asarray(sheet)
 
 
+def draw_examples(examples, model, columns=4):
+    """A sheet of training examples as the network sees them, boxes in the colours of their classes.
+
+    Args:
+      examples: [(image float32 [H, W, 3] normalised, boxes [N, 4] in its pixels, classes [N])], as of `data.augmented`.
+      model: the ModelConfig that says how they were normalised.
+    Returns:
+      uint8 [height, width, 3].
+    """
+    pictures = []
+    for image, boxes, classes in examples:
+        pixels = np.asarray(image) * np.array(model.stddev_rgb) + np.array(model.mean_rgb)
+        picture = Image.fromarray(np.clip(np.round(pixels), 0, 255).astype(np.uint8))
+        pen = ImageDraw.Draw(picture)
+        for (ymin, xmin, ymax, xmax), k in zip(np.asarray(boxes).tolist(), np.asarray(classes).tolist(), strict=True):
+            pen.rectangle((xmin, ymin, xmax, ymax), outline=color(k), width=2)
+        pictures.append(np.asarray(picture))
+    height, width = model.image_size
+    return grid(pictures, columns, cell=(height + 8, width + 8))
+
+
 def save_curves(log_file, path):
     """Draws losses and val_AP of the log.csv that `fit` writes, as a PNG. Epochs without a figure are left out."""
     import matplotlib

@@ -31,8 +31,9 @@ def match(boxes, classes, anchor_boxes):
     box = tf.where(owner < count, owner, best)                          # [A] row of each anchor
     positive = (owner < count) | (tf.reduce_max(overlaps, 0) >= POSITIVE_IOU)
     ids = tf.where(positive, tf.gather(classes, box), BACKGROUND)
-    codes = encode(tf.gather(boxes, box), tf.constant(anchor_boxes))
-    return ids, tf.where(positive[:, None], codes, 0.)
+    rows = tf.where(positive)                                           # [P, 1]: few, and codes cost more than finding them
+    codes = encode(tf.gather(boxes, tf.gather_nd(box, rows)), tf.gather_nd(tf.constant(anchor_boxes), rows))
+    return ids, tf.scatter_nd(rows, codes, tf.shape(anchor_boxes, tf.int64))
 
 
 def _forced_owner(overlaps, count):

@@ -15,8 +15,8 @@ _DETECT = {name: field.default for name, field in DetectConfig.__dataclass_field
 _PREPARED = 'boxes are matched one picture at a time, nothing needs it'
 _RUN = 'belongs to the official programs, not to the model'
 LEFT_OUT = {               # official keys that have no counterpart here, and why
-    'target_size': 'the jitter of this library scales to image_size', 'autoaugment_policy': 'not in this library',
-    'grid_mask': 'not in this library', 'sample_image': _RUN, 'map_freq': 'use evaluate_every of `fit`',
+    'target_size': 'the jitter of this library scales to image_size', 'sample_image': _RUN,
+    'map_freq': 'use evaluate_every of `fit`',
     'seg_num_classes': 'there is no segmentation head', 'heads': 'there is the detection head alone',
     'max_instances_per_image': _PREPARED, 'regenerate_source_id': 'image ids come from the records',
     'is_training_bn': 'Keras decides by `training`', 'data_format': 'channels last everywhere',

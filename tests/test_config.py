@@ -170,3 +170,11 @@ def test_yaml_files_hold_known_keys_only():
     for path in configs.HPARAMS.glob('*.yaml'):
         for section, values in yaml.safe_load(pathlib.Path(path).read_text()).items():
             assert set(values) <= {f.name for f in dataclasses.fields(configs.SECTIONS[section])}, path
+
+
+@pytest.mark.parametrize(('override', 'message'), [
+    ('autoaugment_policy=v4', r"autoaugment_policy must be one of v0, v1, v2, v3, randaug or null, found 'v4'"),
+    ('mosaic_prob=1.5', r'mosaic_prob must lie between 0 and 1, found 1\.5'), ('color_jitter=-0.1', 'color_jitter must lie')])
+def test_augmentation_that_cannot_be(override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config('efficientdet-d0', override)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_efficientdet import DataError, dataset, load_config
 from keras_efficientdet.anchor_head import config_anchors
 from keras_efficientdet.anchors import decode
-from keras_efficientdet.data import steps_in_epoch, training_stream, validation_dataset
+from keras_efficientdet.data import augmented, steps_in_epoch, training_stream, validation_dataset
 
 RECORDS = 'data/coco_open-00000-of-00001.tfrecord'
 READERS = {name: f'data/input_reader_open_{name}.npz' for name in ('eval', 'eval_rect_lite', 'train_noaug')}
@@ -198,8 +198,9 @@ def test_crowds_leave_the_targets_but_not_the_labels(tmp_path, skip, positive):
     assert labels['crowd'].numpy().tolist() == [[True, False]] and labels['classes'].numpy().tolist() == [[0, 1]]
 
 
-def test_targets_point_at_the_painted_boxes(seven):
-    config = config_for(batch_size=7, jitter_min=0.5)
+@pytest.mark.parametrize('change', [{}, {'mosaic_prob': 1., 'input_rand_vflip': True}], ids=str)
+def test_targets_point_at_the_painted_boxes(seven, change):
+    config = config_for(batch_size=7, jitter_min=0.5, **change)
     anchors, hits = config_anchors(config.model), 0
     (images, targets, _), = dataset(seven, config, training=True)
     pictures = (images.numpy() * config.model.stddev_rgb + config.model.mean_rgb).argmax(-1)          # red 0, green 1, blue 2
@@ -211,6 +212,29 @@ def test_targets_point_at_the_painted_boxes(seven):
                 assert np.mean(inside == k) > 0.9
                 hits += 1
     assert hits > 10
+
+
+EVERYTHING = {'mosaic_prob': 0.5, 'mixup_prob': 0.5, 'autoaugment_policy': 'v0', 'grid_mask': True, 'color_jitter': 0.4,
+              'input_rand_vflip': True}
+
+
+def test_everything_on_keeps_the_length_and_the_seed(seven):
+    first, again = (dataset(seven, config_for(batch_size=2, **EVERYTHING), training=True) for _ in range(2))
+    assert int(first.cardinality()) == 3
+    first, again = arrays_of(first), arrays_of(again)
+    assert [images.shape for images, _, _ in first] == [(2, 64, 96, 3)] * 3
+    tf.nest.map_structure(np.testing.assert_array_equal, first, again)
+    assert all(np.all(np.isfinite(targets['boxes'])) for _, targets, _ in first)
+
+
+def test_augmented_examples_are_what_the_network_sees(seven):
+    config = config_for(batch_size=7, shuffle_buffer=1, mosaic_prob=1.)
+    (images, _, _), = dataset(seven, config, training=True)
+    seen = list(augmented(seven, config))
+    assert len(seen) == 7
+    for picture, (image, boxes, classes) in zip(images, seen, strict=True):
+        np.testing.assert_allclose(picture, image, atol=1e-5)
+        assert len(boxes) == len(classes) and np.all(boxes >= 0) and np.all(boxes.numpy()[:, 2:] <= [63, 95])
 
 
 def test_fewer_examples_than_a_batch(seven):

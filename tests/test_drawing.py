@@ -4,8 +4,8 @@ import itertools
 import numpy as np
 from PIL import Image
 
-from keras_efficientdet import Detections, draw
-from keras_efficientdet.drawing import color, grid, save_curves
+from keras_efficientdet import Detections, draw, load_config
+from keras_efficientdet.drawing import color, draw_examples, grid, save_curves
 
 
 def detections(boxes, scores, classes, names=('cat', 'dog')):
@@ -71,6 +71,18 @@ def test_grid_places_each_picture_in_its_cell():
         ys, xs = np.nonzero(sheet[top:top + 60, left:left + 80, 0] == shade)
         assert ys.max() < 58 and (np.ptp(ys) + 1) / (np.ptp(xs) + 1) == np.float64(ys.size / (np.ptp(xs) + 1) ** 2)
     assert np.all(sheet[70:, 90:] == 255)
+
+
+def test_examples_are_drawn_in_their_own_colours():
+    model = load_config('efficientdet-d0', 'image_size=[60, 80]').model
+    pixels = np.full((60, 80, 3), (200, 100, 50))
+    normalized = ((pixels - np.array(model.mean_rgb)) / np.array(model.stddev_rgb)).astype(np.float32)
+    labelled, empty = (normalized, np.array([[10., 20., 40., 60.]]), np.array([2])), (normalized, np.zeros((0, 4)), [])
+    sheet = draw_examples([labelled, empty], model, columns=2)
+    assert sheet.shape == (68, 176, 3)
+    one, other = sheet[4:64, 4:84], sheet[4:64, 92:172]
+    np.testing.assert_array_equal(other, pixels)
+    assert np.all(one[10, 20:61] == color(2)) and np.all(one[10:41, 60] == color(2)) and np.all(one[14:37, 24:57] == pixels[0, 0])
 
 
 def test_curves_with_missing_epochs(tmp_path):

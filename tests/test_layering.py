@@ -13,11 +13,14 @@ ORDER = (
     'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',       # detection
     'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',            # models
     'numpy_nms', 'ensemble',                                                                    # official and joint detection
-    'augment', 'records', 'record_writer',                                                      # data
+    'augment.geometry', 'augment.color', 'augment.affine', 'augment.masks', 'augment.box_only', # augmentation
+    'augment.operations', 'augment.policies', 'augment.mixing', 'augment',
+    'records', 'record_writer',                                                                 # data
     'formats', 'formats.photos', 'formats.coco', 'formats.voc', 'formats.yolo', 'formats.csv_table', 'formats.tfds',
-    'formats.examples', 'formats.folder', 'formats.beam', 'cache', 'data',                      # any format to records
+    'formats.examples', 'formats.folder', 'formats.beam', 'cache', 'inputs', 'data',            # any format to records
     'evaluation', 'drawing', 'doctor',                                                          # looking
-    'training.schedules', 'training.state', 'training.callbacks', 'training.resume',            # training
+    'training.schedules', 'training.recipes', 'training.state', 'training.callbacks',           # training
+    'training.resume',
     'training.interrupts', 'training.nonfinite', 'training.loop', 'training',
     'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
@@ -66,7 +69,7 @@ def test_a_module_imports_only_earlier_ones(module):
 def test_imports_are_seen():
     assert imported(PACKAGE / 'doctor.py') == {'anchor_head', 'config', 'data', 'matching'}
     assert imported(path_of('training')) == {'training.callbacks', 'training.loop', 'training.nonfinite'}
-    assert {'images', 'records', 'augment'} < imported(PACKAGE / 'data.py')
+    assert {'records', 'augment', 'inputs'} < imported(PACKAGE / 'data.py')
 
 
 def test_the_package_never_imports_tools_or_tests():

@@ -141,6 +141,11 @@ def test_means_and_fusions():
     assert np.all(np.array(model.stddev_rgb) == 128)
 
 
+def test_augmentation_is_translated():
+    config = load_config('efficientdet-d0', from_official('autoaugment_policy=v2,grid_mask=true,jitter_min=0.5').overrides)
+    assert (config.data.autoaugment_policy, config.data.grid_mask, config.data.jitter_min) == ('v2', True, 0.5)
+
+
 def test_nothing_is_dropped_without_a_word():
     overrides, left_out = from_official('learning_rate=1e-3,mixed_precision=true,strategy=gpus,nms_configs.pyfunc=true')
     assert overrides == {'learning_rate': 0.001}

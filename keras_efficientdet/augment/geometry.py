@@ -1,8 +1,8 @@
-"""Training examples made different each time: example -> example, on one picture."""
+"""Flips and scale jitter: one picture and its boxes, moved by given draws."""
 import tensorflow as tf
 
 from keras_efficientdet import images
-from keras_efficientdet.boxes import flip_horizontally
+from keras_efficientdet.boxes import area, clip, flip_horizontally, flip_vertically
 
 
 def random_flip(image, boxes, draw):
@@ -11,11 +11,17 @@ def random_flip(image, boxes, draw):
     return tf.cond(draw > 0.5, lambda: (tf.reverse(image, [1]), flip_horizontally(boxes, width)), lambda: (image, boxes))
 
 
-def scale_jitter(image, boxes, size, jitter_min, jitter_max, draws):
+def random_vertical_flip(image, boxes, draw):
+    """Turns picture [H, W, 3] and boxes [N, 4] (pixels) upside down where `draw` (uniform in 0..1) is above one half."""
+    height = tf.cast(tf.shape(image)[0], tf.float32)
+    return tf.cond(draw > 0.5, lambda: (tf.reverse(image, [0]), flip_vertically(boxes, height)), lambda: (image, boxes))
+
+
+def scale_jitter(image, boxes, size, jitter_min, jitter_max, draws, finish=None):
     """Scales the picture to a random multiple of `size` and cuts or pads it to `size`.
 
     Args:
-      image: float32 [H, W, 3], normalised. boxes: float32 [N, 4], pixels.
+      image: [H, W, 3], normalised, or with `finish` to do that (see `images.resize_and_pad`). boxes: float32 [N, 4], pixels.
       draws: three uniform numbers in 0..1: scale, y offset, x offset.
     Returns:
       image float32 [height, width, 3]; boxes float32 [N, 4] in its pixels, cut to 0 <= y <= height - 1, 0 <= x <= width - 1,
@@ -29,7 +35,7 @@ def scale_jitter(image, boxes, size, jitter_min, jitter_max, draws):
     scaled = images.scaled_size(image_hw, scale)
     spare = tf.cast(tf.maximum(0, scaled - tf.constant(size)), tf.float32)
     offset = tf.cast(spare * tf.stack(draws[1:3]), tf.int32)
-    image = images.resize_and_pad(image, size, scale, tf.unstack(offset))
+    image = images.resize_and_pad(image, size, scale, tf.unstack(offset), finish)
     return image, move_boxes(boxes, image_hw, scaled, offset, size), scale
 
 
@@ -41,7 +47,12 @@ def move_boxes(boxes, image_hw, scaled, offset, size):
     return tf.clip_by_value(moved, 0., limit)
 
 
+def within(boxes, height, width):
+    """Boxes [N, 4] cut to a picture. A row without area becomes all 0: no later rotation or shear gives it one again."""
+    cut = clip(boxes, height, width)
+    return tf.where(with_area(cut)[:, None], cut, 0.)
+
+
 def with_area(boxes):
     """bool [N]: boxes that still have an area."""
-    sides = boxes[:, 2:] - boxes[:, :2]
-    return tf.reduce_prod(sides, 1) > 0.
+    return area(boxes) > 0.

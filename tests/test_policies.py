@@ -1,0 +1,99 @@
+"""Policies: their tables, boxes that stay on their objects whatever is drawn, and one example from one seed."""
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_efficientdet.augment import operations, policies
+from keras_efficientdet.config import AUTOAUGMENT_POLICIES
+
+HW, BOX = (300, 360), (110, 130, 190, 230)
+
+
+def painted():
+    """Grey noise and one white rectangle with a black frame of 3 pixels."""
+    image = np.random.default_rng(0).integers(60, 140, (*HW, 3)).astype(np.uint8)
+    image[BOX[0]:BOX[2], BOX[1]:BOX[3]] = 255
+    return tf.constant(image), tf.constant([BOX], tf.float32)
+
+
+@pytest.fixture(scope='module')
+def distort():
+    """{policy: the graph of `distort`}: each traced once."""
+    shapes = [tf.TensorSpec([None, None, 3], tf.uint8), tf.TensorSpec([None, 4]), tf.TensorSpec([2], tf.int32)]
+    return {name: tf.function(lambda i, b, s, name=name: policies.distort(i, b, name, s), input_signature=shapes)
+            for name in AUTOAUGMENT_POLICIES}
+
+
+@pytest.mark.parametrize('name', policies.POLICIES)
+def test_tables_are_whole(name):
+    table = policies.POLICIES[name]
+    assert len(table) == {'v0': 5, 'v1': 20, 'v2': 15, 'v3': 15}[name]
+    for steps in table:
+        assert len(steps) in ((2, 3) if name == 'v2' else (2,))
+        for operation, probability, magnitude in steps:
+            assert operation in operations.OPERATIONS and 0. <= probability <= 1. and magnitude in range(11)
+
+
+def test_names_are_those_of_the_configuration():
+    assert (*policies.POLICIES, 'randaug') == AUTOAUGMENT_POLICIES
+    assert set(policies.RANDOM) <= set(operations.PICTURE)
+
+
+def test_arrays_say_what_the_table_says():
+    names, indexes, probabilities, levels = policies._arrays(policies.V2)
+    for row, steps in enumerate(policies.V2):
+        for k, (operation, probability, magnitude) in enumerate(steps):
+            assert names[indexes[row, k]] == operation
+            assert (probabilities[row, k], levels[row, k]) == (np.float32(probability), magnitude)
+        assert np.all(probabilities[row, len(steps):] == 0)
+
+
+MOVING = [name for name in operations.PICTURE if 'Translate' in name or 'Shear' in name or 'Rotate' in name]
+
+
+@pytest.mark.parametrize('name', operations.OPERATIONS)
+def test_every_operation(name):
+    image, boxes = painted()
+    changed = False
+    for seed in range(3):
+        found, moved = operations.OPERATIONS[name](image, boxes, tf.constant(3.), tf.constant(1.), tf.constant([seed, 1]))
+        assert found.dtype == tf.uint8 and found.shape == image.shape and moved.shape == boxes.shape
+        outside = np.ones(HW, bool)
+        outside[BOX[0]:BOX[2], BOX[1]:BOX[3]] = False
+        if name in operations.BOXES_ALONE:
+            np.testing.assert_array_equal(found.numpy()[outside], image.numpy()[outside])
+        if name in MOVING:
+            ys, xs = np.nonzero(found.numpy()[..., 0] == 255)
+            np.testing.assert_allclose([ys.min(), xs.min(), ys.max() + 1, xs.max() + 1], moved[0], atol=1.5)
+        else:
+            np.testing.assert_array_equal(moved, boxes)
+        changed |= bool(np.any(found != image))
+        none = operations.OPERATIONS[name](image, tf.zeros([0, 4]), tf.constant(3.), tf.constant(1.), tf.constant([seed, 1]))
+        assert none[1].shape == (0, 4)
+    # One white box: its inside has one level only (Equalize), is the same mirrored (Flip); 4 levels of 10 keep 1 bit.
+    assert changed or name in ('Equalize_Only_BBoxes', 'Flip_Only_BBoxes', 'Solarize_Only_BBoxes')
+
+
+@pytest.mark.parametrize('name', ['v0', 'randaug', *(pytest.param(name, marks=pytest.mark.slow) for name in ('v1', 'v2', 'v3'))])
+def test_policies_are_stateless_and_differ_by_seed(name, distort):
+    image, boxes = painted()
+    seeds = np.stack([np.arange(12), np.full(12, 7)], 1).astype(np.int32)
+    alone = [distort[name](image, boxes, tf.constant(seed)) for seed in seeds]
+    mapped = tf.data.Dataset.from_tensor_slices(seeds).map(lambda s: distort[name](image, boxes, s), num_parallel_calls=2)
+    for (picture, moved), (again, moved_again) in zip(alone, mapped, strict=True):
+        # A graph optimiser may round an angle in another way, which moves the nearest pixel here and there.
+        assert np.mean(np.any(picture != again, -1)) < 1e-3
+        np.testing.assert_allclose(moved, moved_again, atol=1e-3)
+        assert np.all(moved >= 0) and np.all(moved.numpy()[:, 2:] <= HW)
+    assert len({picture.numpy().tobytes() for picture, _ in alone}) >= 5
+    assert distort[name](image, tf.zeros([0, 4]), tf.constant([1, 2]))[1].shape == (0, 4)
+
+
+def test_each_operation_comes_with_its_probability():
+    image, boxes = painted()
+    table = ((('Solarize', 0.3, 0), ('TranslateX_BBox', 0.0, 10)),)
+    run = tf.function(lambda seed: policies.autoaugment(image, boxes, table, seed))
+    results = [run(tf.constant([k, 3])) for k in range(150)]
+    share = np.mean([np.any(picture != image) for picture, _ in results])
+    assert 0.2 < share < 0.4
+    assert all(np.array_equal(moved, boxes) for _, moved in results)
