@@ -78,6 +78,7 @@ class TrainConfig:
     box_loss_weight: float = 50.0
     iou_loss_type: str | None = None                 # 'iou', 'giou', 'diou' or 'ciou', added to the box loss
     iou_loss_weight: float = 1.0
+    freeze: tuple[str, ...] | None = None            # name parts or regular expressions: layers that do not train
     seed: int = 0
 
 

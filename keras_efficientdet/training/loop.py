@@ -10,6 +10,7 @@ from keras_efficientdet.data import dataset, validation_dataset
 from keras_efficientdet.models import efficientdet, head_of
 from keras_efficientdet.training import schedules
 from keras_efficientdet.training.callbacks import CocoEvaluation, CsvLog, KeepAverages, save_weights
+from keras_efficientdet.training.freezing import freeze
 from keras_efficientdet.training.state import TrainingState
 
 
@@ -24,6 +25,8 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
       steps_per_epoch: optimizer steps; the schedule is made of it.
     """
     config = config or model.detection_config
+    if config.train.freeze:
+        print(freeze(model, config.train.freeze))
     losses, weights = head_of(config).losses(config)
     model.compile(optimizer=schedules.optimizer(config.train, steps_per_epoch), loss=losses, loss_weights=weights,
                   weighted_metrics=[], jit_compile=False)
