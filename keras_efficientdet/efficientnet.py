@@ -5,6 +5,7 @@ import typing
 import keras
 
 from keras_efficientdet.blocks import FAN_OUT_NORMAL, activation, batch_norm, conv2d, depthwise_conv2d
+from keras_efficientdet.layers import StochasticDepth
 
 
 class Stage(typing.NamedTuple):
@@ -87,7 +88,7 @@ def mbconv(x, block, name, *, act_type, squeeze, survival, weight_decay):
     x = batch_norm(f'{name}.tpu_batch_normalization{next(norms)}')(x)
     if block.stride == 1 and block.filters_in == block.filters_out:
         if survival < 1.:
-            x = keras.layers.Dropout(1. - survival, noise_shape=(None, 1, 1, 1), name=f'{name}.drop_connect')(x)
+            x = StochasticDepth(survival, name=f'{name}.drop_connect')(x)
         x = keras.layers.Add(name=f'{name}.add')([x, inputs])
     return x
 

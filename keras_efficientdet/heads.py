@@ -5,6 +5,7 @@ import typing
 import keras
 
 from keras_efficientdet.blocks import activation, batch_norm, conv2d, separable_conv2d
+from keras_efficientdet.layers import StochasticDepth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ def conv_tower(features, *, name, repeats, filters, outputs, bias_initializer='z
             x = batch_norm(f'{name}-{i}-bn-{level}')(layer(x))
             x = activation(act_type, f'{name}-{i}-activation-{level}')(x)
             if survival_prob and i > 0:
-                x = keras.layers.Dropout(1. - survival_prob, noise_shape=(None, 1, 1, 1), name=f'{name}-{i}-drop-{level}')(x)
+                x = StochasticDepth(survival_prob, name=f'{name}-{i}-drop-{level}')(x)
                 x = keras.layers.Add(name=f'{name}-{i}-add-{level}')([x, inputs])
         towers[level] = predict(x)
     return towers

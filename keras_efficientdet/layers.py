@@ -1,9 +1,14 @@
 """The layers that Keras does not have. All are registered, so saved models load without `custom_objects`."""
+import contextlib
+import threading
+import zlib
+
 import keras
 import tensorflow as tf
 
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
 FUSE_EPSILON = 1e-4
+_STEP = threading.local()        # replicas are traced in threads of their own
 
 
 @_register
@@ -121,6 +126,56 @@ class NearestResize(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), 'size': self.size}
+
+
+@contextlib.contextmanager
+def random_step(*numbers):
+    """Inside of it the masks of StochasticDepth depend on these integers (scalar tensors or ints) and the layer's name alone.
+
+    Blocks nest: the inner one adds its numbers to those of the outer one. So a step that is run again, after a resume or
+    to save memory, drops the same branches.
+    """
+    outer = getattr(_STEP, 'seed', None)
+    seed = tf.zeros([2], tf.int32) if outer is None else outer
+    for number in numbers:
+        seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(tf.convert_to_tensor(number), tf.int32))
+    _STEP.seed = seed
+    try:
+        yield
+    finally:
+        _STEP.seed = outer
+
+
+@_register
+class StochasticDepth(keras.layers.Layer):
+    """Drops whole examples of a branch while training and scales the kept ones by 1 / survival_prob.
+
+    keras.layers.Dropout with a noise shape does the same, but on Keras 3 its seed is a variable in every weights file, and
+    its masks depend on how often it ran. Here they depend on `random_step`; outside of one they are drawn freely.
+    Source: Huang et al. 2016, arXiv:1603.09382; google/automl `drop_connect`.
+    """
+
+    def __init__(self, survival_prob, **kwargs):
+        super().__init__(**kwargs)
+        self.survival_prob = survival_prob
+
+    def call(self, inputs, training=None):
+        if not training:
+            return inputs
+        shape = tf.concat([tf.shape(inputs)[:1], tf.ones([inputs.shape.rank - 1], tf.int32)], 0)
+        seed = getattr(_STEP, 'seed', None)
+        if seed is None:
+            draws = tf.random.uniform(shape)
+        else:
+            own = zlib.crc32(self.name.encode()) & 0x7fffffff
+            draws = tf.random.stateless_uniform(shape, tf.random.experimental.stateless_fold_in(seed, own))
+        return inputs * tf.cast(draws < self.survival_prob, inputs.dtype) / tf.cast(self.survival_prob, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self):
+        return {**super().get_config(), 'survival_prob': self.survival_prob}
 
 
 @_register

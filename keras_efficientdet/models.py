@@ -7,6 +7,7 @@ from keras_efficientdet.bifpn import bifpn
 from keras_efficientdet.checkpoints import load_backbone, load_official
 from keras_efficientdet.config import Config, load_config
 from keras_efficientdet.efficientnet import efficientnet
+from keras_efficientdet.layers import random_step
 from keras_efficientdet.pretrained import imagenet_backbone
 from keras_efficientdet.released import released_checkpoint, released_config, released_sets
 
@@ -30,12 +31,16 @@ class DetectionModel(keras.Model):
         return [loss for layer in self.layers if layer.trainable for loss in layer.losses]
 
     def train_step(self, *args, **kwargs):
-        if self.training_state is None:
-            return super().train_step(*args, **kwargs)
-        before = self.training_state.before_step()
-        logs = super().train_step(*args, **kwargs)
-        self.training_state.after_step(before)
-        return logs
+        seed = self.detection_config.train.seed if self.detection_config else 0
+        optimizer = getattr(self.optimizer, 'inner_optimizer', self.optimizer)
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        with random_step(seed, optimizer.iterations, replica):
+            if self.training_state is None:
+                return super().train_step(*args, **kwargs)
+            before = self.training_state.before_step()
+            logs = super().train_step(*args, **kwargs)
+            self.training_state.after_step(before)
+            return logs
 
     def get_config(self):
         return {**super().get_config(), 'detection_config': self.detection_config.to_dict()}

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientdet.blocks import ACTIVATIONS, activation
-from keras_efficientdet.layers import BatchNorm, EdgeWeights, Fuse, NearestResize
+from keras_efficientdet.layers import BatchNorm, EdgeWeights, Fuse, NearestResize, StochasticDepth, random_step
+from keras_efficientdet.models import DetectionModel
 
 
 def test_batch_norm_moves_like_the_fused_kernel():
@@ -81,7 +82,7 @@ def test_nearest_resize_takes_floor_of_target_times_ratio(size):
 def test_a_model_of_custom_layers_is_saved_and_loaded_safely(tmp_path):
     inputs = keras.Input((4, 4, 2))
     x = BatchNorm()(NearestResize((6, 5))(inputs))
-    x = Fuse('attn')([x, x, EdgeWeights(2)(x)])
+    x = StochasticDepth(0.8)(Fuse('attn')([x, x, EdgeWeights(2)(x)]))
     model = keras.Model(inputs, [activation(kind, kind)(x) for kind in ('hswish', 'mish', 'srelu', 'swish')])
     model.save(tmp_path / 'm.keras')
     images = np.random.default_rng(0).standard_normal((2, 4, 4, 2)).astype(np.float32)
@@ -100,3 +101,54 @@ def test_activations_in_closed_form():
     assert set(wanted) | {'silu', 'swish_native'} == set(ACTIVATIONS)
     with pytest.raises(ValueError, match='expected one of swish'):
         activation('gelu', 'a')
+
+
+def dropped(layer, *numbers, examples=64):
+    """bool [examples]: what the layer drops in a step."""
+    with random_step(*numbers):
+        return layer(np.ones((examples, 2, 3, 4), np.float32), training=True).numpy()[:, 0, 0, 0] == 0
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'mixed_float16'])
+def test_stochastic_depth_keeps_the_mean_and_whole_examples(dtype):
+    layer = StochasticDepth(0.8, dtype=dtype)
+    x = np.ones((20000, 2, 1, 2), np.float32)
+    for context in (random_step(3, 1), random_step()):
+        with context:
+            y = np.asarray(layer(x, training=True), np.float32).reshape(len(x), -1)
+        assert np.all(y == y[:, :1]) and set(np.unique(y)) == {0., np.float32(y.max())}
+        assert y.max() == pytest.approx(1 / 0.8, rel=1e-3) and y.mean() == pytest.approx(1., abs=0.02)
+    np.testing.assert_array_equal(layer(x), x.astype(layer(x).dtype.as_numpy_dtype))
+    assert not layer.weights and not layer.variables
+
+
+def test_stochastic_depth_repeats_itself_in_a_step_and_nowhere_else():
+    layer, other = StochasticDepth(0.5, name='a'), StochasticDepth(0.5, name='b')
+    seed, step, replica = 7, tf.constant(5, tf.int64), 0
+    masks = [dropped(layer, seed, step, replica), dropped(layer, seed, step + 1, replica), dropped(layer, seed, step, 1),
+             dropped(layer, 8, step, replica), dropped(other, seed, step, replica)]
+    np.testing.assert_array_equal(masks[0], dropped(StochasticDepth(0.5, name='a'), seed, 5, replica))
+    np.testing.assert_array_equal(masks[0], tf.function(lambda: dropped_in_graph(layer, seed, step, replica))())
+    with random_step(seed, step):
+        np.testing.assert_array_equal(masks[0], dropped(layer, replica))
+    freely = [layer(np.ones((64, 1)), training=True).numpy()[:, 0] == 0 for _ in range(2)]
+    for i, mask in enumerate(masks + freely):
+        assert not any(np.array_equal(mask, m) for m in (masks + freely)[:i])
+
+
+def dropped_in_graph(layer, *numbers):
+    with random_step(*numbers):
+        return layer(tf.ones((64, 2, 3, 4)), training=True)[:, 0, 0, 0] == 0
+
+
+def test_a_model_drops_by_its_count_of_steps():
+    inputs = keras.Input((1,))
+    model = DetectionModel(inputs, StochasticDepth(0.5, name='drop')(inputs))
+    model.compile(keras.optimizers.SGD(0.), 'mae', jit_compile=False)
+    x, losses = np.arange(1, 17, dtype=np.float32)[:, None], []
+    for start in (0, 0, 1, 2):
+        model.optimizer.iterations.assign(start)
+        losses.append(float(model.train_on_batch(x, np.zeros_like(x))))
+    assert losses[0] == losses[1] and len(set(losses)) == 3
+    with random_step(0, 2, 0):
+        assert losses[3] == pytest.approx(np.mean(model(x, training=True)), rel=1e-6)

@@ -22,12 +22,12 @@ class TrainingState:
         self.model, self.decay = model, decay
         self.statistics = [v for v in model.non_trainable_variables
                            if variable_path(v).rpartition('/')[2].startswith('moving_')] if ramp else []
-        self.averages = [_shadow(v) for v in model.variables if _is_weight(v)] if decay else []
+        self.averages = [_shadow(v) for v in model.weights] if decay else []
 
     @property
     def variables(self):
         """The model's variables that `averages` follow, in the same order."""
-        return [v for v in self.model.variables if _is_weight(v)]
+        return self.model.weights
 
     def _steps(self):
         optimizer = getattr(self.model.optimizer, 'inner_optimizer', self.model.optimizer)
@@ -59,8 +59,3 @@ class TrainingState:
 def _shadow(variable):
     return tf.Variable(tf.cast(tf.convert_to_tensor(variable), tf.float32), trainable=False,
                        synchronization=tf.VariableSynchronization.ON_READ, aggregation=tf.VariableAggregation.MEAN)
-
-
-def _is_weight(variable):
-    """Dropout's seed states are variables on Keras 3, but no weights."""
-    return 'seed' not in variable_path(variable)
