@@ -22,6 +22,15 @@ class BatchNorm(keras.layers.BatchNormalization):
     def __init__(self, **kwargs):
         super().__init__(**{'synchronized': True, **kwargs})
 
+    @property
+    def momentum(self):
+        """1 while a step computes its features again: the statistics have moved already."""
+        return 1. if getattr(_STEP, 'again', False) else self._momentum
+
+    @momentum.setter
+    def momentum(self, value):
+        self._momentum = value
+
     def call(self, inputs, training=None, mask=None):
         training = bool(training) and self.trainable
         if training and tf.distribute.get_strategy().num_replicas_in_sync > 1:
@@ -146,6 +155,16 @@ def random_step(*numbers):
         _STEP.seed = outer
 
 
+@contextlib.contextmanager
+def computed_again():
+    """Inside of it batch norm normalises by the batch and leaves its moving statistics as they are."""
+    _STEP.again = True
+    try:
+        yield
+    finally:
+        _STEP.again = False
+
+
 @_register
 class StochasticDepth(keras.layers.Layer):
     """Drops whole examples of a branch while training and scales the kept ones by 1 / survival_prob.
@@ -193,5 +212,5 @@ def mish(x):
 @_register
 def srelu(x):
     """Smooth relu x - log(beta x + 1) / beta for x > 0, with the official beta of 20 ** 4."""
-    beta = tf.cast(20. ** 4, x.dtype)
-    return tf.where(x > 0., x - tf.math.log(tf.where(x > 0., beta * x + 1., 1.)) / beta, 0.)
+    beta, wide = 20. ** 4, tf.cast(x, tf.float32)                                # beta is beyond float16
+    return tf.cast(tf.where(wide > 0., wide - tf.math.log(tf.where(wide > 0., beta * wide + 1., 1.)) / beta, 0.), x.dtype)

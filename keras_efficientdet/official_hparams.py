@@ -21,13 +21,13 @@ LEFT_OUT = {               # official keys that have no counterpart here, and wh
     'max_instances_per_image': _PREPARED, 'regenerate_source_id': 'image ids come from the records',
     'is_training_bn': 'Keras decides by `training`', 'data_format': 'channels last everywhere',
     'scale_range': 'use mean_rgb and stddev_rgb', 'strategy': 'build the model inside a tf.distribute scope',
-    'mixed_precision': 'set keras.mixed_precision', 'loss_scale': 'set keras.mixed_precision',
+    'mixed_precision': 'name it, mixed_float16 or mixed_bfloat16', 'loss_scale': 'float16 scales its loss by itself',
     'conv_after_downsample': 'no published model has it', 'drop_remainder': 'training drops it, evaluation never does',
     'pyfunc': 'use `numpy_nms.detect_batch` (tools/evaluate.py --numpy_nms)', 'tflite_max_detections': 'use max_output_size',
     'fpn_config': 'use fpn_name and fpn_weight_method', 'img_summary_steps': _RUN, 'ckpt_var_scope': _RUN,
     'skip_mismatch': 'weights load completely or not at all', 'backbone_config': 'use backbone_name',
     'use_keras_model': 'always', 'dataset_type': _RUN,
-    'positives_momentum': 'a bug officially (docs/DIFFERENCES.md)', 'grad_checkpoint': 'not in this library',
+    'positives_momentum': 'a bug officially (docs/DIFFERENCES.md)',
     'verbose': _RUN, 'save_freq': 'weights are written after each evaluation'}
 
 
@@ -141,7 +141,7 @@ def _detect(nms):
     return detect
 
 
-_RENAMED = {'var_freeze_expr': 'freeze'}
+_RENAMED = {'var_freeze_expr': 'freeze', 'grad_checkpoint': 'recompute'}
 _CONVERT = {'image_size': _image_size, 'mean_rgb': _three, 'stddev_rgb': _three,
             'label_map': lambda v: None if v == 'none' else v,
             'var_freeze_expr': lambda v: [rf'\A(?:{v})'] if v else None,      # officially re.match: at the start of the name

@@ -16,7 +16,7 @@ ORDER = (
     'augment', 'records', 'formats', 'formats.coco', 'data',                                    # data
     'evaluation', 'drawing', 'doctor',                                                          # looking
     'training.schedules', 'training.state', 'training.callbacks', 'training.freezing',          # training
-    'training.loop', 'training',
+    'training.accumulation', 'training.recompute', 'training.loop', 'training',
     'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
 

@@ -15,7 +15,7 @@ def freeze(model, patterns):
     Args:
       model: the result of `efficientdet`.
       patterns: parts of names, or regular expressions for re.search, matched against the official name of each layer
-        ('efficientnet-b0/blocks_0/conv2d') and of its variables ('.../kernel'); '' between slashes as in checkpoints.
+        ('efficientnet-b0/blocks_0/conv2d') and of its variables ('efficientnet-b0/blocks_0/conv2d/kernel').
     Returns:
       A sentence that says how much is frozen.
     Raises:
@@ -31,7 +31,8 @@ def freeze(model, patterns):
         if layer.name.replace('.', '/') in frozen:
             layer.trainable = False
     names = [name for layer in frozen for name in variables[layer]]
-    return f'frozen: {len(frozen)} of {len(variables)} layers with {len(names)} variables, {_parameters(model, names):,} parameters'
+    return (f'frozen: {len(frozen)} of {len(variables)} layers with {len(names)} variables, '
+            f'{_parameters(model, names):,} parameters')
 
 
 def _variables_by_layer(model):
