@@ -27,7 +27,8 @@ def main(name, size, batch, *overrides):
     start = time.time()
     model.fit(data.repeat(2), verbose=0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(f'peak {peak / 2 ** 20:.2f} GiB, {before / 2 ** 20:.2f} GiB before the first step, {(time.time() - start) / 2:.1f} s a step')
+    seconds = (time.time() - start) / 2
+    print(f'peak {peak / 2 ** 20:.2f} GiB, {before / 2 ** 20:.2f} GiB before the first step, {seconds:.1f} s a step')
 
 
 if __name__ == '__main__':

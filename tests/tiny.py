@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from keras_efficientdet import compile_for_training, load_config
 from keras_efficientdet.blocks import activation, batch_norm, conv2d, separable_conv2d
-from keras_efficientdet.layers import EdgeWeights, Fuse, NearestResize, StochasticDepth
+from keras_efficientdet.layers import EdgeWeights, Fuse, NearestResize, StochasticDepth, UpSampling2D
 from keras_efficientdet.models import DetectionModel
 
 OUTPUTS = {'classes': 3, 'boxes': 4}
@@ -22,7 +22,7 @@ def network(config):
         x = activation('swish', f'act{i}')(keras.layers.Add(name=f'add{i}')([x, branch]))
     small = keras.layers.MaxPooling2D(3, 2, 'same', name='pool')(x)
     odd = NearestResize((8, 8), name='odd')(keras.layers.AveragePooling2D(3, 3, 'same', name='third')(x))
-    met = [x, keras.layers.UpSampling2D(name='up')(small), odd]
+    met = [x, UpSampling2D(name='up')(small), odd]
     x = Fuse('fastattn', name='fuse')([*met, EdgeWeights(3, name='edges')(x)])
     outputs = {}
     for name, width in OUTPUTS.items():

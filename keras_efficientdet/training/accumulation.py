@@ -22,6 +22,7 @@ class Accumulation:
 
     def __init__(self, model, losses, weights, train):
         self.model, self.losses, self.weights, self.steps = model, losses, weights, train.accumulation_steps
+        self._variables = [v if isinstance(v, tf.Variable) else v.value for v in model.trainable_variables]
         self.replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if self.steps < 1 or train.batch_size % (self.steps * self.replicas):
             raise ConfigError(f'batch_size {train.batch_size} cannot be cut into accumulation_steps {self.steps} equal parts'
@@ -64,7 +65,7 @@ class Accumulation:
         """Gradients of the regularisation, which belongs to the batch and not to its parts."""
         with tf.GradientTape() as tape:
             penalty = _scaled(self.model.optimizer, sum(self.model.losses, tf.constant(0.)) / self.replicas)
-        return tape.gradient(penalty, self.model.trainable_variables, unconnected_gradients=_ZERO)
+        return tape.gradient(penalty, self._variables, unconnected_gradients=_ZERO)
 
     def _part(self, i, images, targets, weights):
         with random_step(i), tf.GradientTape() as tape:
@@ -72,7 +73,7 @@ class Accumulation:
             losses = [weight * self.losses[name](targets[name], outputs[name], sample_weight=weights[name])
                       for name, weight in self.weights.items()]
             loss = _scaled(self.model.optimizer, tf.add_n(losses))
-            return outputs, tape.gradient(loss, self.model.trainable_variables, unconnected_gradients=_ZERO)
+        return outputs, tape.gradient(loss, self._variables, unconnected_gradients=_ZERO)
 
 
 def _scaled(optimizer, loss):

@@ -31,12 +31,12 @@ def recomputing(model):
       Function images [B, H, W, 3] -> what model(images, training=True) returns.
     Source: Chen et al. 2016, arXiv:1604.06174.
     """
-    calls, outputs = _calls(model), tf.nest.map_structure(_name, model.output)
-    wanted, segments = set(tf.nest.flatten(outputs)), []
-    for segment in _cut(calls, wanted):
+    calls, outputs = _calls(model), [_name(tensor) for tensor in tf.nest.flatten(model.output)]
+    segments = []
+    for segment in _cut(calls, set(outputs)):
         made = {call.output for call in segment}
         needed = dict.fromkeys(name for call in segment for name in call.inputs if name not in made)
-        later = {name for call in calls if call not in segment for name in call.inputs} | wanted
+        later = {name for call in calls if call not in segment for name in call.inputs} | set(outputs)
         segments.append((segment, list(needed), [call.output for call in segment if call.output in later]))
 
     def forward(images):
@@ -44,7 +44,7 @@ def recomputing(model):
         for segment, needed, passed_on in segments:
             run = _run_twice(segment, needed, passed_on)
             features.update(zip(passed_on, run(*(features[name] for name in needed)), strict=True))
-        return tf.nest.map_structure(features.get, outputs)
+        return tf.nest.pack_sequence_as(model.output, [features[name] for name in outputs])
 
     return forward
 
