@@ -4,7 +4,7 @@ import typing
 import keras
 
 from keras_efficientdet.blocks import activation, batch_norm, conv2d, separable_conv2d
-from keras_efficientdet.layers import FUSIONS, EdgeWeights, Fuse, NearestResize
+from keras_efficientdet.layers import FUSIONS, EdgeWeights, Fuse, NearestResize, UpSampling2D
 
 
 class Node(typing.NamedTuple):
@@ -127,7 +127,7 @@ def resample(x, size, filters, name, *, resample_bn, weight_decay):
         return keras.layers.MaxPooling2D([s + 1 for s in strides], strides, 'same', name=f'{name}.max_pool')(x)
     if height <= size[0] and width <= size[1]:
         if size[0] == 2 * height and size[1] == 2 * width:
-            return keras.layers.UpSampling2D(name=f'{name}.up')(x)
+            return UpSampling2D(name=f'{name}.up')(x)
         return NearestResize(size, name=f'{name}.up')(x)
     raise ValueError(f'{name}: cannot resample {height}x{width} to {size[0]}x{size[1]}; one side grows, the other shrinks')
 

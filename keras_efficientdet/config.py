@@ -88,6 +88,11 @@ class TrainConfig:
     iou_loss_type: str | None = None                 # 'iou', 'giou', 'diou' or 'ciou', added to the box loss
     iou_loss_weight: float = 1.0
     steps_per_execution: int = 1                     # steps in one call of the compiled function
+    freeze: tuple[str, ...] | None = None            # name parts or regular expressions: layers that do not train
+    accumulation_steps: int = 1                      # parts of a batch that go through the network one after the other
+    mixed_precision: str | None = None               # 'mixed_float16' or 'mixed_bfloat16', Keras' own names
+    recompute: bool = False                          # gradient checkpointing: a third more work, far less memory
+    jit_compile: bool = False                        # the train step through XLA
     seed: int = 0
 
 
@@ -129,6 +134,7 @@ PRESETS = {     # of the section `detect`: load_config(name, 'detect=fast')
     'official_eval': dataclasses.asdict(DetectConfig()),      # how the published figures were evaluated
     'fast': {**dataclasses.asdict(DetectConfig()), 'method': 'hard', 'score_thresh': 0.05, 'max_nms_inputs': 500},
 }
+PRECISIONS = (None, 'mixed_float16', 'mixed_bfloat16')
 SECTIONS = {field.name: field.type for field in dataclasses.fields(Config)}
 _SECTION_OF = {f.name: s for s, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
 
@@ -167,6 +173,8 @@ def check_config(config):
         raise ConfigError('levels must satisfy 1 <= min_level <= 5 <= max_level, found '
                           f'{config.model.min_level} to {config.model.max_level}')
     _check_augmentation(config.data)
+    if config.train.mixed_precision not in PRECISIONS:
+        raise ConfigError(f'mixed_precision {config.train.mixed_precision!r}: expected one of {PRECISIONS}')
     return config
 
 

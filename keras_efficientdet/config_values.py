@@ -25,9 +25,9 @@ def convert(key, value, wanted):
 
 
 def _items(key, values, kinds):
-    """A tuple of what the annotation says: finite floats for tuple[float, ...], anything (lists as tuples) for a bare tuple."""
-    if kinds[:1] == (float,):
-        return tuple(convert(f'each of {key}', v, float) for v in values)
+    """A tuple of what the annotation says: each converted for tuple[float, ...], anything (lists as tuples) for a bare tuple."""
+    if kinds[:1] in ((float,), (str,)):
+        return tuple(convert(f'each of {key}', v, kinds[0]) for v in values)
     return tuple(tuple(v) if isinstance(v, list) else v for v in values)
 
 

@@ -4,6 +4,7 @@ import threading
 import zlib
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
@@ -21,6 +22,15 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def __init__(self, **kwargs):
         super().__init__(**{'synchronized': True, **kwargs})
+
+    @property
+    def momentum(self):
+        """1 while a step computes its features again: the statistics have moved already."""
+        return 1. if getattr(_STEP, 'again', False) else self._momentum
+
+    @momentum.setter
+    def momentum(self, value):
+        self._momentum = value
 
     def call(self, inputs, training=None, mask=None):
         training = bool(training) and self.trainable
@@ -118,14 +128,44 @@ class NearestResize(keras.layers.Layer):
         super().__init__(**kwargs)
         self.size = tuple(size)
 
-    def call(self, inputs):
-        return tf.raw_ops.ResizeNearestNeighbor(images=inputs, size=self.size, align_corners=False, half_pixel_centers=False)
+    def call(self, inputs, training=None):
+        return _nearest_with_gradient(inputs, self.size) if training else _nearest(inputs, self.size)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], *self.size, input_shape[3])
 
     def get_config(self):
         return {**super().get_config(), 'size': self.size}
+
+
+@_register
+class UpSampling2D(keras.layers.UpSampling2D):
+    """keras.layers.UpSampling2D, whose training compiles under XLA on Keras 2 too."""
+
+    def call(self, inputs, training=None):
+        if not training:
+            return super().call(inputs)
+        return _nearest_with_gradient(inputs, [n * m for n, m in zip(inputs.shape[1:3], self.size, strict=True)])
+
+
+def _nearest(images, size):
+    return tf.raw_ops.ResizeNearestNeighbor(images=images, size=size, align_corners=False, half_pixel_centers=False)
+
+
+def _nearest_with_gradient(images, size):
+    """Nearest resize; XLA has no kernel for TensorFlow's own gradient of it, so this one sums by two matrix products."""
+    rows, columns = (tf.constant(_sources(n, m), images.dtype) for n, m in zip(images.shape[1:3], size, strict=True))
+
+    @tf.custom_gradient
+    def resize(x):
+        return _nearest(x, size), lambda g: tf.einsum('byxc,yh,xw->bhwc', g, rows, columns)
+    return resize(images)
+
+
+def _sources(count, target):
+    """[target, count]: 1 where a target takes its value from, as the kernel rounds."""
+    taken = np.floor(np.arange(target, dtype=np.float32) * np.float32(count / target))
+    return np.eye(count)[np.minimum(taken, count - 1).astype(int)]
 
 
 @contextlib.contextmanager
@@ -144,6 +184,16 @@ def random_step(*numbers):
         yield
     finally:
         _STEP.seed = outer
+
+
+@contextlib.contextmanager
+def computed_again():
+    """Inside of it batch norm normalises by the batch and leaves its moving statistics as they are."""
+    _STEP.again = True
+    try:
+        yield
+    finally:
+        _STEP.again = False
 
 
 @_register
@@ -193,5 +243,5 @@ def mish(x):
 @_register
 def srelu(x):
     """Smooth relu x - log(beta x + 1) / beta for x > 0, with the official beta of 20 ** 4."""
-    beta = tf.cast(20. ** 4, x.dtype)
-    return tf.where(x > 0., x - tf.math.log(tf.where(x > 0., beta * x + 1., 1.)) / beta, 0.)
+    beta, wide = 20. ** 4, tf.cast(x, tf.float32)                                # beta is beyond float16
+    return tf.cast(tf.where(wide > 0., wide - tf.math.log(tf.where(wide > 0., beta * wide + 1., 1.)) / beta, 0.), x.dtype)

@@ -1,4 +1,6 @@
 """The public builders: a configuration in, a plain `keras.Model` out."""
+import contextlib
+
 import keras
 import tensorflow as tf
 
@@ -20,25 +22,34 @@ class DetectionModel(keras.Model):
     """A functional model that knows its Config, and that lets a training state act around each Keras step.
 
     `detection_config` is saved with the model, so class names and preprocessing travel with `.keras` files.
-    `training_state` (set by `compile_for_training`) has `before_step()` and `after_step(before)`, run inside the graph.
+    `compile_for_training` sets the rest: `training_state` has `before_step()` and `after_step(before)`, run inside the graph;
+    `training_forward`(images) takes the place of the forward pass while training, `accumulation`(data) that of Keras' step.
     """
     detection_config = None
     training_state = None
+    training_forward = None
+    accumulation = None
 
     @property
     def losses(self):
         """Regularisation of layers that train; Keras 2 would go on counting that of frozen ones."""
         return [loss for layer in self.layers if layer.trainable for loss in layer.losses]
 
+    def call(self, inputs, training=None, mask=None):
+        if training and self.training_forward is not None:
+            return self.training_forward(inputs)
+        return super().call(inputs, training=training, mask=mask)
+
     def train_step(self, *args, **kwargs):
         seed = self.detection_config.train.seed if self.detection_config else 0
         optimizer = getattr(self.optimizer, 'inner_optimizer', self.optimizer)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         with random_step(seed, optimizer.iterations, replica):
+            step = self.accumulation or super().train_step
             if self.training_state is None:
-                return super().train_step(*args, **kwargs)
+                return step(*args, **kwargs)
             before = self.training_state.before_step()
-            logs = super().train_step(*args, **kwargs)
+            logs = step(*args, **kwargs)
             self.training_state.after_step(before)
             return logs
 
@@ -71,7 +82,8 @@ def efficientdet(config='efficientdet-d0', weights=None):
         load_official(model, released.released_checkpoint('efficientdet-d0'), on_class_mismatch='reinit').
     Returns:
       keras.Model from float32 images [B, H, W, 3], normalised as `images.prepare` does, to {'classes': [B, A, num_classes]
-      logits, 'boxes': [B, A, 4] codes ty tx th tw}. H and W may be any size.
+      logits, 'boxes': [B, A, 4] codes ty tx th tw}. H and W may be any size. With `train.mixed_precision` its layers compute in
+      that type; weights and outputs are float32 all the same.
     Raises:
       ConfigError, CheckpointError.
     Source: EfficientDet paper section 4. Layer names are the official variable names with . for /.
@@ -79,6 +91,29 @@ def efficientdet(config='efficientdet-d0', weights=None):
     config = load_config(config)
     if isinstance(weights, str) and weights in released_sets():
         config, weights = released_config(config, weights), released_checkpoint(config.model.name, weights)
+    with _precision(config.train.mixed_precision):
+        network = _network(config)
+    if isinstance(weights, str) and weights == 'imagenet':
+        load_backbone(network, imagenet_backbone(config.model.backbone_name))
+    elif str(weights).endswith('.weights.h5'):
+        network.load_weights(str(weights))
+    elif weights is not None:
+        load_official(network, weights)
+    return network
+
+
+@contextlib.contextmanager
+def _precision(policy):
+    """Keras' dtype policy inside of the block; None leaves the one that is set."""
+    outside = keras.mixed_precision.global_policy()
+    keras.mixed_precision.set_global_policy(policy or outside)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy(outside)
+
+
+def _network(config):
     model, decay = config.model, config.train.weight_decay
     inputs = keras.Input((*model.image_size, 3), name='images')
     features = efficientnet(inputs, model.backbone_name, act_type=model.act_type, survival_prob=model.survival_prob,
@@ -89,12 +124,6 @@ def efficientdet(config='efficientdet-d0', weights=None):
                     conv_bn_act=model.conv_bn_act_pattern, weight_decay=decay)
     network = DetectionModel(inputs, head_of(config).build(pyramid, config), name=model.name)
     network.detection_config = config
-    if isinstance(weights, str) and weights == 'imagenet':
-        load_backbone(network, imagenet_backbone(model.backbone_name))
-    elif str(weights).endswith('.weights.h5'):
-        network.load_weights(str(weights))
-    elif weights is not None:
-        load_official(network, weights)
     return network
 
 

@@ -21,13 +21,13 @@ LEFT_OUT = {               # official keys that have no counterpart here, and wh
     'max_instances_per_image': _PREPARED, 'regenerate_source_id': 'image ids come from the records',
     'is_training_bn': 'Keras decides by `training`', 'data_format': 'channels last everywhere',
     'scale_range': 'use mean_rgb and stddev_rgb', 'strategy': 'build the model inside a tf.distribute scope',
-    'mixed_precision': 'set keras.mixed_precision', 'loss_scale': 'set keras.mixed_precision',
+    'mixed_precision': 'name it, mixed_float16 or mixed_bfloat16', 'loss_scale': 'float16 scales its loss by itself',
     'conv_after_downsample': 'no published model has it', 'drop_remainder': 'training drops it, evaluation never does',
     'pyfunc': 'use `numpy_nms.detect_batch` (tools/evaluate.py --numpy_nms)', 'tflite_max_detections': 'use max_output_size',
     'fpn_config': 'use fpn_name and fpn_weight_method', 'img_summary_steps': _RUN, 'ckpt_var_scope': _RUN,
     'skip_mismatch': 'weights load completely or not at all', 'backbone_config': 'use backbone_name',
-    'var_freeze_expr': 'nothing is frozen: all variables train', 'use_keras_model': 'always', 'dataset_type': _RUN,
-    'positives_momentum': 'a bug officially (docs/DIFFERENCES.md)', 'grad_checkpoint': 'not in this library',
+    'use_keras_model': 'always', 'dataset_type': _RUN,
+    'positives_momentum': 'a bug officially (docs/DIFFERENCES.md)',
     'verbose': _RUN, 'save_freq': 'weights are written after each evaluation'}
 
 
@@ -54,11 +54,12 @@ def from_official(hparams):
     if not isinstance(values.get('nms_configs', {}), dict):
         raise ConfigError(f'nms_configs must have keys, like nms_configs.method, found {values["nms_configs"]!r}')
     nms = values.pop('nms_configs', {})
-    _check_keys(values, {*_OURS - {*_DETECT}, *LEFT_OUT} - {'pyfunc'})
+    _check_keys(values, {*_OURS - {*_DETECT}, *LEFT_OUT, *_RENAMED} - {'pyfunc'})
     _check_keys(nms, {*_DETECT, 'pyfunc'} - {'per_class'})
     if 'segmentation' in (values.get('heads') or ()):
         raise ConfigError('heads: there is no segmentation head')
-    overrides = {key: _CONVERT.get(key, lambda v: v)(value) for key, value in values.items() if key not in LEFT_OUT}
+    overrides = {_RENAMED.get(key, key): _CONVERT.get(key, lambda v: v)(value)
+                 for key, value in values.items() if key not in LEFT_OUT}
     if overrides.get('label_map') is not None:
         overrides['label_map'] = _label_map(overrides['label_map'], overrides.get('num_classes', OFFICIAL_CLASSES))
     if detect := _detect(nms):
@@ -140,7 +141,9 @@ def _detect(nms):
     return detect
 
 
+_RENAMED = {'var_freeze_expr': 'freeze', 'grad_checkpoint': 'recompute'}
 _CONVERT = {'image_size': _image_size, 'mean_rgb': _three, 'stddev_rgb': _three,
             'label_map': lambda v: None if v == 'none' else v,
+            'var_freeze_expr': lambda v: [rf'\A(?:{v})'] if v else None,      # officially re.match: at the start of the name
             'fpn_name': lambda v: 'bifpn' if v in (None, 'bifpn_dyn') else v,
             'fpn_weight_method': lambda v: v or 'fastattn'}

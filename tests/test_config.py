@@ -89,7 +89,8 @@ def test_presets_of_the_detections():
 
 
 ERRORS = [({'detect': 'fats'}, "unknown preset 'fats' of detect; valid: official_eval, fast"),
-          ({'iou_loss_type': 3}, 'iou_loss_type must be'),
+          ({'iou_loss_type': 3}, 'iou_loss_type must be'), ({'freeze': 'efficientnet'}, 'freeze must be'),
+          ({'freeze': [3]}, 'each of freeze must be str'),
           ({'learning_rat': 1}, "unknown key 'learning_rat'; did you mean train.learning_rate?"),
           ('model.anchor_scales=3', 'did you mean model.anchor_scale?'),
           ('model.learning_rate=1', 'did you mean train.learning_rate?'),

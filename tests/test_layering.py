@@ -20,8 +20,8 @@ ORDER = (
     'formats.examples', 'formats.folder', 'formats.beam', 'cache', 'inputs', 'data',            # any format to records
     'evaluation', 'drawing', 'doctor',                                                          # looking
     'training.schedules', 'training.recipes', 'training.state', 'training.callbacks',           # training
-    'training.resume',
-    'training.interrupts', 'training.nonfinite', 'training.loop', 'training',
+    'training.resume', 'training.interrupts', 'training.nonfinite', 'training.freezing',
+    'training.accumulation', 'training.recompute', 'training.loop', 'training',
     'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientdet.blocks import ACTIVATIONS, activation
-from keras_efficientdet.layers import BatchNorm, EdgeWeights, Fuse, NearestResize, StochasticDepth, random_step
+from keras_efficientdet.layers import BatchNorm, EdgeWeights, Fuse, NearestResize, StochasticDepth, UpSampling2D, random_step
 from keras_efficientdet.models import DetectionModel
 
 
@@ -77,6 +77,19 @@ def test_nearest_resize_takes_floor_of_target_times_ratio(size):
     x = np.arange(3 * 4, dtype=np.float32).reshape(1, 3, 4, 1)
     rows, columns = np.arange(size[0]) * 3 // size[0], np.arange(size[1]) * 4 // size[1]
     np.testing.assert_array_equal(NearestResize(size)(x)[0, :, :, 0], x[0, :, :, 0][rows][:, columns])
+
+
+@pytest.mark.parametrize('layer', [NearestResize((5, 7)), NearestResize((19, 10)), UpSampling2D()])
+def test_nearest_gradient_goes_to_where_the_value_came_from(layer):
+    x, rng = tf.constant(np.arange(12, dtype=np.float32).reshape(1, 3, 4, 1)), np.random.default_rng(0)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x, training=True)
+        upstream = rng.standard_normal(y.shape).astype(np.float32)
+        total = tf.reduce_sum(y * upstream)
+    np.testing.assert_array_equal(y, layer(x))
+    wanted = [upstream[y == value].sum() for value in range(12)]
+    np.testing.assert_allclose(np.ravel(tape.gradient(total, x)), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_a_model_of_custom_layers_is_saved_and_loaded_safely(tmp_path):

@@ -88,7 +88,8 @@ def test_voc_file(tmp_path):
     (tmp_path / 'voc_config.yaml').write_text(VOC)
     overrides, left_out = from_official(str(tmp_path / 'voc_config.yaml'))
     config = load_config('efficientdet-d0', overrides)
-    assert left_out == {'var_freeze_expr': 'nothing is frozen: all variables train'}
+    assert left_out == {}
+    assert config.train.freeze == (r'\A(?:(efficientnet|fpn_cells|resample_p6))',)
     assert (config.model.num_classes, config.train.moving_average_decay) == (20, 0.)
     assert (config.model.backbone_name, config.model.image_size) == ('efficientnet-b1', (384, 640))
     assert class_ids(config.model) == tuple(range(1, 21))

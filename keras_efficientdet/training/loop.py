@@ -10,6 +10,7 @@ from keras_efficientdet.config import load_config
 from keras_efficientdet.data import dataset, steps_in_epoch, training_stream, validation_dataset
 from keras_efficientdet.models import efficientdet, head_of
 from keras_efficientdet.training import schedules
+from keras_efficientdet.training.accumulation import Accumulation
 from keras_efficientdet.training.callbacks import (
     CocoEvaluation,
     CsvLog,
@@ -18,8 +19,10 @@ from keras_efficientdet.training.callbacks import (
     check_callbacks,
     save_weights,
 )
+from keras_efficientdet.training.freezing import freeze
 from keras_efficientdet.training.interrupts import interruptible
 from keras_efficientdet.training.nonfinite import StopOnNonFinite
+from keras_efficientdet.training.recompute import recomputing
 from keras_efficientdet.training.resume import Checkpoint, restore
 from keras_efficientdet.training.state import TrainingState
 
@@ -35,9 +38,14 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
       steps_per_epoch: optimizer steps; the schedule is made of it.
     """
     config = config or model.detection_config
+    if config.train.freeze:
+        print(freeze(model, config.train.freeze))
     losses, weights = head_of(config).losses(config)
     model.compile(optimizer=schedules.optimizer(config.train, steps_per_epoch), loss=losses, loss_weights=weights,
-                  weighted_metrics=[], jit_compile=False, steps_per_execution=config.train.steps_per_execution)
+                  weighted_metrics=[], jit_compile=config.train.jit_compile,
+                  steps_per_execution=config.train.steps_per_execution)
+    model.training_forward = recomputing(model) if config.train.recompute else None
+    model.accumulation = Accumulation(model, losses, weights, config.train) if config.train.accumulation_steps != 1 else None
     model.training_state = TrainingState(model, config.train.moving_average_decay, config.train.batch_norm_ramp)
 
 
@@ -99,11 +107,11 @@ def _history(model, log):
 
 
 def load_trained(workdir, weights='best.weights.h5'):
-    """The model that `fit` left in a folder, with its Config. Raises FileNotFoundError where there is none."""
+    """The model that `fit` left in a folder, with its Config, in float32. Raises FileNotFoundError where there is none."""
     workdir = pathlib.Path(workdir)
     for name in ('config.yaml', weights):
         if not (workdir / name).is_file():
             raise FileNotFoundError(f'{workdir / name}: not there; {workdir} is no folder of a finished training')
-    model = efficientdet(load_config(workdir / 'config.yaml'))
+    model = efficientdet(load_config(workdir / 'config.yaml', {'mixed_precision': None}))
     model.load_weights(str(workdir / weights))
     return model

@@ -19,9 +19,12 @@ class TrainingState:
     """
 
     def __init__(self, model, decay, ramp):
-        self.model, self.decay = model, decay
+        self.model, self.decay, self.ramp = model, decay, ramp
+        self.scaled = hasattr(model.optimizer, 'inner_optimizer')
+        if self.scaled:
+            model.optimizer.build(model.trainable_variables)          # Keras 3 makes its loss scale no earlier
         self.statistics = [v for v in model.non_trainable_variables
-                           if variable_path(v).rpartition('/')[2].startswith('moving_')] if ramp else []
+                           if variable_path(v).rpartition('/')[2].startswith('moving_')] if ramp or self.scaled else []
         self.averages = [_shadow(v) for v in model.weights] if decay else []
 
     @property
@@ -33,18 +36,37 @@ class TrainingState:
         optimizer = getattr(self.model.optimizer, 'inner_optimizer', self.model.optimizer)
         return tf.cast(tf.convert_to_tensor(optimizer.iterations), tf.float32)
 
+    def _loss_scale(self):
+        """float32 [2]: float16's loss scale, and how many steps went well since it changed."""
+        optimizer = self.model.optimizer
+        pair = (optimizer.loss_scale, optimizer.dynamic_counter) if hasattr(optimizer, 'loss_scale') \
+            else (optimizer.dynamic_scale, optimizer.step_counter)
+        return tf.stack([tf.cast(tf.convert_to_tensor(value), tf.float32) for value in pair])
+
+    def _overflowed(self, scale_before):
+        """Whether the optimizer has left the step out, because of gradients beyond float16."""
+        if not self.scaled:
+            return False
+        scale, good_steps = tf.unstack(self._loss_scale())
+        return (good_steps == 0.) & (scale <= scale_before[0])
+
     def before_step(self):
-        """What the step is about to overwrite: the step count and the batch-norm statistics."""
-        return self._steps(), [tf.identity(tf.convert_to_tensor(v)) for v in self.statistics]
+        """What the step is about to overwrite: the step count, the batch-norm statistics, the loss scale."""
+        scale = self._loss_scale() if self.scaled else None
+        return self._steps(), [tf.identity(tf.convert_to_tensor(v)) for v in self.statistics], scale
 
     def after_step(self, before):
-        """Moves statistics and averages. The step count is that before the step, as in the official optimizer."""
-        step, statistics = before
+        """Moves statistics and averages. The step count is that before the step, as in the official optimizer.
+
+        A step that the optimizer left out changes neither.
+        """
+        step, statistics, scale = before
+        overflowed = self._overflowed(scale)
         ramp = (1. + step) / (10. + step)
-        stretch = (1. - tf.minimum(BN_MOMENTUM, ramp)) / (1. - BN_MOMENTUM)
+        stretch = (1. - tf.minimum(BN_MOMENTUM, ramp)) / (1. - BN_MOMENTUM) if self.ramp else 1.
         for variable, old in zip(self.statistics, statistics, strict=True):
-            variable.assign(old + stretch * (tf.convert_to_tensor(variable) - old))
-        decay = tf.minimum(self.decay, ramp)
+            variable.assign(tf.where(overflowed, old, old + stretch * (tf.convert_to_tensor(variable) - old)))
+        decay = tf.where(overflowed, 1., tf.minimum(self.decay, ramp))
         for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
             average.assign_sub((1. - decay) * (average - tf.cast(tf.convert_to_tensor(variable), tf.float32)))
 
