@@ -51,6 +51,7 @@ class DataConfig:
     jitter_max: float = 2.0
     skip_crowd_during_training: bool = True
     shuffle_buffer: int = 1024                       # examples, still encoded
+    data_service: str | None = None                  # 'grpc://host:port' of a tf.data service that reads and augments
 
 
 @dataclasses.dataclass(frozen=True)

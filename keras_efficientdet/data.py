@@ -1,4 +1,6 @@
 """records -> examples -> batches -> (images, targets, weights) for `fit`, or (images, labels) for evaluation."""
+import typing
+
 import tensorflow as tf
 
 from keras_efficientdet import augment, images, records
@@ -7,6 +9,18 @@ from keras_efficientdet.models import head_of
 
 AUTOTUNE = tf.data.AUTOTUNE
 _READERS = 8
+
+
+class Share(typing.NamedTuple):
+    """The part of the training data that one of several workers reads, in batches for one of its replicas.
+
+    By file it reads every `workers`-th file, and repeats early ones where it has fewer than others; else every
+    `workers`-th example of the same order, so that the workers together see what one device would.
+    """
+    workers: int = 1
+    worker: int = 0
+    replicas: int = 1             # of all workers
+    by_file: bool = False
 
 
 def dataset(files_or_dir, config, *, training):
@@ -28,13 +42,33 @@ def dataset(files_or_dir, config, *, training):
     count, batch = records.count_examples(files_or_dir), config.train.batch_size
     if training and count < batch:
         raise records.DataError(f'{files_or_dir}: {count} examples, fewer than one batch of {batch}; lower train.batch_size')
-    examples = _examples(files_or_dir, config, shuffle=training)
     if training:
-        batches = _with_weights(_training_examples(examples, config).batch(batch, drop_remainder=True))
+        batches = _training_batches(files_or_dir, config, Share())
         return batches.apply(tf.data.experimental.assert_cardinality(count // batch)).prefetch(AUTOTUNE)
+    examples = _examples(files_or_dir, config, shuffle=False)
     batches = examples.map(lambda e: _evaluation_example(e, config), AUTOTUNE).padded_batch(
         batch, padding_values=_PADDING)
     return batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(AUTOTUNE)
+
+
+def shared_dataset(files_or_dir, config, share):
+    """The training batches of `dataset` that one worker of several reads: endless, of batch_size / replicas images, with the
+    weights of that part of the batch (`replicas.ReplicatedModel` corrects them)."""
+    steps = records.count_examples(files_or_dir) // config.train.batch_size
+    batches = _training_batches(files_or_dir, config, share)
+    epoch = batches.repeat() if share.by_file else batches
+    return epoch.take(steps * share.replicas // share.workers).repeat().prefetch(AUTOTUNE)
+
+
+def _training_batches(files_or_dir, config, share):
+    files = records.record_files(files_or_dir)
+    if share.by_file:
+        files = files[share.worker::share.workers]
+    examples = _training_examples(_examples(files_or_dir, config, shuffle=True, files=files), config, share)
+    if config.data.data_service:
+        examples = examples.apply(tf.data.experimental.service.distribute(
+            tf.data.experimental.service.ShardingPolicy.DYNAMIC, config.data.data_service, job_name='training'))
+    return _with_weights(examples.batch(config.train.batch_size // share.replicas, drop_remainder=True))
 
 
 def validation_dataset(files_or_dir, config):
@@ -51,8 +85,8 @@ def validation_dataset(files_or_dir, config):
     return batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(AUTOTUNE)
 
 
-def _examples(files_or_dir, config, shuffle):
-    files = records.record_files(files_or_dir)
+def _examples(files_or_dir, config, shuffle, files=None):
+    files = files or records.record_files(files_or_dir)
     names = tf.data.Dataset.from_tensor_slices(files)
     if shuffle:
         names = names.shuffle(len(files), seed=config.train.seed)
@@ -64,10 +98,10 @@ def _examples(files_or_dir, config, shuffle):
     return serialized.map(lambda s: records.parse(s, ids), AUTOTUNE)
 
 
-def _training_examples(examples, config):
+def _training_examples(examples, config, share):
     """(image, targets, positives); each example gets random numbers of its own, the same whatever thread maps it."""
     encode = head_of(config).targets(config)
-    seeds = tf.data.Dataset.random(config.train.seed, rerandomize_each_iteration=True)
+    seeds = tf.data.Dataset.random(config.train.seed + (share.worker if share.by_file else 0), rerandomize_each_iteration=True)
     data, model = config.data, config.model
 
     def make(example, seed):
@@ -82,7 +116,8 @@ def _training_examples(examples, config):
             kept &= ~example['crowd']
         return image, *encode(boxes[kept], example['classes'][kept])
 
-    return tf.data.Dataset.zip((examples, seeds)).map(make, AUTOTUNE)
+    drawn = tf.data.Dataset.zip((examples, seeds))
+    return (drawn if share.by_file else drawn.shard(share.workers, share.worker)).map(make, AUTOTUNE)
 
 
 def _with_weights(batches):

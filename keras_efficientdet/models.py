@@ -9,13 +9,14 @@ from keras_efficientdet.config import Config, load_config
 from keras_efficientdet.efficientnet import efficientnet
 from keras_efficientdet.pretrained import imagenet_backbone
 from keras_efficientdet.released import released_checkpoint, released_config, released_sets
+from keras_efficientdet.replicas import ReplicatedModel
 
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
 HEADS = {'anchor': anchor_head.HEAD}
 
 
 @_register
-class DetectionModel(keras.Model):
+class DetectionModel(ReplicatedModel):
     """A functional model that knows its Config, and that lets a training state act around each Keras step.
 
     `detection_config` is saved with the model, so class names and preprocessing travel with `.keras` files.

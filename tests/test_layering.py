@@ -15,7 +15,8 @@ ORDER = (
     'numpy_nms', 'ensemble',                                                                    # official and joint detection
     'augment', 'records', 'formats', 'formats.coco', 'data',                                    # data
     'evaluation', 'drawing', 'doctor',                                                          # looking
-    'training.schedules', 'training.state', 'training.callbacks', 'training.loop', 'training',  # training
+    'training.schedules', 'training.state', 'training.callbacks', 'training.strategies', 'training.loop',
+    'training',                                                                                 # training
     'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
 

@@ -2,6 +2,7 @@
 import pathlib
 
 import keras
+import tensorflow as tf
 import yaml
 
 from keras_efficientdet import doctor
@@ -11,6 +12,7 @@ from keras_efficientdet.models import efficientdet, head_of
 from keras_efficientdet.training import schedules
 from keras_efficientdet.training.callbacks import CocoEvaluation, CsvLog, KeepAverages, save_weights
 from keras_efficientdet.training.state import TrainingState
+from keras_efficientdet.training.strategies import ChiefEvaluation, distributed, own_folder
 
 
 def compile_for_training(model, config=None, steps_per_epoch=1000):
@@ -25,12 +27,16 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
     """
     config = config or model.detection_config
     losses, weights = head_of(config).losses(config)
-    model.compile(optimizer=schedules.optimizer(config.train, steps_per_epoch), loss=losses, loss_weights=weights,
-                  weighted_metrics=[], jit_compile=False)
+    with model.distribute_strategy.scope():
+        model.compile(optimizer=schedules.optimizer(config.train, steps_per_epoch), loss=losses, loss_weights=weights,
+                      weighted_metrics=[], jit_compile=False)
+        if model.distribute_strategy.num_replicas_in_sync > 1:
+            model.count_positives = head_of(config).positives
+            model.optimizer.build(model.trainable_variables)         # in the first step it is too late on Keras 3
     model.training_state = TrainingState(model, config.train.moving_average_decay, config.train.batch_norm_ramp)
 
 
-def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_every=1):
+def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_every=1, strategy=None):
     """Builds a detector, trains it, and leaves all that belongs to it in a folder.
 
     Prints which anchors cover which class before the first step (see `doctor`).
@@ -43,24 +49,33 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
       weights: what `efficientdet` takes; 'imagenet' for a pretrained backbone.
       callbacks: more Keras callbacks; they see `val_AP` in their logs.
       evaluate_every: epochs between evaluations; the last epoch is always evaluated.
+      strategy: what `strategy_for` returns; default one device. The network is built in its scope; `train.batch_size` counts
+        the images of all replicas. Over several workers only the chief writes to workdir.
     Returns:
       keras.callbacks.History; its `model` holds the averaged weights.
     """
     keras.utils.set_random_seed(config.train.seed)
-    model = efficientdet(config, weights)
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        model = efficientdet(config, weights)
+        workdir = own_folder(workdir)
     config = model.detection_config                   # released weights bring their own scaling of the input
-    workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / 'config.yaml').write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     print(doctor.advice(doctor.anchor_coverage(train, config)))
-    data = dataset(train, config, training=True)
-    compile_for_training(model, config, steps_per_epoch=int(data.cardinality()))
+    data, steps = distributed(train, config, strategy)
+    compile_for_training(model, config, steps)
     epochs = range(1, config.train.num_epochs + 1)
     evaluated = [e for e in epochs if e % evaluate_every == 0 or e == epochs[-1]]
     evaluation = CocoEvaluation(dataset(valid, config, training=False), config, evaluated, workdir / 'best.weights.h5')
+    validation, several = validation_dataset(valid, config), strategy.num_replicas_in_sync > 1
+    if several:
+        copy = efficientdet(config)
+        compile_for_training(copy, config, steps)
+        evaluation, validation = ChiefEvaluation(copy, evaluation, validation), None
     keepers = [evaluation, CsvLog(workdir / 'log.csv'), keras.callbacks.TensorBoard(str(workdir / 'logs'))]
-    history = model.fit(data, epochs=config.train.num_epochs, validation_data=validation_dataset(valid, config),
-                        validation_freq=evaluated, callbacks=[*keepers, *callbacks, KeepAverages()])
+    history = model.fit(data, epochs=config.train.num_epochs, steps_per_epoch=steps if several else None,
+                        validation_data=validation, validation_freq=evaluated, callbacks=[*keepers, *callbacks, KeepAverages()])
     save_weights(model, workdir / 'last.weights.h5')
     return history
 

@@ -1,4 +1,5 @@
 """What the official trainer does around a step and plain Keras does not: averages of all weights, batch-norm warm-up."""
+import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet.blocks import BN_MOMENTUM
@@ -22,7 +23,8 @@ class TrainingState:
         self.model, self.decay = model, decay
         self.statistics = [v for v in model.non_trainable_variables
                            if variable_path(v).rpartition('/')[2].startswith('moving_')] if ramp else []
-        self.averages = [_shadow(v) for v in model.variables if _is_weight(v)] if decay else []
+        with model.distribute_strategy.scope():
+            self.averages = [_shadow(v) for v in model.variables if _is_weight(v)] if decay else []
 
     @property
     def variables(self):
@@ -48,6 +50,15 @@ class TrainingState:
         for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
             average.assign_sub((1. - decay) * (average - tf.cast(tf.convert_to_tensor(variable), tf.float32)))
 
+    def evaluated(self):
+        """Arrays of what is to be evaluated: the averages, or the weights where there are none. All workers must call it."""
+        return [np.asarray(tf.convert_to_tensor(v)) for v in self.averages or self.variables]
+
+    def set_weights(self, values):
+        """Takes the values of another network's `evaluated` as weights."""
+        for variable, value in zip(self.variables, values, strict=True):
+            variable.assign(value)
+
     def swap(self):
         """Exchanges weights and averages, outside of a step; a second call exchanges them back."""
         for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
@@ -58,7 +69,8 @@ class TrainingState:
 
 def _shadow(variable):
     return tf.Variable(tf.cast(tf.convert_to_tensor(variable), tf.float32), trainable=False,
-                       synchronization=tf.VariableSynchronization.ON_READ, aggregation=tf.VariableAggregation.MEAN)
+                       synchronization=tf.VariableSynchronization.ON_READ,      # replicas average alike: nothing to exchange
+                       aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
 
 
 def _is_weight(variable):
