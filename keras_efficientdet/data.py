@@ -1,6 +1,7 @@
 """records -> examples -> batches -> (images, targets, weights) for `fit`, or (images, labels) for evaluation."""
 import typing
 
+import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet import augment, images, records
@@ -127,7 +128,8 @@ def _with_weights(batches):
     return batches.map(add, AUTOTUNE)
 
 
-_PADDING = (0., {'boxes': 0., 'classes': -1, 'crowd': False, 'area': 0., 'scale': 0., 'id': tf.constant(0, tf.int64)})
+# An int64 of numpy: workers cannot be joined once a tensor of TensorFlow exists.
+_PADDING = (0., {'boxes': 0., 'classes': -1, 'crowd': False, 'area': 0., 'scale': 0., 'id': np.int64(0)})
 
 
 def _evaluation_example(example, config):

@@ -44,7 +44,7 @@ def _over_replicas(inputs, gamma, beta, epsilon):
     places = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
     mean, variance = tf.nn.moments(x, [0, 1, 2])
     mine = tf.concat([mean * places, (variance + mean * mean) * places, places[None]], 0)
-    total, squares, (count,) = tf.split(sum_over_replicas(mine), [x.shape[-1], x.shape[-1], 1])
+    total, squares, count = tf.split(sum_over_replicas(mine), [x.shape[-1], x.shape[-1], 1])
     mean = total / count
     variance = squares / count - mean * mean
     outputs = tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon)

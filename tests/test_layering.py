@@ -9,7 +9,7 @@ PACKAGE = ROOT / 'keras_efficientdet'
 # Packages are named as they are imported: `training` is training/__init__.py, `training.loop` a file in it.
 ORDER = (
     'config_values', 'config', 'label_maps', 'official_hparams',                                # configuration
-    'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                                       # network
+    'replicas', 'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                                       # network
     'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',       # detection
     'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',            # models
     'numpy_nms', 'ensemble',                                                                    # official and joint detection
@@ -63,7 +63,7 @@ def test_a_module_imports_only_earlier_ones(module):
 
 def test_imports_are_seen():
     assert imported(PACKAGE / 'doctor.py') == {'anchor_head', 'config', 'data', 'matching'}
-    assert imported(path_of('training')) == {'training.callbacks', 'training.loop'}
+    assert imported(path_of('training')) == {'training.callbacks', 'training.loop', 'training.strategies'}
     assert {'images', 'records', 'augment'} < imported(PACKAGE / 'data.py')
 
 

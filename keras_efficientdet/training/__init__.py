@@ -1,5 +1,6 @@
 """Training: what the official trainer does, inside Keras' own `fit`."""
 from keras_efficientdet.training.callbacks import CocoEvaluation, CsvLog
 from keras_efficientdet.training.loop import compile_for_training, fit, load_trained
+from keras_efficientdet.training.strategies import is_chief, strategy_for
 
-__all__ = ['CocoEvaluation', 'CsvLog', 'compile_for_training', 'fit', 'load_trained']
+__all__ = ['CocoEvaluation', 'CsvLog', 'compile_for_training', 'fit', 'is_chief', 'load_trained', 'strategy_for']

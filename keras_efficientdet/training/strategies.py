@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from keras_efficientdet import data, records, replicas
 from keras_efficientdet.config import ConfigError
-from keras_efficientdet.training.callbacks import CocoEvaluation
 
 _EVEN_ENOUGH = 10           # with that many files for each worker, one file more is at most a tenth more
 _MESSAGE = 16384            # bytes for the chief's figures
