@@ -1,6 +1,6 @@
 """One process of a distributed training (tests/test_strategies.py): trains through `fit` and leaves what it saw.
 
-strategy_worker.py STRATEGY RECORDS OUTPUT: `one`, `mirrored` (two logical CPUs) or `multi_worker` (TF_CONFIG); writes OUTPUT.npz
+strategy_worker.py STRATEGY RECORDS WEIGHTS OUTPUT: `one`, `mirrored` (two logical CPUs) or `multi_worker` (TF_CONFIG); writes OUTPUT.npz
 with weights, averages and losses, OUTPUT.json with the logs and what was refused.
 """
 import json
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-name, records, output = sys.argv[1:4]
+name, records, weights, output = sys.argv[1:]
 if name == 'mirrored':
     tf.config.set_logical_device_configuration(tf.config.list_physical_devices('CPU')[0],
                                                [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -38,7 +38,8 @@ class Steps(keras.callbacks.Callback):
 strategy = strategies.strategy_for(name)
 config = little_config(records)
 steps = Steps()
-history = fit(config, records, records, f'{output}-run', callbacks=[steps], evaluate_every=2, strategy=strategy)
+history = fit(config, records, records, f'{output}-run', weights=weights, callbacks=[steps], evaluate_every=2,
+              strategy=strategy)
 
 
 def values():

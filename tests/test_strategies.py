@@ -38,13 +38,13 @@ def _records(folder, files):
         return drawn.records(folder, photos)
 
 
-def _start(name, folder, output, cluster=None):
+def _start(name, folder, weights, output, cluster=None):
     environment = {k: v for k, v in os.environ.items() if k != 'TF_CONFIG'}
     if cluster:
         environment['TF_CONFIG'] = json.dumps(cluster)
     with open(f'{output}.txt', 'w') as said:
-        return subprocess.Popen([sys.executable, str(WORKER), name, str(folder), str(output)], stdout=said,
-                                stderr=subprocess.STDOUT, env={**environment, 'CUDA_VISIBLE_DEVICES': ''})
+        return subprocess.Popen([sys.executable, str(WORKER), name, str(folder), str(weights), str(output)],
+                                stdout=said, stderr=subprocess.STDOUT, env={**environment, 'CUDA_VISIBLE_DEVICES': ''})
 
 
 def _free_addresses(count):
@@ -61,10 +61,11 @@ def _free_addresses(count):
 def runs(folder, tmp_path_factory):
     """{run: (folder it worked in, arrays, logs, what it printed)}; two epochs of five steps."""
     out = tmp_path_factory.mktemp('runs')
-    cluster = {'worker': _free_addresses(2)}
-    processes = {name: _start(name, folder, out / name) for name in RUNS[:2]}
+    cluster, weights = {'worker': _free_addresses(2)}, out / 'first.weights.h5'
+    efficientdet(little_config(folder)).save_weights(str(weights))     # Keras 2 draws others under each strategy
+    processes = {name: _start(name, folder, weights, out / name) for name in RUNS[:2]}
     for i, name in enumerate(RUNS[2:]):
-        processes[name] = _start('multi_worker', folder, out / name,
+        processes[name] = _start('multi_worker', folder, weights, out / name,
                                  {'cluster': cluster, 'task': {'type': 'worker', 'index': i}})
     try:
         for name, process in processes.items():

@@ -64,8 +64,11 @@ def _cluster_workers():
 
 
 def _mirrored():
-    devices = tf.config.list_logical_devices('GPU') or tf.config.list_logical_devices('CPU')
-    return tf.distribute.MirroredStrategy([d.name for d in devices])
+    gpus = tf.config.list_logical_devices('GPU')
+    if gpus:
+        return tf.distribute.MirroredStrategy([d.name for d in gpus])
+    return tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices('CPU')],
+                                          cross_device_ops=tf.distribute.ReductionToOneDevice())   # one memory: no collectives
 
 
 def _multi_worker():
