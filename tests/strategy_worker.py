@@ -1,7 +1,7 @@
 """One process of a distributed training (tests/test_strategies.py): trains through `fit` and leaves what it saw.
 
-strategy_worker.py STRATEGY RECORDS WEIGHTS OUTPUT: `one`, `mirrored` (two logical CPUs) or `multi_worker` (TF_CONFIG); writes OUTPUT.npz
-with weights, averages and losses, OUTPUT.json with the logs and what was refused.
+strategy_worker.py STRATEGY RECORDS WEIGHTS OUTPUT, the strategy one, mirrored (two logical CPUs) or multi_worker (TF_CONFIG).
+Writes OUTPUT.npz with weights, averages and losses, OUTPUT.json with the logs and what was refused.
 """
 import json
 import os
