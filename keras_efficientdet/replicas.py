@@ -55,6 +55,8 @@ class ReplicatedModel(keras.Model):
 
 
 def _averageable(logs):
-    """Over workers Keras 3 averages the logs along an axis that scalars lack (keras#20585)."""
-    workers = isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy)
-    return {name: value[None] for name, value in logs.items()} if workers and KERAS_3 else logs
+    """Over workers Keras 3 averages the logs along an axis that scalars lack (keras#20585), and Keras 2 adds up those of the
+    replicas though they are equal already."""
+    if not isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+        return logs
+    return {name: value[None] if KERAS_3 else value / replica_count() for name, value in logs.items()}

@@ -36,9 +36,11 @@ class Steps(keras.callbacks.Callback):
 
 
 strategy = strategies.strategy_for(name)
-config = little_config(records)
+# All pictures are in each batch, as they are: the order of an epoch is that of its iterator, and Keras makes more or fewer.
+config = little_config(records, {'batch_size': 20, 'num_epochs': 10, 'jitter_min': 1.0, 'jitter_max': 1.0,
+                                 'input_rand_hflip': False})
 steps = Steps()
-history = fit(config, records, records, f'{output}-run', weights=weights, callbacks=[steps], evaluate_every=2,
+history = fit(config, records, records, f'{output}-run', weights=weights, callbacks=[steps], evaluate_every=10,
               strategy=strategy)
 
 

@@ -58,7 +58,7 @@ def _free_addresses(count):
 
 @pytest.fixture(scope='module')
 def run(folder, tmp_path_factory):
-    """The function name -> (folder it worked in, arrays, {'logs', 'refused'}, what it printed), of two epochs of five steps."""
+    """The function name -> (folder it worked in, arrays, {'logs', 'refused'}, what it printed), of ten epochs of one step."""
     out, done = tmp_path_factory.mktemp('runs'), {}
     weights = out / 'first.weights.h5'                        # Keras 2 draws others under each strategy
     efficientdet(little_config(folder)).save_weights(str(weights))
