@@ -16,7 +16,7 @@ class Share(typing.NamedTuple):
     """The part of the training data that one of several workers reads, in batches for one of its replicas.
 
     By file it reads every `workers`-th file, and repeats early ones where it has fewer than others; else every
-    `workers`-th example of the same order, so that the workers together see what one device would.
+    `workers`-th example.
     """
     workers: int = 1
     worker: int = 0
@@ -62,10 +62,7 @@ def shared_dataset(files_or_dir, config, share):
 
 
 def _training_batches(files_or_dir, config, share):
-    files = records.record_files(files_or_dir)
-    if share.by_file:
-        files = files[share.worker::share.workers]
-    examples = _training_examples(_examples(files_or_dir, config, shuffle=True, files=files), config, share)
+    examples = _training_examples(_examples(files_or_dir, config, shuffle=True, share=share), config, share)
     if config.data.data_service:
         examples = examples.apply(tf.data.experimental.service.distribute(
             tf.data.experimental.service.ShardingPolicy.DYNAMIC, config.data.data_service, job_name='training'))
@@ -86,12 +83,17 @@ def validation_dataset(files_or_dir, config):
     return batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(AUTOTUNE)
 
 
-def _examples(files_or_dir, config, shuffle, files=None):
-    files = files or records.record_files(files_or_dir)
+def _examples(files_or_dir, config, shuffle, share=Share()):  # noqa: B008 (a constant)
+    files = records.record_files(files_or_dir)
+    if share.by_file:
+        files = files[share.worker::share.workers]
+    by_example = share.workers > 1 and not share.by_file      # out of one order, that no worker shuffles
     names = tf.data.Dataset.from_tensor_slices(files)
-    if shuffle:
+    if shuffle and not by_example:
         names = names.shuffle(len(files), seed=config.train.seed)
     serialized = names.interleave(tf.data.TFRecordDataset, cycle_length=min(_READERS, len(files)), num_parallel_calls=AUTOTUNE)
+    if by_example:
+        serialized = serialized.shard(share.workers, share.worker)
     if shuffle:
         serialized = serialized.shuffle(config.data.shuffle_buffer, seed=config.train.seed)
     ids = class_ids(config.model)
@@ -102,7 +104,7 @@ def _examples(files_or_dir, config, shuffle, files=None):
 def _training_examples(examples, config, share):
     """(image, targets, positives); each example gets random numbers of its own, the same whatever thread maps it."""
     encode = head_of(config).targets(config)
-    seeds = tf.data.Dataset.random(config.train.seed + (share.worker if share.by_file else 0), rerandomize_each_iteration=True)
+    seeds = tf.data.Dataset.random(config.train.seed + share.worker, rerandomize_each_iteration=True)
     data, model = config.data, config.model
 
     def make(example, seed):
@@ -117,8 +119,7 @@ def _training_examples(examples, config, share):
             kept &= ~example['crowd']
         return image, *encode(boxes[kept], example['classes'][kept])
 
-    drawn = tf.data.Dataset.zip((examples, seeds))
-    return (drawn if share.by_file else drawn.shard(share.workers, share.worker)).map(make, AUTOTUNE)
+    return tf.data.Dataset.zip((examples, seeds)).map(make, AUTOTUNE)
 
 
 def _with_weights(batches):
