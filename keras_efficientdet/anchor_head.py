@@ -53,9 +53,15 @@ def targets(config):
         ids, codes = match(boxes, classes, anchor_boxes)
         ids.set_shape([len(anchor_boxes)])
         codes.set_shape(anchor_boxes.shape)
-        return {'classes': ids, 'boxes': codes}, tf.reduce_sum(tf.cast(ids != BACKGROUND, tf.float32))
+        encoded = {'classes': ids, 'boxes': codes}
+        return encoded, positives(encoded)
 
     return encode_example
+
+
+def positives(targets):
+    """Number of anchors with an object, float32; those that the class loss ignores count too, as officially."""
+    return tf.reduce_sum(tf.cast(targets['classes'] != BACKGROUND, tf.float32))
 
 
 def losses(config):
@@ -90,4 +96,4 @@ def detect(outputs, config):
     return clip(boxes, *size), *rest
 
 
-HEAD = Head(build=build, targets=targets, losses=losses, detect=detect)
+HEAD = Head(build=build, targets=targets, losses=losses, positives=positives, detect=detect)

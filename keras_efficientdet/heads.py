@@ -10,16 +10,18 @@ from keras_efficientdet.layers import StochasticDepth
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """Four functions; training, data, evaluation, export and serving see nothing else of a head.
+    """Five functions; training, data, evaluation, export and serving see nothing else of a head.
 
     build(features, config) -> {name: Keras tensor [B, ...]}
     targets(config) -> function (boxes [N, 4] pixels of the input, classes [N]) -> ({name: target}, positives)
     losses(config) -> ({name: keras.losses.Loss}, {name: weight})
+    positives(targets [B, ...]) -> float32, how many positives the batch has: the losses are divided by 1 + that
     detect(outputs, config) -> boxes [B, D, 4] pixels of the input, scores [B, D], classes [B, D], count [B]
     """
     build: typing.Callable
     targets: typing.Callable
     losses: typing.Callable
+    positives: typing.Callable
     detect: typing.Callable
 
 

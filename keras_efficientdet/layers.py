@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientdet.replicas import replica_count, sum_over_replicas
+
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
 FUSE_EPSILON = 1e-4
 _STEP = threading.local()        # replicas are traced in threads of their own
@@ -17,7 +19,8 @@ class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation with TensorFlow's fused kernel on one device, synchronised over several replicas.
 
     Keras 3 moves the variance by the biased batch variance (N), the official checkpoints by the fused kernel's
-    unbiased one (N / (N - 1)), which differs by 2 % a step on the 1x1 level 7. A frozen layer runs in inference mode.
+    unbiased one (N / (N - 1)), which differs by 2 % a step on the 1x1 level 7. Over replicas N counts all of them, so that
+    statistics are those of one device with the whole batch. A frozen layer runs in inference mode.
     """
 
     def __init__(self, **kwargs):
@@ -34,17 +37,33 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         training = bool(training) and self.trainable
-        if training and tf.distribute.get_strategy().num_replicas_in_sync > 1:
-            return super().call(inputs, training=True)
         gamma, beta, mean, variance = (tf.cast(tf.convert_to_tensor(v), tf.float32) for v in (
             self.gamma, self.beta, self.moving_mean, self.moving_variance))
         if not training:
             return tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, mean, variance, self.epsilon, is_training=False)[0]
-        outputs, batch_mean, batch_variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs, gamma, beta, epsilon=self.epsilon, is_training=True)
+        normalize = _over_replicas if replica_count() > 1 else _fused
+        outputs, batch_mean, batch_variance = normalize(inputs, gamma, beta, self.epsilon)
         self.moving_mean.assign(mean * self.momentum + batch_mean * (1. - self.momentum))
         self.moving_variance.assign(variance * self.momentum + batch_variance * (1. - self.momentum))
         return outputs
+
+
+def _fused(inputs, gamma, beta, epsilon):
+    """(normalised inputs, mean [C], unbiased variance [C])"""
+    return tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=epsilon, is_training=True)
+
+
+def _over_replicas(inputs, gamma, beta, epsilon):
+    """`_fused` of the batch of all replicas."""
+    x = tf.cast(inputs, tf.float32)
+    places = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
+    mean, variance = tf.nn.moments(x, [0, 1, 2])
+    mine = tf.concat([mean * places, (variance + mean * mean) * places, places[None]], 0)
+    total, squares, count = tf.split(sum_over_replicas(mine), [x.shape[-1], x.shape[-1], 1])
+    mean = total / count
+    variance = squares / count - mean * mean
+    outputs = tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon)
+    return tf.cast(outputs, inputs.dtype), mean, variance * count / tf.maximum(count - 1., 1.)
 
 
 @_register

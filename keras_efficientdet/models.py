@@ -12,13 +12,14 @@ from keras_efficientdet.efficientnet import efficientnet
 from keras_efficientdet.layers import random_step
 from keras_efficientdet.pretrained import imagenet_backbone
 from keras_efficientdet.released import released_checkpoint, released_config, released_sets
+from keras_efficientdet.replicas import ReplicatedModel
 
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
 HEADS = {'anchor': anchor_head.HEAD}
 
 
 @_register
-class DetectionModel(keras.Model):
+class DetectionModel(ReplicatedModel):
     """A functional model that knows its Config, and that lets a training state act around each Keras step.
 
     `detection_config` is saved with the model, so class names and preprocessing travel with `.keras` files.
@@ -28,7 +29,6 @@ class DetectionModel(keras.Model):
     detection_config = None
     training_state = None
     training_forward = None
-    accumulation = None
 
     @property
     def losses(self):
@@ -45,11 +45,10 @@ class DetectionModel(keras.Model):
         optimizer = getattr(self.optimizer, 'inner_optimizer', self.optimizer)
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         with random_step(seed, optimizer.iterations, replica):
-            step = self.accumulation or super().train_step
             if self.training_state is None:
-                return step(*args, **kwargs)
+                return super().train_step(*args, **kwargs)
             before = self.training_state.before_step()
-            logs = step(*args, **kwargs)
+            logs = super().train_step(*args, **kwargs)
             self.training_state.after_step(before)
             return logs
 

@@ -20,7 +20,7 @@ LEFT_OUT = {               # official keys that have no counterpart here, and wh
     'seg_num_classes': 'there is no segmentation head', 'heads': 'there is the detection head alone',
     'max_instances_per_image': _PREPARED, 'regenerate_source_id': 'image ids come from the records',
     'is_training_bn': 'Keras decides by `training`', 'data_format': 'channels last everywhere',
-    'scale_range': 'use mean_rgb and stddev_rgb', 'strategy': 'build the model inside a tf.distribute scope',
+    'scale_range': 'use mean_rgb and stddev_rgb', 'strategy': 'use tools/train.py --strategy',
     'mixed_precision': 'name it, mixed_float16 or mixed_bfloat16', 'loss_scale': 'float16 scales its loss by itself',
     'conv_after_downsample': 'no published model has it', 'drop_remainder': 'training drops it, evaluation never does',
     'pyfunc': 'use `numpy_nms.detect_batch` (tools/evaluate.py --numpy_nms)', 'tflite_max_detections': 'use max_output_size',

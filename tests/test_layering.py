@@ -9,7 +9,7 @@ PACKAGE = ROOT / 'keras_efficientdet'
 # Packages are named as they are imported: `training` is training/__init__.py, `training.loop` a file in it.
 ORDER = (
     'config_values', 'config', 'label_maps', 'official_hparams',                                # configuration
-    'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                                       # network
+    'replicas', 'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                                       # network
     'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',       # detection
     'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',            # models
     'numpy_nms', 'ensemble',                                                                    # official and joint detection
@@ -21,7 +21,7 @@ ORDER = (
     'evaluation', 'drawing', 'doctor',                                                          # looking
     'training.schedules', 'training.recipes', 'training.state', 'training.callbacks',           # training
     'training.resume', 'training.interrupts', 'training.nonfinite', 'training.freezing',
-    'training.accumulation', 'training.recompute', 'training.loop', 'training',
+    'training.accumulation', 'training.recompute', 'training.strategies', 'training.loop', 'training',
     'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
 
@@ -68,7 +68,7 @@ def test_a_module_imports_only_earlier_ones(module):
 
 def test_imports_are_seen():
     assert imported(PACKAGE / 'doctor.py') == {'anchor_head', 'config', 'data', 'matching'}
-    assert imported(path_of('training')) == {'training.callbacks', 'training.loop', 'training.nonfinite'}
+    assert imported(path_of('training')) == {'training.callbacks', 'training.loop', 'training.nonfinite', 'training.strategies'}
     assert {'records', 'augment', 'inputs'} < imported(PACKAGE / 'data.py')
 
 

@@ -17,7 +17,7 @@ from keras_efficientdet.data import dataset
 from keras_efficientdet.drawing import save_curves
 from keras_efficientdet.evaluation import report
 from keras_efficientdet.official_hparams import from_official
-from keras_efficientdet.training import load_trained
+from keras_efficientdet.training import is_chief, load_trained, strategy_for
 
 _MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')
 _TRAIN = flags.DEFINE_string('train', None, 'Data to train on: folder, folder/split, or file of any known format.', required=True)
@@ -27,17 +27,23 @@ _WEIGHTS = flags.DEFINE_string('weights', None, 'imagenet, coco, an official che
 _SET = flags.DEFINE_multi_string('set', [], 'key=value, any number of times.')
 _HPARAMS = flags.DEFINE_string('hparams', '', 'Official hparams, "a=1,b.c=2" or a yaml file; --set comes after them.')
 _EVERY = flags.DEFINE_integer('evaluate_every', 1, 'Epochs between evaluations.')
+_STRATEGY = flags.DEFINE_enum('strategy', 'auto', ['auto', 'one', 'mirrored', 'multi_worker', 'tpu'],
+                               'One device or several; auto decides by TF_CONFIG, TPU_NAME and the GPUs (docs/TRAINING.md).')
 _TEST = flags.DEFINE_string('test', None, 'Data to evaluate the best weights on in the end.')
 
 
 def main(_):
+    strategy = strategy_for(_STRATEGY.value)             # first: workers are joined before anything else
     converted, left_out = from_official(_HPARAMS.value)
     if left_out:
         print(f'{len(left_out)} official keys are without effect here:')
         print(''.join(f'  {key}: {reason}\n' for key, reason in left_out.items()), end='')
     train = records_of(_TRAIN.value)
     config = load_config(_MODEL.value, [label_overrides(train), converted, *_SET.value])
-    history = fit(config, train, _VALID.value, _WORKDIR.value, weights=_WEIGHTS.value, evaluate_every=_EVERY.value)
+    history = fit(config, train, _VALID.value, _WORKDIR.value, weights=_WEIGHTS.value, evaluate_every=_EVERY.value,
+                  strategy=strategy)
+    if not is_chief(strategy):
+        return                                           # what follows reads and writes the chief's files
     save_curves(f'{_WORKDIR.value}/log.csv', f'{_WORKDIR.value}/curves.png')
     print(f'best val_AP {max(history.history["val_AP"]):.3f}; weights, log and curves in {_WORKDIR.value}')
     if _TEST.value:

@@ -2,5 +2,7 @@
 from keras_efficientdet.training.callbacks import CocoEvaluation, CsvLog
 from keras_efficientdet.training.loop import compile_for_training, fit, load_trained
 from keras_efficientdet.training.nonfinite import NonFiniteLossError
+from keras_efficientdet.training.strategies import is_chief, strategy_for
 
-__all__ = ['CocoEvaluation', 'CsvLog', 'NonFiniteLossError', 'compile_for_training', 'fit', 'load_trained']
+__all__ = ['CocoEvaluation', 'CsvLog', 'NonFiniteLossError', 'compile_for_training', 'fit', 'is_chief', 'load_trained',
+           'strategy_for']

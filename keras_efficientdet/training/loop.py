@@ -2,6 +2,7 @@
 import pathlib
 
 import keras
+import tensorflow as tf
 import yaml
 
 from keras_efficientdet import doctor
@@ -9,12 +10,14 @@ from keras_efficientdet.cache import records_of
 from keras_efficientdet.config import load_config
 from keras_efficientdet.data import dataset, steps_in_epoch, training_stream, validation_dataset
 from keras_efficientdet.models import efficientdet, head_of
+from keras_efficientdet.report import write_report
 from keras_efficientdet.training import schedules
 from keras_efficientdet.training.accumulation import Accumulation
 from keras_efficientdet.training.callbacks import (
     CocoEvaluation,
     CsvLog,
     KeepAverages,
+    RateLog,
     SwapAverages,
     check_callbacks,
     save_weights,
@@ -22,9 +25,13 @@ from keras_efficientdet.training.callbacks import (
 from keras_efficientdet.training.freezing import freeze
 from keras_efficientdet.training.interrupts import interruptible
 from keras_efficientdet.training.nonfinite import StopOnNonFinite
+from keras_efficientdet.training.pictures import ValidationPictures
 from keras_efficientdet.training.recompute import recomputing
 from keras_efficientdet.training.resume import Checkpoint, restore
 from keras_efficientdet.training.state import TrainingState
+from keras_efficientdet.training.strategies import ChiefEvaluation, distributed, is_chief, own_folder
+
+_LAST = 'last.weights.h5'
 
 
 def compile_for_training(model, config=None, steps_per_epoch=1000):
@@ -41,18 +48,23 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
     if config.train.freeze:
         print(freeze(model, config.train.freeze))
     losses, weights = head_of(config).losses(config)
-    model.compile(optimizer=schedules.optimizer(config.train, steps_per_epoch), loss=losses, loss_weights=weights,
-                  weighted_metrics=[], jit_compile=config.train.jit_compile,
-                  steps_per_execution=config.train.steps_per_execution)
-    model.training_forward = recomputing(model) if config.train.recompute else None
-    model.accumulation = Accumulation(model, losses, weights, config.train) if config.train.accumulation_steps != 1 else None
+    strategy = model.distribute_strategy
+    with strategy.scope():
+        model.compile(optimizer=schedules.optimizer(config.train, steps_per_epoch), loss=losses, loss_weights=weights,
+                      weighted_metrics=[], jit_compile=config.train.jit_compile,
+                      steps_per_execution=config.train.steps_per_execution)
+        if strategy.num_replicas_in_sync > 1:
+            model.count_positives = head_of(config).positives
+            model.optimizer.build(model.trainable_variables)         # in the first step it is too late on Keras 3
+        model.training_forward = recomputing(model) if config.train.recompute else None
+        model.accumulation = Accumulation(model, losses, weights, config.train) if config.train.accumulation_steps != 1 else None
     model.training_state = TrainingState(model, config.train.moving_average_decay, config.train.batch_norm_ramp)
 
 
-def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_every=1):
+def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_every=1, strategy=None):
     """Builds a detector, trains it, and leaves all that belongs to it in a folder.
 
-    Prints which anchors cover which class before the first step (see `doctor`). A workdir with the checkpoint of an earlier,
+    Prints what the doctor finds in data and settings before the first step (see `doctor.examine`). A workdir with the checkpoint of an earlier,
     interrupted call is continued, to the same weights as without the interruption (the state of `callbacks` is not kept);
     one that is finished is only read. SIGINT and SIGTERM stop after the running step with SystemExit 130 or 143.
 
@@ -60,11 +72,15 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
       config: Config; `train.num_epochs`, `train.batch_size` and so on say how.
       train, valid: what `cache.records_of` takes: TFRecords, folders of any known format, folder/split, or Sources.
       workdir: for best.weights.h5 (averaged weights of the best val_AP), last.weights.h5 (averaged, end of training),
-        config.yaml, log.csv, checkpoint/ and TensorBoard's logs.
+        config.yaml, log.csv, checkpoint/, TensorBoard's logs (val_AP is `epoch_AP` of its run `validation`, pictures with
+        detections are the run `pictures`) and report/report.html, about the best weights.
       weights: what `efficientdet` takes; 'imagenet' for a pretrained backbone.
-      callbacks: more Keras callbacks; at the end of an epoch they see `val_AP` in their logs and the averaged weights.
+      callbacks: more Keras callbacks; at the end of an epoch they see `val_AP` and `learning_rate` in their logs and the
+        averaged weights.
         ReduceLROnPlateau needs lr_decay_method=constant and lr_warmup_epoch=0.
       evaluate_every: epochs between evaluations; the last epoch is always evaluated.
+      strategy: what `strategy_for` returns; default one device. The network is built in its scope; `train.batch_size` counts
+        the images of all replicas. Over several workers only the chief writes to workdir, and all must be able to read it.
     Returns:
       keras.callbacks.History of all epochs; its `model` holds the averaged weights.
     Raises:
@@ -73,30 +89,55 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     check_callbacks(callbacks, config.train)
     train, valid = records_of(train), records_of(valid)
     keras.utils.set_random_seed(config.train.seed)
-    model = efficientdet(config, weights)
+    strategy = strategy or tf.distribute.get_strategy()
+    with strategy.scope():
+        model = efficientdet(config, weights)
     config = model.detection_config                   # released weights bring their own scaling of the input
-    workdir, epochs, steps = pathlib.Path(workdir), config.train.num_epochs, steps_in_epoch(train, config)
+    shared, workdir, steps = pathlib.Path(workdir), own_folder(workdir, strategy), steps_in_epoch(train, config)
     compile_for_training(model, config, steps)
-    done, last = restore(model, workdir / 'checkpoint', steps), workdir / 'last.weights.h5'
-    evaluated = [e for e in range(1, epochs + 1) if e % evaluate_every == 0 or e == epochs]
-    evaluation = CocoEvaluation(dataset(valid, config, training=False), config, evaluated, workdir / 'best.weights.h5')
-    evaluation.best, log = done.best, CsvLog(workdir / 'log.csv', done.rows)
-    if done.epoch and last.exists():
-        print(f'{workdir}: this training is finished')
-        model.load_weights(str(last))
+    done = restore(model, shared / 'checkpoint', steps)
+    log = CsvLog(workdir / 'log.csv', done.rows)
+    if done.epoch and (shared / _LAST).exists():
+        print(f'{shared}: this training is finished')
+        model.load_weights(str(shared / _LAST))
         return _history(model, log)
     workdir.mkdir(parents=True, exist_ok=True)
-    last.unlink(missing_ok=True)
+    (workdir / _LAST).unlink(missing_ok=True)
     (workdir / 'config.yaml').write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
-    print(doctor.advice(doctor.anchor_coverage(train, config)))
-    guards = [StopOnNonFinite(workdir, lambda epoch: training_stream(train, config, epoch)), evaluation, log]
+    doctor.before_training(train, valid, config, weights)
+    evaluation = _evaluation(config, valid, workdir, evaluate_every, done.best)
+    batches, validation = distributed(train, config, strategy, done.epoch), validation_dataset(valid, config)
+    shown = [evaluation, RateLog(), log, keras.callbacks.TensorBoard(str(workdir / 'logs'))]
+    if strategy.num_replicas_in_sync > 1:
+        shown[0], validation = ChiefEvaluation(_copy(config, steps), evaluation, validation), None
+    else:
+        shown.append(ValidationPictures(evaluation, workdir / 'logs'))
+    own = [SwapAverages(), *callbacks, SwapAverages()] if callbacks else []
+    guard = StopOnNonFinite(workdir, lambda epoch: training_stream(train, config, epoch))
     with interruptible(workdir) as stop:
-        model.fit(training_stream(train, config, done.epoch), initial_epoch=done.epoch, epochs=epochs, steps_per_epoch=steps,
-                  validation_data=validation_dataset(valid, config), validation_freq=evaluated, callbacks=[
-                      *guards, keras.callbacks.TensorBoard(str(workdir / 'logs')), KeepAverages(), SwapAverages(), *callbacks,
-                      SwapAverages(), Checkpoint(workdir / 'checkpoint', evaluation, log, steps), stop])
-    save_weights(model, last)
+        model.fit(batches, initial_epoch=done.epoch, epochs=config.train.num_epochs, steps_per_epoch=steps,
+                  validation_data=validation, validation_freq=evaluation.epochs, callbacks=[
+                      guard, *shown, KeepAverages(), *own, Checkpoint(workdir / 'checkpoint', evaluation, log, steps), stop])
+    save_weights(model, workdir / _LAST)
+    if is_chief(strategy):
+        best = load_trained(workdir) if evaluation.best >= 0 else model
+        write_report(best, valid, workdir / 'report', log_file=workdir / 'log.csv', train=train)
     return _history(model, log)
+
+
+def _evaluation(config, valid, workdir, every, best):
+    epochs = range(1, config.train.num_epochs + 1)
+    evaluated = [e for e in epochs if e % every == 0 or e == config.train.num_epochs]
+    evaluation = CocoEvaluation(dataset(valid, config, training=False), config, evaluated, workdir / 'best.weights.h5')
+    evaluation.best = best
+    return evaluation
+
+
+def _copy(config, steps):
+    """A network on one device, to be evaluated with weights that are averages already."""
+    model = efficientdet(config)
+    compile_for_training(model, load_config(config, {'moving_average_decay': 0.}), steps)
+    return model
 
 
 def _history(model, log):

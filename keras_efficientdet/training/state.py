@@ -1,4 +1,5 @@
 """What the official trainer does around a step and plain Keras does not: averages of all weights, batch-norm warm-up."""
+import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet.blocks import BN_MOMENTUM
@@ -25,7 +26,8 @@ class TrainingState:
             model.optimizer.build(model.trainable_variables)          # Keras 3 makes its loss scale no earlier
         self.statistics = [v for v in model.non_trainable_variables
                            if variable_path(v).rpartition('/')[2].startswith('moving_')] if ramp or self.scaled else []
-        self.averages = [_shadow(v) for v in model.weights] if decay else []
+        with model.distribute_strategy.scope():
+            self.averages = [_shadow(v) for v in model.weights] if decay else []
 
     @property
     def variables(self):
@@ -70,6 +72,15 @@ class TrainingState:
         for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
             average.assign_sub((1. - decay) * (average - tf.cast(tf.convert_to_tensor(variable), tf.float32)))
 
+    def evaluated(self):
+        """Arrays of what is to be evaluated: the averages, or the weights where there are none. All workers must call it."""
+        return [np.asarray(tf.convert_to_tensor(v)) for v in self.averages or self.variables]
+
+    def set_weights(self, values):
+        """Takes the values of another network's `evaluated` as weights."""
+        for variable, value in zip(self.variables, values, strict=True):
+            variable.assign(value)
+
     def swap(self):
         """Exchanges weights and averages, outside of a step; a second call exchanges them back."""
         for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
@@ -80,4 +91,5 @@ class TrainingState:
 
 def _shadow(variable):
     return tf.Variable(tf.cast(tf.convert_to_tensor(variable), tf.float32), trainable=False,
-                       synchronization=tf.VariableSynchronization.ON_READ, aggregation=tf.VariableAggregation.MEAN)
+                       synchronization=tf.VariableSynchronization.ON_READ,      # replicas average alike: nothing to exchange
+                       aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)

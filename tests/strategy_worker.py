@@ -1,0 +1,64 @@
+"""One process of a distributed training (tests/test_strategies.py): trains through `fit` and leaves what it saw.
+
+strategy_worker.py STRATEGY RECORDS WEIGHTS OUTPUT, the strategy one, mirrored (two logical CPUs) or multi_worker (TF_CONFIG).
+Writes OUTPUT.npz with weights, averages and losses, OUTPUT.json with the logs and what was refused.
+"""
+import json
+import os
+import sys
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+import keras
+import numpy as np
+import tensorflow as tf
+
+name, records, weights, output = sys.argv[1:]
+if name == 'mirrored':
+    tf.config.set_logical_device_configuration(tf.config.list_physical_devices('CPU')[0],
+                                               [tf.config.LogicalDeviceConfiguration()] * 2)
+
+from little import little_config  # noqa: E402
+
+from keras_efficientdet import ConfigError, fit, load_config  # noqa: E402
+from keras_efficientdet.checkpoints import variable_path  # noqa: E402
+from keras_efficientdet.training import strategies  # noqa: E402
+
+
+class Steps(keras.callbacks.Callback):
+    """The losses of each step, from the running means in the logs."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.losses.append([float(logs[k]) for k in ('loss', 'classes_loss', 'boxes_loss')])
+
+
+strategy = strategies.strategy_for(name)
+# All pictures are in each batch, as they are: the order of an epoch is that of its iterator, and Keras makes more or fewer.
+config = little_config(records, {'batch_size': 20, 'num_epochs': 10, 'jitter_min': 1.0, 'jitter_max': 1.0,
+                                 'input_rand_hflip': False})
+steps = Steps()
+history = fit(config, records, records, f'{output}-run', weights=weights, callbacks=[steps], evaluate_every=10,
+              strategy=strategy)
+
+
+def values():
+    return {variable_path(v): np.asarray(tf.convert_to_tensor(v)) for v in history.model.training_state.variables}
+
+
+averages = values()
+history.model.training_state.swap()
+np.savez(f'{output}.npz', losses=steps.losses, **{f'weight/{path}': w for path, w in values().items()},
+         **{f'average/{path}': a for path, a in averages.items()})
+
+refused = []
+for attempt in (lambda: strategies.distributed(records, load_config(config, 'batch_size=5'), strategy),
+                lambda: history.model.compile('sgd', 'mse', steps_per_execution=2)):
+    try:
+        attempt()
+    except ConfigError as error:
+        refused.append(str(error))
+with open(f'{output}.json', 'w') as file:
+    json.dump({'logs': history.history, 'refused': refused}, file, default=float)

@@ -1,0 +1,231 @@
+"""One device, two devices and two processes train the same; each in processes of its own (strategy_worker.py)."""
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import drawn
+import numpy as np
+import pytest
+import tensorflow as tf
+from little import little_config
+
+from keras_efficientdet import ConfigError, compile_for_training, dataset, efficientdet, records
+from keras_efficientdet.data import Share, training_stream
+from keras_efficientdet.replicas import KERAS_3
+from keras_efficientdet.training import strategies
+
+WORKER = pathlib.Path(__file__).with_name('strategy_worker.py')
+LOSS, MEDIAN = (1e-4, 2e-3), 1e-2     # relative; a difference of rounding grows tenfold and more with each step here
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Twenty drawn pictures in five files: too few and too odd for two workers to share them by file."""
+    return _records(tmp_path_factory.mktemp('five'), files=5)
+
+
+def _records(folder, files):
+    rng, photos = np.random.default_rng(0), []
+    for i in range(20):
+        x, y, width, height = (int(v) for v in (*rng.integers(2, 30, 2), *rng.integers(20, 50, 2)))
+        photos.append((96, 96, [drawn.box(x, y, width, height, (1, 18, 400)[i % 3])]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, 'PHOTOS_PER_SHARD', 20 // files)
+        return drawn.records(folder, photos)
+
+
+def _start(name, folder, weights, output, cluster=None):
+    environment = {k: v for k, v in os.environ.items() if k != 'TF_CONFIG'}
+    if cluster:
+        environment['TF_CONFIG'] = json.dumps(cluster)
+    with open(f'{output}.txt', 'w') as said:
+        return subprocess.Popen([sys.executable, str(WORKER), name, str(folder), str(weights), str(output)],
+                                stdout=said, stderr=subprocess.STDOUT, env={**environment, 'CUDA_VISIBLE_DEVICES': ''})
+
+
+def _free_addresses(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(('127.0.0.1', 0))
+    addresses = [f'127.0.0.1:{s.getsockname()[1]}' for s in sockets]
+    for s in sockets:
+        s.close()
+    return addresses
+
+
+@pytest.fixture(scope='module')
+def run(folder, tmp_path_factory):
+    """The function name -> (folder it worked in, arrays, {'logs', 'refused'}, what it printed), of ten epochs of one step."""
+    out, done = tmp_path_factory.mktemp('runs'), {}
+    weights = out / 'first.weights.h5'                        # Keras 2 draws others under each strategy
+    efficientdet(little_config(folder)).save_weights(str(weights))
+
+    def start(name):
+        if name in ('one', 'mirrored'):
+            return {name: _start(name, folder, weights, out / name)}
+        cluster = {'worker': _free_addresses(2)}
+        return {f'multi_worker{i}': _start('multi_worker', folder, weights, out / f'multi_worker{i}',
+                                           {'cluster': cluster, 'task': {'type': 'worker', 'index': i}}) for i in (0, 1)}
+
+    def result(name):
+        if name not in done:
+            done.update(_finished(start(name), out))
+        return done[name]
+    return result
+
+
+def _finished(processes, out):
+    try:
+        for name, process in processes.items():
+            assert process.wait(600) == 0, (out / f'{name}.txt').read_text()[-3000:]
+    finally:
+        for process in processes.values():
+            process.kill()
+    return {name: (out / f'{name}-run', dict(np.load(out / f'{name}.npz')), json.loads((out / f'{name}.json').read_text()),
+                   (out / f'{name}.txt').read_text()) for name in processes}
+
+
+MIRRORED = pytest.param('mirrored', marks=pytest.mark.slow)     # tracing two replicas in threads takes a minute
+
+
+@pytest.mark.parametrize('name', [MIRRORED, 'multi_worker0', 'multi_worker1'])
+def test_losses_weights_and_averages_equal_those_of_one_device(run, name):
+    """L2 is most of the loss here, so that counting it per replica shows; level 6 is 1x1, so that N / (N - 1) shows."""
+    one, several = run('one')[1], run(name)[1]
+    assert one['losses'].shape == (10, 3)
+    for step, tolerance in enumerate(LOSS):
+        np.testing.assert_allclose(several['losses'][step], one['losses'][step], rtol=tolerance)
+    for kind in ('weight', 'average'):
+        keys = [k for k in one if k.startswith(f'{kind}/')]
+        found = {k: np.max(np.abs(several[k] - one[k])) / max(np.max(np.abs(one[k])), 1e-2) for k in keys}
+        assert len(found) > 100 and sum('moving_variance' in k for k in found) > 20
+        assert np.median(list(found.values())) < MEDIAN, sorted(found.items(), key=lambda kv: kv[1])[-5:]
+    moved = [np.max(np.abs(w - one[k.replace('weight/', 'average/', 1)])) for k, w in one.items() if k.startswith('weight/')]
+    assert np.median(moved) > 1e-5                      # else equal averages would say nothing
+
+
+@pytest.mark.parametrize('name', [MIRRORED, 'multi_worker0'])
+def test_every_worker_logs_the_same_evaluation(run, name):
+    one, several = run('one')[2]['logs'], run(name)[2]['logs']
+    assert set(one) == set(several) > {'val_AP', 'val_AP50', 'val_loss'}
+    assert several['val_loss'] == pytest.approx(one['val_loss'], rel=1e-2)
+    assert several['val_AP'] == pytest.approx(one['val_AP'], abs=0.02)
+    if name == 'multi_worker0':
+        assert {k: pytest.approx(v, nan_ok=True) for k, v in run('multi_worker1')[2]['logs'].items()} == several
+
+
+def test_only_the_chief_writes(run):
+    for name in ('one', 'multi_worker0'):
+        assert {'best.weights.h5', 'last.weights.h5', 'config.yaml', 'log.csv'} <= {p.name for p in run(name)[0].iterdir()}
+    assert not run('multi_worker1')[0].exists()
+
+
+@pytest.mark.parametrize('name', [MIRRORED, 'multi_worker0'])
+def test_what_is_chosen_is_said_and_what_cannot_work_refused(run, name):
+    assert f'strategy: {name.removesuffix("0")} (as asked for), 2 replicas' in run(name)[3]
+    assert ('5 files for 2 workers: shared out by example' in run(name)[3]) == (name != 'mirrored')
+    assert run('one')[2]['refused'] == []
+    batch, *execution = run(name)[2]['refused']
+    assert batch.startswith('train.batch_size 5 is no multiple of the 2 replicas')
+    assert ['steps_per_execution=2' in e for e in execution] == ([True] if KERAS_3 else [])
+
+
+def _environment(patch, **variables):
+    for name in ('TF_CONFIG', 'TPU_NAME', 'COLAB_TPU_ADDR'):
+        patch.delenv(name, raising=False)
+    for name, value in variables.items():
+        patch.setenv(name, value)
+
+
+TWO = json.dumps({'cluster': {'worker': ['a:1', 'b:1']}, 'task': {'type': 'worker', 'index': 0}})
+ALONE = json.dumps({'cluster': {'worker': ['a:1']}, 'task': {'type': 'worker', 'index': 0}})
+
+
+@pytest.mark.parametrize(('variables', 'name', 'reason'), [
+    ({'TF_CONFIG': TWO, 'TPU_NAME': 't'}, 'multi_worker', 'TF_CONFIG names 2 workers'),
+    ({'TPU_NAME': 'local'}, 'tpu', 'TPU_NAME is set'), ({'COLAB_TPU_ADDR': '1.2.3.4:8470'}, 'tpu', 'COLAB_TPU_ADDR is set'),
+    ({'TF_CONFIG': ALONE}, 'one', '0 GPUs, no TPU, no TF_CONFIG with several workers'), ({}, 'one', '0 GPUs')])
+def test_auto_decides_by_the_environment(monkeypatch, variables, name, reason):
+    if tf.config.list_physical_devices('GPU'):
+        pytest.skip('the table is that of a machine without GPU')
+    _environment(monkeypatch, **variables)
+    found, why = strategies._fitting()
+    assert found == name and why.startswith(reason)
+
+
+def test_one_device_is_named_with_its_reason(monkeypatch, capsys):
+    _environment(monkeypatch)
+    assert strategies.strategy_for().num_replicas_in_sync == 1
+    assert capsys.readouterr().out.startswith('strategy: ')
+
+
+@pytest.mark.parametrize(('name', 'variables', 'message'), [
+    ('horovod', {}, "'horovod': expected auto, one, mirrored, multi_worker, tpu"),
+    ('multi_worker', {}, 'TF_CONFIG names no workers'), ('multi_worker', {'TF_CONFIG': '{cluster'}, 'TF_CONFIG is no json'),
+    ('tpu', {}, "no TPU at 'local'")])
+def test_a_strategy_that_cannot_be_is_an_error_that_says_why(monkeypatch, name, variables, message):
+    _environment(monkeypatch, **variables)
+    with pytest.raises(ConfigError, match=message):
+        strategies.strategy_for(name)
+
+
+def _plain(folder, **more):
+    """Pictures as they are, so that they can be told apart."""
+    return little_config(folder, {'jitter_min': 1.0, 'jitter_max': 1.0, 'input_rand_hflip': False, **more})
+
+
+def _pictures(batches):
+    """The sum of each image, sorted: which examples they are, whatever their order."""
+    return np.sort(np.concatenate([np.sum(b[0].numpy().astype(np.float64), (1, 2, 3)) for b in batches]))
+
+
+@pytest.mark.parametrize(('files', 'by_file'), [(5, False), (4, True)])
+def test_workers_share_an_epoch_out(tmp_path, files, by_file):
+    folder = _records(tmp_path, files)
+    config = _plain(folder)
+    assert strategies._by_file(folder, config, 2) == by_file
+    whole = dataset(folder, config, training=True)
+    parts = [training_stream(folder, config, 0, Share(2, worker, 4, by_file)).take(10) for worker in (0, 1)]
+    assert {len(b[0]) for part in parts for b in part} == {1}
+    np.testing.assert_allclose(_pictures([*parts[0], *parts[1]]), _pictures(whole))
+
+
+def test_a_data_service_delivers_each_example_once_an_epoch(folder):
+    """A dispatcher and two workers in this process, the data through their sockets."""
+    service = tf.data.experimental.service
+    dispatcher = service.DispatchServer()
+    workers = [service.WorkerServer(service.WorkerConfig(dispatcher.target.split('://')[1])) for _ in range(2)]
+    assert len(workers) == 2
+    served = dataset(folder, _plain(folder, data_service=dispatcher.target), training=True)
+    expected = _pictures(dataset(folder, _plain(folder), training=True))
+    assert len(expected) == 20 and len(np.unique(expected)) == 20
+    for _ in range(2):
+        np.testing.assert_allclose(_pictures(served), expected)
+
+
+def test_a_data_service_wants_a_file_for_each_worker(folder):
+    with pytest.raises(ConfigError, match='5 files for 2 workers'):
+        strategies._by_file(folder, _plain(folder, data_service='grpc://localhost:1'), 2)
+
+
+@pytest.fixture(scope='module')
+def step(folder):
+    """(the train step of a little model, its data): what a TPU would be given."""
+    config = little_config(folder)
+    model = efficientdet(config)
+    compile_for_training(model, config, 5)
+    model.optimizer.build(model.trainable_variables)
+    return model, dataset(folder, config, training=True)
+
+
+def test_every_tensor_of_the_training_step_has_a_static_shape(step):
+    model, data = step
+    traced = tf.function(lambda *batch: model.train_step(batch), autograph=False).get_concrete_function(*data.element_spec)
+    graphs = [traced.graph, *(f.graph for f in traced.graph._functions.values() if hasattr(f, 'graph'))]
+    tensors = [t for graph in graphs for op in graph.get_operations() for t in op.outputs
+               if t.dtype not in (tf.resource, tf.variant) and not t.op.type.startswith(('FusedBatchNorm', 'ZerosLike'))]
+    assert len(tensors) > 1000
+    assert [t.op.type for t in tensors if not t.shape.is_fully_defined()] == []
