@@ -33,10 +33,14 @@ def draw(image, detections, names=None, min_score=0.3):
     Returns:
       uint8 [H, W, 3], a copy.
     """
-    names = names or detections.names
-    best_last = zip(detections.boxes[::-1], detections.scores[::-1], detections.classes[::-1], strict=True)
-    return draw_marks(image, [Mark(tuple(map(float, box)), color(int(k)), f'{names[int(k)]} {score:.2f}')
-                              for box, score, k in best_last if score >= min_score])
+    return draw_marks(image, detection_marks(detections.boxes, detections.scores, detections.classes,
+                                             names or detections.names, min_score))
+
+
+def detection_marks(boxes, scores, classes, names, min_score):
+    """[Mark] of detections as `draw` takes them, the best last, so that nothing covers it."""
+    return [Mark(tuple(map(float, box)), color(int(k)), f'{names[int(k)]} {score:.2f}')
+            for box, score, k in zip(boxes[::-1], scores[::-1], classes[::-1], strict=True) if score >= min_score]
 
 
 def draw_marks(image, marks):

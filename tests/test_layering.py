@@ -14,8 +14,9 @@ ORDER = (
     'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',            # models
     'numpy_nms', 'ensemble',                                                                    # official and joint detection
     'augment', 'records', 'formats', 'formats.coco', 'data',                                    # data
-    'evaluation', 'drawing', 'doctor',                                                          # looking
-    'training.schedules', 'training.state', 'training.callbacks', 'training.loop', 'training',  # training
+    'evaluation', 'analysis', 'drawing', 'doctor',                                              # looking
+    'report.curves', 'report.confusion', 'report.gallery', 'report.html', 'report.writer', 'report',
+    'training.schedules', 'training.state', 'training.callbacks', 'training.pictures', 'training.loop', 'training',
     'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
 

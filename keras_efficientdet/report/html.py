@@ -4,16 +4,26 @@ import html
 import math
 
 _STYLE = '''
-body { font: 15px/1.45 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 1080px; margin: 2em auto; padding: 0 1em }
-h1 { font-size: 1.6em; margin-bottom: .2em } h2 { font-size: 1.15em; margin: 2em 0 .5em; border-bottom: 1px solid #ccc }
-table { border-collapse: collapse; margin: .6em 0 } th, td { padding: .2em .8em .2em 0; text-align: left; vertical-align: top }
-th { border-bottom: 1px solid #888; font-weight: 600 } td { border-bottom: 1px solid #eee }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
-img { max-width: 100%; max-height: 34em; height: auto } figure { margin: 0; break-inside: avoid } figcaption, .note { color: #555; font-size: .88em }
+body { font: 15px/1.45 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 1080px; margin: 2em auto;
+  padding: 0 1em }
+h1 { font-size: 1.6em; margin-bottom: .2em }
+h2 { font-size: 1.15em; margin: 2em 0 .5em; border-bottom: 1px solid #ccc }
+table { border-collapse: collapse; margin: .6em 0 }
+th, td { padding: .2em .8em .2em 0; text-align: left; vertical-align: top; overflow-wrap: anywhere }
+th { border-bottom: 1px solid #888; font-weight: 600 }
+td { border-bottom: 1px solid #eee }
+.number { text-align: right; font-variant-numeric: tabular-nums }
+img { max-width: 100%; max-height: 34em; height: auto }
+figure { margin: 0; break-inside: avoid }
+figcaption, .note { color: #555; font-size: .88em }
 .gallery { display: grid; grid-template-columns: repeat(2, 1fr); gap: 1em }
-@media print { body { margin: 0; max-width: none; font-size: 11px } h2 { break-after: avoid } tr { break-inside: avoid }
-  thead { display: table-header-group } }
 @page { margin: 1.5cm }
+@media print {
+  body { margin: 0; max-width: none; font-size: 11px }
+  h2 { break-after: avoid }
+  tr { break-inside: avoid }
+  thead { display: table-header-group }
+}
 '''
 
 

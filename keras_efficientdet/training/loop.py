@@ -8,8 +8,10 @@ from keras_efficientdet import doctor
 from keras_efficientdet.config import load_config
 from keras_efficientdet.data import dataset, validation_dataset
 from keras_efficientdet.models import efficientdet, head_of
+from keras_efficientdet.report import write_report
 from keras_efficientdet.training import schedules
-from keras_efficientdet.training.callbacks import CocoEvaluation, CsvLog, KeepAverages, save_weights
+from keras_efficientdet.training.callbacks import CocoEvaluation, CsvLog, KeepAverages, RateLog, save_weights
+from keras_efficientdet.training.pictures import ValidationPictures
 from keras_efficientdet.training.state import TrainingState
 
 
@@ -39,9 +41,10 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
       config: Config; `train.num_epochs`, `train.batch_size` and so on say how.
       train, valid: folders (or files) of TFRecords.
       workdir: for best.weights.h5 (averaged weights of the best val_AP), last.weights.h5 (averaged, end of training),
-        config.yaml, log.csv and TensorBoard's logs.
+        config.yaml, log.csv, TensorBoard's logs (val_AP is `epoch_AP` of its run `validation`, pictures with detections are
+        the run `pictures`) and report/report.html, about the best weights.
       weights: what `efficientdet` takes; 'imagenet' for a pretrained backbone.
-      callbacks: more Keras callbacks; they see `val_AP` in their logs.
+      callbacks: more Keras callbacks; they see `val_AP` and `learning_rate` in their logs.
       evaluate_every: epochs between evaluations; the last epoch is always evaluated.
     Returns:
       keras.callbacks.History; its `model` holds the averaged weights.
@@ -58,10 +61,13 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     epochs = range(1, config.train.num_epochs + 1)
     evaluated = [e for e in epochs if e % evaluate_every == 0 or e == epochs[-1]]
     evaluation = CocoEvaluation(dataset(valid, config, training=False), config, evaluated, workdir / 'best.weights.h5')
-    keepers = [evaluation, CsvLog(workdir / 'log.csv'), keras.callbacks.TensorBoard(str(workdir / 'logs'))]
+    keepers = [evaluation, RateLog(), CsvLog(workdir / 'log.csv'), keras.callbacks.TensorBoard(str(workdir / 'logs')),
+               ValidationPictures(evaluation, workdir / 'logs')]
     history = model.fit(data, epochs=config.train.num_epochs, validation_data=validation_dataset(valid, config),
                         validation_freq=evaluated, callbacks=[*keepers, *callbacks, KeepAverages()])
     save_weights(model, workdir / 'last.weights.h5')
+    shown = load_trained(workdir) if evaluation.best >= 0 else model
+    write_report(shown, valid, workdir / 'report', log_file=workdir / 'log.csv', train=train)
     return history
 
 
