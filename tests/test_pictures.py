@@ -12,5 +12,5 @@ def test_sketch_puts_original_pixels_on_the_prepared_picture():
     found = {'boxes': np.array([[100., 20, 180, 60], [0, 0, 200, 200]]), 'scores': np.array([0.9, 0.1]),
              'classes': np.array([1, 0]), 'count': np.int32(2)}
     drawn = sketch(np.zeros((100, 100, 3), np.float32), labels, found, config)
-    assert np.all(drawn[35, [20, 80]] == 255) and np.all(drawn[70, 30] == color(1)) and np.all(drawn[95, 95] == 127)
+    assert np.all(drawn[15, [20, 80]] == 255) and np.all(drawn[70, 30] == color(1)) and np.all(drawn[95, 95] == 127)
     assert np.all(drawn[0, 50] == 127)                                                    # too low a score
