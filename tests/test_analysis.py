@@ -1,10 +1,9 @@
 """Numbers of an evaluation: hand-made cases whose answers can be counted, and pycocotools' own on a real and a drawn one."""
-import json
 import math
 
 import numpy as np
-import official
 import pytest
+from test_evaluation import coco_reference
 
 from keras_efficientdet import analysis
 from keras_efficientdet.evaluation import coco_run, figures_of
@@ -115,18 +114,8 @@ def drawn(seed, images=30):
     return coco_run(truth, found, NAMES)
 
 
-def reference():
-    folder = official.DATA / 'coco_eval_ref'
-    if not folder.is_dir():
-        pytest.skip('coco_eval_ref is not here')
-    truth, found = (json.loads((folder / name).read_text()) for name in ('gts.json', 'results.json'))
-    rows = {image['id']: [] for image in truth['images']}
-    for a in truth['annotations']:
-        rows[a['image_id']].append({k: a[k] for k in ('bbox', 'category_id', 'iscrowd', 'area')})
-    return coco_run(list(rows.items()), found, {c['id']: c['name'] for c in truth['categories']})
-
-
-@pytest.mark.parametrize('make', [lambda: drawn(0), lambda: drawn(1), reference], ids=['drawn', 'drawn again', 'reference'])
+@pytest.mark.parametrize('make', [lambda: drawn(0), lambda: drawn(1), lambda: coco_run(*coco_reference())],
+                         ids=['drawn', 'drawn again', 'reference'])
 def test_our_matches_and_curves_give_the_ap_of_pycocotools(make):
     run = make()
     matches, figures = analysis.matches_of(run), figures_of(run)
