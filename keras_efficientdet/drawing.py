@@ -2,15 +2,25 @@
 import colorsys
 import csv
 import math
+import typing
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
 _GOLDEN_ANGLE = 0.618034
 
 
+class Mark(typing.NamedTuple):
+    """A box on a picture: ymin xmin ymax xmax in pixels, RGB, and a text or none."""
+    box: tuple
+    color: tuple
+    text: str = ''
+
+
 def color(index):
-    """RGB of a class, 0..255; neighbours differ much."""
+    """RGB of a class, 0..255: always the same for one class, and much different for neighbours."""
     return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(index * _GOLDEN_ANGLE % 1., 0.85, 1.0))
 
 
@@ -23,22 +33,42 @@ def draw(image, detections, names=None, min_score=0.3):
     Returns:
       uint8 [H, W, 3], a copy.
     """
-    names = names or detections.names
+    return draw_marks(image, detection_marks(detections.boxes, detections.scores, detections.classes,
+                                             names or detections.names, min_score))
+
+
+def detection_marks(boxes, scores, classes, names, min_score):
+    """[Mark] of detections as `draw` takes them, the best last, so that nothing covers it."""
+    return [Mark(tuple(map(float, box)), color(int(k)), f'{names[int(k)]} {score:.2f}')
+            for box, score, k in zip(boxes[::-1], scores[::-1], classes[::-1], strict=True) if score >= min_score]
+
+
+def draw_marks(image, marks):
+    """A copy of a picture uint8 [H, W, 3] with Marks: first all boxes, then all texts, so that no line crosses a text.
+
+    Lines and letters grow with the picture. A text stands above its box, or inside where the picture ends.
+    """
     picture = Image.fromarray(np.asarray(image))
     pen = ImageDraw.Draw(picture)
     line = max(2, round(min(picture.size) / 200))
-    font = ImageFont.load_default(size=max(10, line * 5))
-    best_last = zip(detections.boxes[::-1], detections.scores[::-1], detections.classes[::-1], strict=True)
-    for box, score, k in best_last:                  # so that nothing covers the best
-        if score < min_score:
-            continue
-        ymin, xmin, ymax, xmax = (float(v) for v in box)
-        pen.rectangle((xmin, ymin, xmax, ymax), outline=color(int(k)), width=line)
-        text = f'{names[int(k)]} {score:.2f}'
-        left, top, right, bottom = pen.textbbox((xmin, max(0., ymin - line * 6)), text, font=font)
-        pen.rectangle((left - 1, top - 1, right + 1, bottom + 1), fill=color(int(k)))
-        pen.text((xmin, max(0., ymin - line * 6)), text, fill='black', font=font)
+    font = ImageFont.load_default(size=max(10, round(min(picture.size) / 32)))
+    for box, tint, _ in marks:
+        ymin, xmin, ymax, xmax = box
+        pen.rectangle((xmin, ymin, xmax, ymax), outline=tint, width=line)
+    for box, tint, text in marks:
+        if text:
+            _label(pen, picture.size, box, tint, text, font)
     return np.asarray(picture)
+
+
+def _label(pen, size, box, tint, text, font):
+    _, _, right, bottom = pen.textbbox((0, 0), text, font=font, anchor='lt')
+    width, height = round(right) + 5, round(bottom) + 5
+    x = max(0, min(round(box[1]), size[0] - width))
+    y = round(box[0]) - height if box[0] >= height else max(0, round(box[0]))
+    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=tint)
+    bright = 0.299 * tint[0] + 0.587 * tint[1] + 0.114 * tint[2] > 110
+    pen.text((x + 2, y + 2), text, fill='black' if bright else 'white', font=font, anchor='lt')
 
 
 def grid(pictures, columns=3, cell=(480, 640)):
@@ -73,25 +103,35 @@ def draw_examples(examples, model, columns=4):
     return grid(pictures, columns, cell=(height + 8, width + 8))
 
 
-def save_curves(log_file, path):
-    """Draws losses and val_AP of the log.csv that `fit` writes, as a PNG. Epochs without a figure are left out."""
-    import matplotlib
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
+_CURVES = {'loss': ('loss', 'val_loss', 'classes_loss', 'boxes_loss'), 'COCO AP, validation': ('val_AP', 'val_AP50', 'val_AP75'),
+           'learning rate': ('learning_rate',)}
+
+
+def learning_curves(log_file):
+    """Losses, val_AP and learning rate of the log.csv that `fit` writes, as a matplotlib Figure. Epochs without a figure are
+    left out, and so is a panel for which there are none."""
     with open(log_file, newline='') as file:
         rows = list(csv.DictReader(file))
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
-    for axis, wanted, title in ((axes[0], ('loss', 'val_loss', 'classes_loss', 'boxes_loss'), 'loss'),
-                                (axes[1], ('val_AP', 'val_AP50'), 'COCO AP, validation')):
-        for name in wanted:
-            points = [(int(row['epoch']), float(row[name])) for row in rows if row.get(name)]
+    curves = {title: {name: [(int(row['epoch']), float(row[name])) for row in rows if row.get(name)] for name in wanted}
+              for title, wanted in _CURVES.items()}
+    panels = {title: lines for title, lines in curves.items() if any(lines.values())}
+    figure = Figure(figsize=(4.5 * max(1, len(panels)), 3.6), layout='constrained')
+    for place, (title, lines) in enumerate(panels.items(), 1):
+        axis = figure.add_subplot(1, len(panels), place)
+        for name, points in lines.items():
             if points:
-                axis.plot(*zip(*points, strict=True), marker='.', label=name)
+                axis.plot(*zip(*points, strict=True), marker='.' if len(points) < 60 else None, label=name)
         axis.set(title=title, xlabel='epoch', xlim=(0.5, len(rows) + 0.5))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.legend()
-    axes[0].set_yscale('log')
-    axes[1].set_ylim(0, 1)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+        if title == 'loss':
+            axis.set_yscale('log')
+        elif 'AP' in title:
+            axis.set_ylim(0, 1)
+    return figure
+
+
+def save_curves(log_file, path):
+    """Writes `learning_curves` as a PNG."""
+    learning_curves(log_file).savefig(path, dpi=110)

@@ -28,6 +28,12 @@ def evaluate(model, data, config=None, *, progress=True):
       ground truth (no small objects, a class that does not occur) is nan.
     """
     config = config or model.detection_config
+    truth, found = collect(model, data, config, progress=progress)
+    return coco_figures(truth, found, dict(zip(class_ids(config.model), class_names(config.model), strict=True)))
+
+
+def collect(model, data, config, *, progress=True):
+    """Runs a network over an evaluation data set: (truth, found) as `coco_run` takes them. Arguments as of `evaluate`."""
     detect = detect_batch(model, config) if isinstance(model, keras.Model) else model
     truth, found = [], []
     ids = class_ids(config.model)
@@ -37,16 +43,23 @@ def evaluate(model, data, config=None, *, progress=True):
         for i, image_id in enumerate(labels['id'].tolist()):
             truth.append((image_id, _truth(labels, i, ids)))
             found += _found(detections, i, image_id, ids)
-    return coco_figures(truth, found, dict(zip(ids, class_names(config.model), strict=True)))
+    return truth, found
 
 
 def coco_figures(truth, found, label_map):
-    """The figures of `evaluate` from ground truth and detections in COCO's own form.
+    """The figures of `evaluate` from ground truth and detections in COCO's own form; arguments as of `coco_run`."""
+    return figures_of(coco_run(truth, found, label_map))
+
+
+def coco_run(truth, found, label_map):
+    """pycocotools' evaluation, run to its end: figures, precisions and matches stand in it.
 
     Args:
       truth: [(image id, [annotation without ids])], each image once; repeated image ids are an error.
       found: [{'image_id', 'category_id', 'bbox', 'score'}], bbox = x, y, width, height.
       label_map: {category id: name}.
+    Returns:
+      pycocotools.cocoeval.COCOeval; its classes stand in the order of their ids.
     Raises:
       ValueError: an image id occurs twice (evaluation would mix two images).
     """
@@ -59,8 +72,18 @@ def coco_figures(truth, found, label_map):
         run.evaluate()
         run.accumulate()
         run.summarize()
+    return run
+
+
+def figures_of(run):
+    """The figures of `evaluate` out of a `coco_run`."""
     figures = {name: _or_nan(value) for name, value in zip(STATISTICS, run.stats.tolist(), strict=True)}
-    return {**figures, 'per_class': _per_class(run, label_map)}
+    return {**figures, 'per_class': _per_class(run)}
+
+
+def names_of(run):
+    """Names of the classes of a `coco_run`, in its order."""
+    return tuple(category['name'] for category in run.cocoGt.loadCats(run.params.catIds))
 
 
 def report(figures):
@@ -109,12 +132,9 @@ def _detections(coco, found):
     return empty
 
 
-def _per_class(run, label_map):
+def _per_class(run):
     precision = run.eval['precision'][:, :, :, 0, -1]             # [IoU, recall, class], all areas, 100 detections
-    table = {}
-    for k, name in enumerate(label_map[i] for i in run.params.catIds):
-        table[name] = {'AP': _mean(precision[:, :, k]), 'AP50': _mean(precision[0, :, k])}
-    return table
+    return {name: {'AP': _mean(precision[:, :, k]), 'AP50': _mean(precision[0, :, k])} for k, name in enumerate(names_of(run))}
 
 
 def _mean(values):

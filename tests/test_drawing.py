@@ -2,10 +2,11 @@
 import itertools
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from keras_efficientdet import Detections, draw, load_config
-from keras_efficientdet.drawing import color, draw_examples, grid, save_curves
+from keras_efficientdet.drawing import Mark, color, draw_examples, draw_marks, grid, learning_curves, save_curves
 
 
 def detections(boxes, scores, classes, names=('cat', 'dog')):
@@ -24,7 +25,7 @@ def test_outline_stands_on_the_box():
         assert outline[row, column]
     assert np.all(drawn[70:150, 50:230] == 90)                            # inside
     changed = np.argwhere(np.any(drawn != 90, -1))
-    assert changed[:, 0].max() == 160 and changed[:, 1].max() == 240 and changed[:, 1].min() == 39
+    assert changed[:, 0].max() == 160 and changed[:, 1].max() == 240 and changed[:, 1].min() == 40
 
 
 def test_text_stands_above_the_box_and_names_the_class():
@@ -47,6 +48,26 @@ def test_low_scores_are_not_drawn_and_the_picture_is_not_changed():
 def test_boxes_at_and_beyond_the_edge():
     drawn = draw(picture(), detections([[0, 0, 200, 300], [-20, -20, 500, 500], [5, 5, 5, 5]], [0.9] * 3, [0, 1, 1]))
     assert drawn.shape == (200, 300, 3) and np.all(drawn[0, 150] == color(0))
+
+
+@pytest.mark.parametrize('size', [(64, 96), (480, 640), (1500, 2000)])
+@pytest.mark.parametrize('corner', [(-9.6, -4.2), (0., 0.), (7.3, 30.8), (0.5, 0.95)], ids=str)
+def test_a_text_is_whole_wherever_its_box_stands(size, corner):
+    """Top left at pixels, or at a share of the picture: the text is the same picture in all places."""
+    ymin, xmin = (c if abs(c) > 1 or c == 0 else c * side for c, side in zip(corner, size, strict=True))
+    blank = np.full((*size, 3), 90, np.uint8)
+    drawn = draw_marks(blank, [Mark((ymin, xmin, ymin + size[0], xmin + size[1]), (255, 255, 0), 'van 0.52')])
+    rows, columns = np.nonzero(np.all(drawn < 60, -1))                    # black letters
+    height = max(10, min(size) / 32)
+    assert 0.55 * height <= np.ptp(rows) + 1 <= height                    # digits and letters without descenders
+    assert np.ptp(columns) + 1 > 3 * height and columns.min() >= 2 and columns.max() < size[1] - 1
+
+
+def test_lines_do_not_cross_texts():
+    first, second = Mark((40., 40., 150., 150.), (255, 255, 0), 'van'), Mark((30., 10., 160., 160.), (0, 0, 255))
+    one, both = draw_marks(picture(), [first]), draw_marks(picture(), [first, second])
+    text = np.argwhere(np.all(one < 60, -1))
+    assert len(text) > 20 and np.all(both[tuple(text.T)] < 60)
 
 
 def test_names_can_be_given():
@@ -94,3 +115,10 @@ def test_curves_with_missing_epochs(tmp_path):
     width = one.shape[1]
     assert (one < 200).sum() > 1000
     assert np.any(one[:, :width // 2] != other[:, :width // 2]) and np.all(one[:, width // 2 + 20:] == other[:, width // 2 + 20:])
+
+
+def test_curves_have_a_panel_for_what_was_logged(tmp_path):
+    (tmp_path / 'log.csv').write_text('epoch,loss,learning_rate\n1,2.0,0.1\n2,1.5,0.05\n')
+    loss, rate = learning_curves(tmp_path / 'log.csv').axes
+    assert (loss.get_title(), rate.get_title()) == ('loss', 'learning rate')
+    np.testing.assert_array_equal(rate.lines[0].get_xydata(), [[1, 0.1], [2, 0.05]])

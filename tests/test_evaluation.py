@@ -12,7 +12,8 @@ REFERENCE = {'AP': .503647, 'AP50': .696973, 'AP75': .571667, 'APs': .593252, 'A
              'AR10': .593680, 'AR100': .595353, 'ARs': .654764, 'ARm': .603130, 'ARl': .553744}
 
 
-def test_real_coco_reference():
+def coco_reference():
+    """(truth, found, label_map) of pycocotools' published example."""
     folder = official.DATA / 'coco_eval_ref'
     if not folder.is_dir():
         pytest.skip('coco_eval_ref is not here')
@@ -20,7 +21,11 @@ def test_real_coco_reference():
     rows = {image['id']: [] for image in truth['images']}
     for annotation in truth['annotations']:
         rows[annotation['image_id']].append({k: annotation[k] for k in ('bbox', 'category_id', 'iscrowd', 'area')})
-    figures = coco_figures(list(rows.items()), found, {c['id']: c['name'] for c in truth['categories']})
+    return list(rows.items()), found, {c['id']: c['name'] for c in truth['categories']}
+
+
+def test_real_coco_reference():
+    figures = coco_figures(*coco_reference())
     for name in STATISTICS:
         assert figures[name] == pytest.approx(REFERENCE[name], abs=1e-6), name
 

@@ -9,7 +9,7 @@ PACKAGE = ROOT / 'keras_efficientdet'
 # Packages are named as they are imported: `training` is training/__init__.py, `training.loop` a file in it.
 ORDER = (
     'config_values', 'config', 'label_maps', 'official_hparams',                                # configuration
-    'replicas', 'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                                       # network
+    'replicas', 'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                           # network
     'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',       # detection
     'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',            # models
     'numpy_nms', 'ensemble',                                                                    # official and joint detection
@@ -18,8 +18,9 @@ ORDER = (
     'records', 'record_writer',                                                                 # data
     'formats', 'formats.photos', 'formats.coco', 'formats.voc', 'formats.yolo', 'formats.csv_table', 'formats.tfds',
     'formats.examples', 'formats.folder', 'formats.beam', 'cache', 'inputs', 'data',            # any format to records
-    'evaluation', 'drawing', 'doctor',                                                          # looking
-    'training.schedules', 'training.recipes', 'training.state', 'training.callbacks',           # training
+    'evaluation', 'analysis', 'drawing', 'doctor',                                              # looking
+    'report.curves', 'report.confusion', 'report.gallery', 'report.html', 'report.writer', 'report',
+    'training.schedules', 'training.recipes', 'training.state', 'training.callbacks', 'training.pictures',
     'training.resume', 'training.interrupts', 'training.nonfinite', 'training.freezing',
     'training.accumulation', 'training.recompute', 'training.strategies', 'training.loop', 'training',
     'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use

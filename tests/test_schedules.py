@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientdet import load_config
-from keras_efficientdet.training.schedules import SGD, Adam, LearningRate, clip_twice, learning_rate, optimizer
+from keras_efficientdet.training.schedules import SGD, Adam, LearningRate, clip_twice, last_rate, learning_rate, optimizer
 
 CASES = official.golden('func/lr_schedules.json')
 
@@ -52,3 +52,16 @@ def test_unknown_names():
         LearningRate(1., 1., 1, 1, 'exponential')
     with pytest.raises(ValueError, match='sgd or adam'):
         optimizer(load_config('efficientdet-d0', {'optimizer': 'lion'}).train, 10)
+
+
+@pytest.mark.parametrize(('rate', 'wanted'), [(0.25, [0.25] * 3),
+                                               (keras.optimizers.schedules.PolynomialDecay(1.0, 4, 0.), [1., 0.75, 0.5])],
+                         ids=['constant', 'schedule'])
+def test_last_rate_of_any_keras_optimizer(rate, wanted):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.Adam(rate), 'mse', jit_compile=False)
+    seen = []
+    for _ in wanted:
+        model.train_on_batch(np.ones((2, 4), np.float32), np.ones((2, 1), np.float32))
+        seen.append(last_rate(model.optimizer))
+    assert seen == pytest.approx(wanted)

@@ -78,8 +78,11 @@ def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_pa
     (workdir / 'config.yaml').write_text(yaml.safe_dump(config.to_dict()))
     small_model.save_weights(workdir / 'best.weights.h5')
 
-    said = worked('evaluate', f'--model={workdir}', f'--data={tmp_path}/records', '--set=max_nms_inputs=500')
-    assert said.startswith('AP 0.') and all(f'  {name}  AP ' in said for name in ('cat', 'dog', 'van'))
+    said = worked('evaluate', f'--model={workdir}', f'--data={tmp_path}/records', '--set=max_nms_inputs=500',
+                  f'--report={tmp_path}/report')
+    assert said.startswith('AP 0.') and said.strip().endswith(f'{tmp_path}/report/report.html')
+    assert '<td>detect.max_nms_inputs</td><td>500</td>' in (tmp_path / 'report' / 'report.html').read_text()
+    assert all(f'  {name}  AP ' in said for name in ('cat', 'dog', 'van'))
 
     said = worked('evaluate', f'--model={workdir}', f'--data={tmp_path}/records', '--set=detect=fast', '--set=method=diou',
                   '--numpy_nms', '--flip')

@@ -183,7 +183,8 @@ def trained(tmp_path_factory):
         'image_size': 96, 'batch_size': 4, 'num_epochs': 3, 'optimizer': 'adam', 'fpn_cell_repeats': 1, 'jitter_min': 1.0,
         'jitter_max': 1.0}])
     stopped = keras.callbacks.EarlyStopping(monitor='val_AP', mode='max', patience=10)
-    history = fit(config, folder / 'records', folder / 'records', folder / 'run', callbacks=[stopped])
+    theirs = keras.callbacks.CSVLogger(str(folder / 'theirs.csv'))
+    history = fit(config, folder / 'records', folder / 'records', folder / 'run', callbacks=[stopped, theirs])
     return history, folder / 'run', config, folder / 'records', stopped
 
 
@@ -195,6 +196,53 @@ def test_fit_logs_ap_for_other_callbacks_and_files(trained):
     rows = list(csv.DictReader((run / 'log.csv').open()))
     assert [float(r['val_AP']) for r in rows] == pytest.approx(history.history['val_AP'])
     assert list(run.glob('logs/**/events*'))
+
+
+def test_keras_own_logger_writes_what_ours_writes(trained):
+    run = trained[1]
+    ours, theirs = (list(csv.DictReader(path.open())) for path in (run / 'log.csv', run.parent / 'theirs.csv'))
+    assert len(ours) == 3 and {'loss', 'val_loss', 'val_AP', 'val_AP50', 'learning_rate'} <= set(ours[0]) == set(theirs[0])
+    for name in set(ours[0]) - {'epoch'}:
+        assert [float(r[name]) for r in ours] == pytest.approx([float(r[name]) for r in theirs], nan_ok=True), name
+
+
+def test_the_logged_learning_rate_is_that_of_the_last_step(trained):
+    from keras_efficientdet.training.schedules import learning_rate
+    history, _, config, *_ = trained
+    schedule = learning_rate(config.train, 3)                     # 12 pictures in batches of 4
+    assert history.history['learning_rate'] == pytest.approx([float(schedule(step)) for step in (2, 5, 8)], rel=1e-6)
+
+
+def events(folder):
+    """{tag: {step: value}} of the event files of a TensorBoard run."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+    found = {}
+    for path in sorted(folder.glob('events*')):
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = tf.make_ndarray(value.tensor)
+    return found
+
+
+def test_tensorboard_shows_figures_and_pictures(trained):
+    history, run, *_ = trained
+    scalars = events(run / 'logs' / 'validation')
+    for name in ('AP', 'AP50', 'loss'):
+        assert [float(scalars[f'epoch_{name}'][e]) for e in range(3)] == pytest.approx(history.history[f'val_{name}'], rel=1e-5)
+    pictures = events(run / 'logs' / 'pictures')
+    assert set(pictures) == {f'validation/{i}' for i in range(4)}
+    for steps in pictures.values():
+        assert set(steps) == {0, 1, 2}
+        for width, height, encoded in steps.values():
+            assert (int(width), int(height)) == (96, 96)
+            assert np.all(tf.io.decode_png(encoded).numpy() == 255, -1).sum() > 50        # the outline of the truth
+
+
+def test_fit_reports_on_the_best_weights(trained):
+    history, run, *_ = trained
+    page = (run / 'report' / 'report.html').read_text()
+    assert f'<td class="number">{max(history.history["val_AP"]):.3f}</td>' in page
+    assert 'Learning curves' in page and 'trained on' in page
 
 
 def test_the_log_has_a_row_per_epoch_and_cells_where_there_is_a_figure(tmp_path):

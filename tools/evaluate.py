@@ -1,14 +1,17 @@
-"""COCO figures of a trained detector, for all classes and for each.
+"""COCO figures of a trained detector, for all classes and for each; with --report a page to look at.
 
 Example:
-  python tools/evaluate.py --model=runs/first --data=photos/test --set=detect=fast
+  python tools/evaluate.py --model=runs/first --data=photos/test --report=runs/first/test --set=detect=fast
 """
+import pathlib
+
 from absl import flags
 from command import run
 
 from keras_efficientdet import ensemble, evaluate, load_config, models, numpy_nms
 from keras_efficientdet.data import dataset
 from keras_efficientdet.evaluation import report
+from keras_efficientdet.report import write_report
 from keras_efficientdet.training import load_trained
 
 _MODEL = flags.DEFINE_string('model', None, 'Folder that train.py wrote.', required=True)
@@ -16,6 +19,7 @@ _DATA = flags.DEFINE_string('data', None, 'A folder, folder/split, or file of an
 _SET = flags.DEFINE_multi_string('set', [], 'key=value of the detection settings, any number of times; detect=fast is a preset.')
 _FLIP = flags.DEFINE_bool('flip', False, 'Look at the mirror image of each picture too, and fuse what is found.')
 _NUMPY_NMS = flags.DEFINE_bool('numpy_nms', False, 'The official numpy NMS; --set=method= may also be linear or diou.')
+_REPORT = flags.DEFINE_string('report', None, 'Folder for report.html: curves, best thresholds, confusions, worst images.')
 
 
 def main(_):
@@ -24,7 +28,15 @@ def main(_):
     detect = (numpy_nms if _NUMPY_NMS.value else models).detect_batch(model, config)
     if _FLIP.value:
         detect = ensemble.flip_test(detect, config.detect.max_output_size)
-    print(report(evaluate(detect, dataset(_DATA.value, config, training=False), config)))
+    if _REPORT.value:
+        log_file = pathlib.Path(_MODEL.value) / 'log.csv'
+        figures = write_report(detect, _DATA.value, _REPORT.value, config=config,
+                               log_file=log_file if log_file.is_file() else None)
+    else:
+        figures = evaluate(detect, dataset(_DATA.value, config, training=False), config)
+    print(report(figures))
+    if _REPORT.value:
+        print(f'{_REPORT.value}/report.html')
 
 
 if __name__ == '__main__':

@@ -14,22 +14,32 @@ from command import run
 from keras_efficientdet import evaluate, fit, load_config
 from keras_efficientdet.cache import label_overrides, records_of
 from keras_efficientdet.data import dataset
-from keras_efficientdet.drawing import save_curves
 from keras_efficientdet.evaluation import report
 from keras_efficientdet.official_hparams import from_official
+from keras_efficientdet.records import count_examples
 from keras_efficientdet.training import is_chief, load_trained, strategy_for
+from keras_efficientdet.training.recipes import RECIPES, explain, recipe
 
 _MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')
 _TRAIN = flags.DEFINE_string('train', None, 'Data to train on: folder, folder/split, or file of any known format.', required=True)
 _VALID = flags.DEFINE_string('valid', None, 'Data to evaluate on after each epoch.', required=True)
-_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for weights, logs and curves.', required=True)
+_WORKDIR = flags.DEFINE_string('workdir', None, 'Folder for weights, logs and the report.', required=True)
 _WEIGHTS = flags.DEFINE_string('weights', None, 'imagenet, coco, an official checkpoint, or a .weights.h5 file; default random.')
 _SET = flags.DEFINE_multi_string('set', [], 'key=value, any number of times.')
 _HPARAMS = flags.DEFINE_string('hparams', '', 'Official hparams, "a=1,b.c=2" or a yaml file; --set comes after them.')
+_RECIPE = flags.DEFINE_enum('recipe', None, sorted(RECIPES), 'Settings by the size of the data; --set and --hparams win.')
 _EVERY = flags.DEFINE_integer('evaluate_every', 1, 'Epochs between evaluations.')
 _STRATEGY = flags.DEFINE_enum('strategy', 'auto', ['auto', 'one', 'mirrored', 'multi_worker', 'tpu'],
                                'One device or several; auto decides by TF_CONFIG, TPU_NAME and the GPUs (docs/TRAINING.md).')
 _TEST = flags.DEFINE_string('test', None, 'Data to evaluate the best weights on in the end.')
+
+
+def with_recipe(name, config, train, given):
+    """The configuration with a recipe's settings under those that were given. Prints what it chose and why."""
+    chosen, reasons = recipe(name, config, count_examples(train), detector_weights=_WEIGHTS.value not in (None, 'imagenet'))
+    config = load_config(config, [chosen, *given])
+    print(f'recipe {name}:\n{explain(chosen, reasons, config)}')
+    return config
 
 
 def main(_):
@@ -40,12 +50,14 @@ def main(_):
         print(''.join(f'  {key}: {reason}\n' for key, reason in left_out.items()), end='')
     train = records_of(_TRAIN.value)
     config = load_config(_MODEL.value, [label_overrides(train), converted, *_SET.value])
+    if _RECIPE.value:
+        config = with_recipe(_RECIPE.value, config, train, [converted, *_SET.value])
     history = fit(config, train, _VALID.value, _WORKDIR.value, weights=_WEIGHTS.value, evaluate_every=_EVERY.value,
                   strategy=strategy)
     if not is_chief(strategy):
         return                                           # what follows reads and writes the chief's files
-    save_curves(f'{_WORKDIR.value}/log.csv', f'{_WORKDIR.value}/curves.png')
-    print(f'best val_AP {max(history.history["val_AP"]):.3f}; weights, log and curves in {_WORKDIR.value}')
+    print(f'best val_AP {max(history.history["val_AP"]):.3f}; weights and log in {_WORKDIR.value}, look at '
+          f'{_WORKDIR.value}/report/report.html')
     if _TEST.value:
         figures = evaluate(load_trained(_WORKDIR.value), dataset(_TEST.value, config, training=False))
         with open(f'{_WORKDIR.value}/test.yaml', 'w') as file:

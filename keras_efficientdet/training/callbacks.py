@@ -1,4 +1,4 @@
-"""Keras callbacks of a training: COCO figures in `logs`, a log file, averaged weights at the end."""
+"""Keras callbacks of a training: COCO figures and the learning rate in `logs`, a log file, averaged weights at the end."""
 import contextlib
 import csv
 import pathlib
@@ -8,7 +8,7 @@ import keras
 from keras_efficientdet.config_values import ConfigError
 from keras_efficientdet.evaluation import STATISTICS, evaluate, report
 from keras_efficientdet.models import detect_batch
-from keras_efficientdet.training.schedules import assignable_rate
+from keras_efficientdet.training.schedules import assignable_rate, last_rate
 
 
 class CocoEvaluation(keras.callbacks.Callback):
@@ -37,20 +37,37 @@ class CocoEvaluation(keras.callbacks.Callback):
         if self.model.training_state is not None:
             self.model.training_state.swap()
 
-    def on_epoch_end(self, epoch, logs=None):
-        if self.epochs is not None and epoch + 1 not in self.epochs:
-            return
-        self.detect = self.detect or detect_batch(self.model, self.config)
+    @contextlib.contextmanager
+    def averaged(self):
+        """The model has the averaged weights inside."""
         self._swap()
         try:
+            yield
+        finally:
+            self._swap()
+
+    def is_due(self, epoch):
+        """Whether an epoch, counted from 0, is evaluated."""
+        return self.epochs is None or epoch + 1 in self.epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not self.is_due(epoch):
+            return
+        self.detect = self.detect or detect_batch(self.model, self.config)
+        with self.averaged():
             figures = evaluate(self.detect, self.data, self.config, progress=False)
             if self.best_path and figures['AP'] > self.best:
                 self.best = figures['AP']
                 save_weights(self.model, self.best_path)
-        finally:
-            self._swap()
         logs.update({f'val_{name}': figures[name] for name in STATISTICS[:6]})
         print(f'\nepoch {epoch + 1}, validation:\n{report(figures)}')
+
+
+class RateLog(keras.callbacks.Callback):
+    """`learning_rate` in `logs`: that of the last step of the epoch. TensorBoard's own callback shows that of the next step."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs['learning_rate'] = last_rate(self.model.optimizer)
 
 
 class CsvLog(keras.callbacks.Callback):

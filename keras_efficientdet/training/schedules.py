@@ -119,3 +119,15 @@ def optimizer(train, steps_per_epoch):
     if train.optimizer == 'adam':
         return Adam(rate, beta_1=train.momentum, clip=train.clip_gradients_norm)
     raise ValueError(f'optimizer {train.optimizer!r}: expected sgd or adam')
+
+
+def last_rate(optimizer):
+    """Learning rate of the last step of a Keras optimizer, a float.
+
+    `optimizer.learning_rate` is that rate on Keras 2, but on Keras 3 that of the next step.
+    """
+    optimizer = getattr(optimizer, 'inner_optimizer', optimizer)          # of mixed precision
+    schedule = optimizer._learning_rate                                   # public on neither Keras
+    if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return float(schedule(max(0, int(optimizer.iterations) - 1)))
+    return float(optimizer.learning_rate)
