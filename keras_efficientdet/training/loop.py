@@ -33,7 +33,7 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
 def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_every=1):
     """Builds a detector, trains it, and leaves all that belongs to it in a folder.
 
-    Prints which anchors cover which class before the first step (see `doctor`).
+    Prints what the doctor finds in the data and settings before the first step (see `doctor.examine`).
 
     Args:
       config: Config; `train.num_epochs`, `train.batch_size` and so on say how.
@@ -52,7 +52,7 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / 'config.yaml').write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
-    print(doctor.advice(doctor.anchor_coverage(train, config)))
+    doctor.before_training(train, valid, config, weights)
     data = dataset(train, config, training=True)
     compile_for_training(model, config, steps_per_epoch=int(data.cardinality()))
     epochs = range(1, config.train.num_epochs + 1)
