@@ -77,7 +77,7 @@ def test_a_note_when_all_is_covered(tmp_path):
 
 
 def test_one_odd_box_of_a_rare_class_is_no_warning(tmp_path):
-    folder = drawn.records(tmp_path, [(128, 128, [*squares(32, 18, 5), drawn.box(60, 60, 4, 4, 1)])])
+    folder = drawn.records(tmp_path, [(128, 128, [*squares(32, 18, 5), drawn.box(60, 60, 4, 4, 1)]), (128, 128, squares(32, 18, 5))])
     assert anchor_coverage(folder, config_for())[4.0]['cat'] == 0. and advice(folder, config_for()).severity == 'note'
 
 

@@ -13,7 +13,7 @@ from keras_efficientdet.matching import POSITIVE_IOU
 
 CANDIDATE_SCALES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
 ENOUGH = 0.9            # share of covered boxes below which a class is worth a word
-FEW = 5                 # boxes of a class below which its share says nothing
+FEW = 10                # boxes of a class below which its share says little
 GONE = 2                # pixels of the network's input below which a box shows nothing
 DRAWS = 16              # of the scale jitter, per picture
 
@@ -34,8 +34,9 @@ def check_anchors(split, config):
     if not len(boxes):
         return []
     enough = np.isin(classes, [k for k, n in enumerate(np.bincount(classes)) if n >= FEW])
-    judged = (boxes[enough], classes[enough]) if enough.any() else (boxes, np.zeros_like(classes))
-    return [_advice(_table(*judged, config), judged[0], config), *_jitter(split, config)]
+    if enough.any():
+        boxes, classes = boxes[enough], classes[enough]
+    return [_advice(_table(boxes, classes, config), boxes, config), *_jitter(split, config)]
 
 
 def best_scale(table):

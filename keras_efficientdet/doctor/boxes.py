@@ -6,8 +6,8 @@ from keras_efficientdet.doctor.findings import Finding
 
 EDGE = 1.0              # pixels by which a box may leave its picture: rounding
 MANY = 0.2              # share of faulty boxes from which the format is to blame and not a slip
-_ORDER = ('look at the order of the numbers: corners (x1, y1, x2, y2) read as x, y, width, height leave the picture, x, y, width, '
-          'height read as corners turn inside out, height and width swapped do both')
+_ORDER = ('look at the order of the numbers: corners (x1, y1, x2, y2) read as x, y, width, height leave the picture, x, y, '
+          'width, height read as corners turn inside out, height and width swapped do both')
 
 
 def check_boxes(split, config=None):
@@ -59,8 +59,8 @@ def _degenerate(split, boxes):
 
 
 def _outside(split, boxes, sizes):
-    low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
-    bad = np.any(low < -EDGE, 1) | np.any(high > sizes[:, :2] + EDGE, 1)
+    low, high = boxes[:, :2], boxes[:, 2:]
+    bad = np.all(high > low, 1) & (np.any(low < -EDGE, 1) | np.any(high > sizes[:, :2] + EDGE, 1))
     if not bad.any():
         return None
     return Finding('boxes out of the picture', 'error' if bad.mean() > MANY else 'warning',

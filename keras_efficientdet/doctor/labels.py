@@ -11,7 +11,7 @@ _BACKGROUND = ('background', '__background__', '_background_', 'bg')
 def check_labels(train, valid, model):
     """Findings about the ids and names of two Splits (`valid` may be None) under a ModelConfig."""
     splits = [split for split in (train, valid) if split is not None]
-    findings = [f for split in splits for f in (_unknown_ids(split, model), _other_names(split, model)) if f]
+    findings = [f for split in splits if (f := _unknown_ids(split, model) or _other_names(split, model))]
     findings += [f for f in (_names(model), _background(model, splits)) if f]
     if not any(f.key == 'class ids' for f in findings):
         findings += _histogram(train, valid, model)
