@@ -77,7 +77,8 @@ def test_a_note_when_all_is_covered(tmp_path):
 
 
 def test_one_odd_box_of_a_rare_class_is_no_warning(tmp_path):
-    folder = drawn.records(tmp_path, [(128, 128, [*squares(32, 18, 5), drawn.box(60, 60, 4, 4, 1)]), (128, 128, squares(32, 18, 5))])
+    odd = [*squares(32, 18), drawn.box(60, 60, 4, 4, 1)]
+    folder = drawn.records(tmp_path, [(128, 128, odd), (128, 128, squares(32, 18))])
     assert anchor_coverage(folder, config_for())[4.0]['cat'] == 0. and advice(folder, config_for()).severity == 'note'
 
 
@@ -102,7 +103,7 @@ def test_where_no_scale_helps_a_larger_picture_is_advised(tmp_path):
 
 
 def test_anchors_that_are_too_small(tmp_path):
-    found = advice(drawn.records(tmp_path, [(128, 128, [drawn.box(2, 2, 124, 124, 1)] * 5)]), config_for(max_level=5))
+    found = advice(drawn.records(tmp_path, [(128, 128, [drawn.box(2, 2, 124, 124, 1)] * 5)]), config_for(max_level=5, anchor_scale=1.0))
     assert 'the anchors are too small (median of the missed boxes 124 px' in found.found
 
 
