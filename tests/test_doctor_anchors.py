@@ -103,7 +103,8 @@ def test_where_no_scale_helps_a_larger_picture_is_advised(tmp_path):
 
 
 def test_anchors_that_are_too_small(tmp_path):
-    found = advice(drawn.records(tmp_path, [(128, 128, [drawn.box(2, 2, 124, 124, 1)] * 5)]), config_for(max_level=5, anchor_scale=1.0))
+    folder = drawn.records(tmp_path, [(128, 128, [drawn.box(2, 2, 124, 124, 1)] * 5)])
+    found = advice(folder, config_for(max_level=5, anchor_scale=1.0))
     assert 'the anchors are too small (median of the missed boxes 124 px' in found.found
 
 

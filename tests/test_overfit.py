@@ -34,7 +34,8 @@ def test_what_it_says_where_it_fails(tmp_path):
     assert 'not learned: ' in result.findings[1].found and any(f.key == 'anchors' for f in result.findings)
     result.save_curve(tmp_path / 'curve.csv')
     (row,) = csv.DictReader((tmp_path / 'curve.csv').open())
-    assert row['epoch'] == '25' and float(row['val_AP50']) == result.ap50 and float(row['loss']) == result.curve[0]['loss']
+    assert (row['epoch'], row['step']) == ('1', '25')
+    assert float(row['val_AP50']) == result.ap50 and float(row['loss']) == result.curve[0]['loss']
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def self_test(config, output):
     if output:
         result.save_curve(output / 'overfit.csv')
         save_curves(output / 'overfit.csv', output / 'overfit.png')
-        print(f'the curve is in {output / "overfit.png"} (25 steps from point to point)')
+        print(f'the curve is in {output / "overfit.png"} (an epoch is 25 steps)')
     return show(result.findings) if result.findings else []
 
 

@@ -46,9 +46,9 @@ class Overfit:
         return self.ap50 > WANTED_AP50
 
     def save_curve(self, path):
-        """Writes the curve as csv, in the columns that `drawing.save_curves` reads."""
-        columns = {'step': 'epoch', 'AP': 'val_AP', 'AP50': 'val_AP50'}
-        rows = [{columns.get(k, k): v for k, v in row.items()} for row in self.curve]
+        """Writes the curve as csv in the columns that `drawing.save_curves` reads; an `epoch` is 25 steps."""
+        columns = {'AP': 'val_AP', 'AP50': 'val_AP50'}
+        rows = [{'epoch': i, **{columns.get(k, k): v for k, v in row.items()}} for i, row in enumerate(self.curve, 1)]
         with open(path, 'w', newline='') as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
