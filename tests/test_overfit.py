@@ -24,6 +24,7 @@ def test_pictures_of_all_classes_are_chosen_and_crowded_ones_left(tmp_path):
         choose(pictures[:1])
 
 
+@pytest.mark.slow
 def test_what_it_says_where_it_fails(tmp_path):
     """Twenty-five steps from random weights teach nothing; the curve and the reasons are there."""
     folder = drawn.records(tmp_path, photos(10, 3), LABELS)
