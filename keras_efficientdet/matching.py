@@ -41,8 +41,3 @@ def _forced_owner(overlaps, count):
     wanted = tf.argmax(overlaps, 1, output_type=tf.int32)               # [N]
     nobody = tf.fill([tf.shape(overlaps)[1]], count)
     return tf.tensor_scatter_nd_min(nobody, wanted[:, None], tf.range(count))
-
-
-def coverage(boxes, anchor_boxes):
-    """Best IoU that any anchor reaches with each box: [N, 4], [A, 4] -> [N]. Below 0.5 a box gets one forced anchor."""
-    return tf.reduce_max(iou(boxes, tf.constant(anchor_boxes)), 1)

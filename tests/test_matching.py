@@ -6,7 +6,7 @@ from test_anchors import of_config
 
 from keras_efficientdet import anchors
 from keras_efficientdet.anchors import decode
-from keras_efficientdet.matching import coverage, match
+from keras_efficientdet.matching import match
 
 CASES = list(official.index('func/label_anchors.npz')['cases'])
 
@@ -57,10 +57,3 @@ def test_order_of_boxes_does_not_matter_without_ties():
 def test_no_boxes_is_all_background():
     ids, codes = match(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), anchors(64))
     assert np.all(ids.numpy() == -1) and np.all(codes.numpy() == 0)
-
-
-def test_coverage_is_the_best_iou():
-    anchor_boxes = anchors(128)
-    boxes = np.stack([anchor_boxes[500], [0, 0, 2, 2]]).astype(np.float32)
-    values = coverage(boxes, anchor_boxes).numpy()
-    assert values[0] == pytest.approx(1.0) and values[1] < 0.05

@@ -29,12 +29,12 @@ def worked(tool, *flags):
     return done.stdout
 
 
-@pytest.mark.parametrize('tool', ['make_records', 'train', 'evaluate', 'detect', 'export', 'show_batch'])
+@pytest.mark.parametrize('tool', ['make_records', 'doctor', 'train', 'evaluate', 'detect', 'export', 'show_batch'])
 def test_help_shows_the_example_and_its_flags(tool):
     done = start(tool, '--help')
     assert f'python tools/{tool}.py --' in done.stdout and 'Traceback' not in done.stderr
     example = done.stdout.partition('flags:')[0]
-    listed = done.stdout.partition('flags:')[2]
+    listed = done.stdout.partition('flags:')[2].replace('--[no]', '--')
     flags = {word.partition('=')[0] for word in example.split() if word.startswith('--')}
     assert len(flags) >= 2 and all(f'  {flag}:' in listed for flag in flags)
 
@@ -42,12 +42,13 @@ def test_help_shows_the_example_and_its_flags(tool):
 @pytest.mark.parametrize(('tool', 'flags', 'named'), [
     ('make_records', ['--annotations=nowhere.json', '--images=.', '--output=out'], 'nowhere.json: no such annotation file'),
     ('make_records', ['--input=.', '--format=voc', '--output=out'], '.: no voc data set; looked for coco'),
+    ('doctor', ['--set=batch_size=8'], 'give --train, or --annotations and --images'),
     ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--set=learning_rat=1'], 'did you mean train.learning_rate?'),
     ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--hparams=learning_rat=1'], "unknown official key"),
     ('evaluate', ['--model=no_model', '--data=d'], 'no_model/config.yaml: not there'),
     ('detect', ['--model=m', '--images=no_photos/*.jpg', '--output=o'], 'no_photos/*.jpg: no pictures there'),
     ('export', ['--model=no_model', '--output=o'], 'no_model/config.yaml: not there')],
-                         ids=['make_records', 'format', 'train', 'hparams', 'evaluate', 'detect', 'export'])
+                         ids=['make_records', 'format', 'doctor', 'train', 'hparams', 'evaluate', 'detect', 'export'])
 def test_bad_input_is_one_line_and_status_1(tool, flags, named, tmp_path):
     done = start(tool, *flags, cwd=tmp_path)
     assert done.returncode == 1
@@ -71,6 +72,11 @@ def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_pa
     annotations, folder = drawn.write_coco(tmp_path, photos)
     said = worked('make_records', f'--annotations={annotations}', f'--images={folder}', f'--output={tmp_path}/records')
     assert '3 images (1 without boxes), 3 boxes (0 crowds)' in said and ' 400  van ' in said
+
+    done = start('doctor', f'--annotations={annotations}', f'--images={folder}', f'--train={tmp_path}/records', '--fast',
+                 '--set=image_size=[96,128]', '--set=batch_size=2', f'--output={tmp_path}/checkup')
+    assert done.returncode == 1 and 'ERROR    empty val' in done.stdout and 'doctor: 0 errors, 0 warnings' in done.stdout
+    assert np.asarray(Image.open(tmp_path / 'checkup' / 'batch.png')).shape == (640, 1920, 3)
 
     workdir = tmp_path / 'run'                                    # as `fit` leaves it
     workdir.mkdir()

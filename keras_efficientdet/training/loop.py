@@ -64,9 +64,10 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
 def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_every=1, strategy=None):
     """Builds a detector, trains it, and leaves all that belongs to it in a folder.
 
-    Prints what the doctor finds in data and settings before the first step (see `doctor.examine`). A workdir with the checkpoint of an earlier,
-    interrupted call is continued, to the same weights as without the interruption (the state of `callbacks` is not kept);
-    one that is finished is only read. SIGINT and SIGTERM stop after the running step with SystemExit 130 or 143.
+    Prints what the doctor finds in data and settings before the first step (see `doctor.examine`). A workdir with the
+    checkpoint of an earlier, interrupted call is continued, to the same weights as without the interruption (the state of
+    `callbacks` is not kept); one that is finished is only read. SIGINT and SIGTERM stop after the running step with SystemExit
+    130 or 143.
 
     Args:
       config: Config; `train.num_epochs`, `train.batch_size` and so on say how.
@@ -76,8 +77,7 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
         detections are the run `pictures`) and report/report.html, about the best weights.
       weights: what `efficientdet` takes; 'imagenet' for a pretrained backbone.
       callbacks: more Keras callbacks; at the end of an epoch they see `val_AP` and `learning_rate` in their logs and the
-        averaged weights.
-        ReduceLROnPlateau needs lr_decay_method=constant and lr_warmup_epoch=0.
+        averaged weights. ReduceLROnPlateau needs lr_decay_method=constant and lr_warmup_epoch=0.
       evaluate_every: epochs between evaluations; the last epoch is always evaluated.
       strategy: what `strategy_for` returns; default one device. The network is built in its scope; `train.batch_size` counts
         the images of all replicas. Over several workers only the chief writes to workdir, and all must be able to read it.

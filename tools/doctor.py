@@ -1,0 +1,81 @@
+"""Looks for what is wrong with data and settings before hours are spent on them; says how to mend it.
+
+Example:
+  python tools/doctor.py --train=records/train --valid=records/val --weights=imagenet --set=batch_size=8 --output=checkup
+  python tools/doctor.py --train=records/train --weights=imagenet --overfit --output=checkup
+  python tools/doctor.py --annotations=instances.json --images=photos/
+
+--output gets batch.png: a batch after augmentation, with the anchors that are told to find its boxes (yellow). --overfit trains
+on eight pictures until it knows them by heart, and leaves the curve. Exit status 1 where there is an error.
+"""
+import pathlib
+import sys
+
+from absl import flags
+from command import run
+from PIL import Image
+
+from keras_efficientdet import load_config, read_coco
+from keras_efficientdet.doctor import examine, examine_source, report
+from keras_efficientdet.doctor.batch import draw_batch
+from keras_efficientdet.doctor.overfit import WANTED_AP50, overfit
+from keras_efficientdet.drawing import save_curves
+from keras_efficientdet.records import label_overrides
+
+_MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')
+_TRAIN = flags.DEFINE_string('train', None, 'Folder of records to train on.')
+_VALID = flags.DEFINE_string('valid', None, 'Folder of records to validate on.')
+_WEIGHTS = flags.DEFINE_string('weights', None, 'What training starts from, as in train.py.')
+_SET = flags.DEFINE_multi_string('set', [], 'key=value, any number of times; those of train.py.')
+_OUTPUT = flags.DEFINE_string('output', None, 'Folder for pictures.')
+_FAST = flags.DEFINE_bool('fast', False, 'Look at the first 200 pictures only, and not for near duplicates.')
+_OVERFIT = flags.DEFINE_bool('overfit', False, 'Train on eight pictures of --train until AP50 is above 0.9.')
+_STEPS = flags.DEFINE_integer('steps', 400, 'Most steps of --overfit.')
+_ANNOTATIONS = flags.DEFINE_string('annotations', None, 'COCO json file to look at before it becomes records.')
+_IMAGES = flags.DEFINE_string('images', None, 'Folder with the pictures that it names.')
+
+
+def main(_):
+    if not (_TRAIN.value or _ANNOTATIONS.value):
+        raise ValueError('nothing to look at: give --train, or --annotations and --images')
+    findings = []
+    if _ANNOTATIONS.value:
+        findings += show(examine_source(read_coco(_ANNOTATIONS.value, _IMAGES.value or '.'), fast=_FAST.value))
+    if _TRAIN.value:
+        config = load_config(_MODEL.value, [label_overrides(_TRAIN.value), *_SET.value])
+        output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
+        if output:
+            output.mkdir(parents=True, exist_ok=True)
+        findings += check(config, output)
+    sys.exit(any(f.severity == 'error' for f in findings))
+
+
+def check(config, output):
+    """Findings about the records; the self-test's where it is asked for."""
+    if _OVERFIT.value:
+        return self_test(config, output)
+    findings = show(examine(_TRAIN.value, _VALID.value, config, _WEIGHTS.value, _FAST.value))
+    if output:
+        Image.fromarray(draw_batch(_TRAIN.value, config)).save(output / 'batch.png')
+        print(f'look at {output / "batch.png"}: yellow anchors should surround the objects, as the boxes do')
+    return findings
+
+
+def self_test(config, output):
+    result = overfit(_TRAIN.value, config, weights=_WEIGHTS.value, steps=_STEPS.value)
+    print(f'AP50 {result.ap50:.3f} (wanted above {WANTED_AP50}) after {result.curve[-1]["step"]} steps and '
+          f'{result.seconds:.0f} s; loss {result.curve[0]["loss"]:.3f} -> {result.curve[-1]["loss"]:.3f}')
+    if output:
+        result.save_curve(output / 'overfit.csv')
+        save_curves(output / 'overfit.csv', output / 'overfit.png')
+        print(f'the curve is in {output / "overfit.png"} (an epoch is 25 steps)')
+    return show(result.findings) if result.findings else []
+
+
+def show(findings):
+    print(report(findings))
+    return findings
+
+
+if __name__ == '__main__':
+    run(main)
