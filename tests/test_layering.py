@@ -16,7 +16,9 @@ ORDER = (
     'augment', 'records', 'formats', 'formats.coco', 'data',                                    # data
     'evaluation', 'drawing', 'doctor',                                                          # looking
     'training.schedules', 'training.state', 'training.callbacks', 'training.loop', 'training',  # training
-    'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use
+    'export.labels', 'export.writing', 'export.frozen', 'export.upright', 'export.savedmodel',  # use
+    'export.calibration', 'export.tflite_metadata', 'export.tflite', 'export.onnx', 'export.openvino', 'export',
+    'serving', '__init__')
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
 
 
