@@ -11,7 +11,7 @@ from keras_efficientdet.models import head_of
 def frozen(model):
     """The network as a function float32 [B, height, width, 3] -> {'boxes', 'classes'}, its weights turned to constants.
 
-    With constants TensorFlow folds each batch norm into its convolution at load time (docs/EXPORT.md has the times).
+    With constants TensorFlow itself folds batch norms into convolutions when it loads the graph.
     """
     spec = tf.TensorSpec([None, *model.detection_config.model.image_size, 3], tf.float32, 'images')
     function = tf.function(lambda images: model(images, training=False), input_signature=[spec])

@@ -29,8 +29,8 @@ def export_tflite(model, path, config=None, *, quantization=None, calibration=No
       model: the result of `efficientdet`. path: ends in .tflite. config: default: the one that the model carries.
       quantization: None (float32), 'float16' (weights), 'dynamic' (int8 weights) or 'int8' (int8 weights and activations).
       calibration: for int8: a folder of records, or an iterable of pictures (paths or uint8 [H, W, 3]); 100 to 300 are enough.
-      nms: 'op': TFLite_Detection_PostProcess, hard NMS of the configuration's `iou_thresh`, which phones run fastest;
-        'graph': our post-processing as built-in operators, the same detections as in Keras (not with int8).
+      nms: 'op': TFLite_Detection_PostProcess, hard NMS of the configuration's `iou_thresh`, which phones run fastest
+        and MediaPipe reads; 'graph': our post-processing as built-in operators, the same detections as in Keras (not with int8).
     Returns:
       the path.
     Raises:
