@@ -11,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_efficientdet import Config, Detector, efficientdet, export_savedmodel, load_config, read_labels
+from keras_efficientdet.export.frozen import photos_in
 from keras_efficientdet.models import detector
 
 LOAD_ALONE = """
@@ -68,6 +69,13 @@ def test_any_batch_and_size_without_a_new_trace(exported, small_model, pictures)
     for batch in (pictures[0][None], batch_of(pictures), batch_of(pictures[:2], 33, 90)):
         close({k: v.numpy() for k, v in signature(images=tf.constant(batch)).items()},
               {k: np.asarray(v) for k, v in whole(batch).items()})
+
+
+def test_one_trace_for_all_batches_and_sizes(small_model, small_config, pictures):
+    run = photos_in(small_model, small_config)
+    for batch in (pictures[0][None], batch_of(pictures), batch_of(pictures[:2], 33, 90)):
+        run(tf.constant(batch))
+    assert run.experimental_get_tracing_count() == 1
 
 
 def test_detector_reads_the_export(exported, small_detector, pictures):
