@@ -6,6 +6,7 @@ import zipfile
 import drawn
 import numpy as np
 import pytest
+from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_efficientdet import export_tflite, images, load_config, read_labels
 from keras_efficientdet.data import dataset
@@ -56,6 +57,13 @@ def test_labels_and_metadata_are_in_the_file(with_op, small_config):
     assert content[start - 64:start].rstrip(b'\0') != b'' and struct.unpack_from('<I', content, start)[0] < 4096
     for text in (b'TFLITE_METADATA', b'location', b'category', b'score', b'number of detections', b'labels.txt'):
         assert text in content
+
+
+def test_weights_are_aligned(with_op):
+    model = schema.Model.GetRootAs(with_op.read_bytes())
+    tables = [model.Buffers(i)._tab for i in range(model.BuffersLength())]
+    starts = [table.Vector(table.Offset(4)) for table in tables if table.Offset(4)]
+    assert len(starts) > 100 and {start % 16 for start in starts} == {0}
 
 
 def test_int8_is_smaller_and_close(with_op, small_model, small_config, pictures, tmp_path):

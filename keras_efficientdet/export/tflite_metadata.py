@@ -8,6 +8,7 @@ import json
 import zipfile
 
 import flatbuffers
+import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
@@ -33,8 +34,16 @@ def with_metadata(content, outputs, labels, size):
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     _order(model, outputs)
     _attach(model, detector_metadata(outputs, labels, size))
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)) + _zipped(
-        {LABEL_FILE: '\n'.join(labels['names']) + '\n', INSIDE: json.dumps(labels)})
+    builder = _Aligned(len(content))
+    builder.Finish(model.Pack(builder), b'TFL3')
+    return bytes(builder.Output()) + _zipped({LABEL_FILE: '\n'.join(labels['names']) + '\n', INSIDE: json.dumps(labels)})
+
+
+class _Aligned(flatbuffers.Builder):
+    """TFLite wants weights at multiples of 16 bytes (`force_align` in its schema), which the Python writer does not know."""
+
+    def StartVector(self, size, count, alignment):
+        return super().StartVector(size, count, 16 if size == 1 else alignment)
 
 
 def _order(model, outputs):
@@ -44,7 +53,7 @@ def _order(model, outputs):
 
 def _attach(model, metadata):
     buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = list(metadata)
+    buffer.data = np.frombuffer(metadata, np.uint8)
     entry.name, entry.buffer = b'TFLITE_METADATA', len(model.buffers)
     model.buffers.append(buffer)
     model.metadata = [*(model.metadata or []), entry]
