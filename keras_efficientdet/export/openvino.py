@@ -29,14 +29,13 @@ def export_openvino(model, path, config=None, *, quantization=None, calibration=
     if quantization not in (None, 'int8') or (quantization == 'int8') != (calibration is not None):
         raise ValueError(f"quantization {quantization!r}: expected None, or 'int8' together with `calibration`")
     openvino = engine('openvino', 'openvino')
-    with new_file(path, '.xml') as (target, working), tempfile.TemporaryDirectory() as folder:
+    with new_file(path, '.xml', '.bin') as (target, working), tempfile.TemporaryDirectory() as folder:
         save_functions(folder, {'serving_default': photos_in(frozen(model), config)})
         converted = openvino.convert_model(folder)
         if quantization:
             converted = _quantized(converted, calibration_pictures(calibration, config))
         converted.set_rt_info(json.dumps(labels(config)), [KEY])
         openvino.save_model(converted, str(working), compress_to_fp16=False)
-        working.with_suffix('.bin').rename(target.with_suffix('.bin'))
     return target
 
 

@@ -6,23 +6,30 @@ import pathlib
 
 
 @contextlib.contextmanager
-def new_file(path, ending):
-    """Gives (path, a name to write under); renames at the end, removes the unfinished file after an error.
+def new_file(path, *endings):
+    """Gives (path, a name to write under); renames at the end, removes what is unfinished after an error.
 
-    Raises FileExistsError where something stands there, ValueError for another ending.
+    Args:
+      path: ends in the first of `endings`; the others are of files that are written beside it.
+    Raises:
+      FileExistsError: something stands there. ValueError: another ending.
     """
     target = pathlib.Path(path)
-    if target.suffix != ending:
-        raise ValueError(f'{target}: expected a path that ends in {ending}')
-    if target.exists():
-        raise FileExistsError(f'{target} exists; give another name or remove it')
+    if target.suffix != endings[0]:
+        raise ValueError(f'{target}: expected a path that ends in {endings[0]}')
+    working = target.with_name(f'{target.stem}.writing-{os.getpid()}{endings[0]}')
+    pairs = [(working.with_suffix(ending), target.with_suffix(ending)) for ending in reversed(endings)]
+    for _, final in pairs:
+        if final.exists():
+            raise FileExistsError(f'{final} exists; give another name or remove it')
     target.parent.mkdir(parents=True, exist_ok=True)
-    working = target.with_name(f'{target.stem}.writing-{os.getpid()}{ending}')
     try:
         yield target, working
-        working.rename(target)
+        for written, final in pairs:
+            written.rename(final)
     finally:
-        working.unlink(missing_ok=True)
+        for written, _ in pairs:
+            written.unlink(missing_ok=True)
 
 
 def engine(module, extra):
