@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow lint parity mutations clean
+.PHONY: demo test test-slow test-engines lint parity mutations clean
 
 demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
@@ -13,6 +13,14 @@ test: $(VENV)/ready
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m slow
+
+# The engines weigh 600 MB, so they are not in the `test` extra; the extras go in together with the core (docs/EXPORT.md).
+test-engines: $(VENV)/engines
+	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py
+
+$(VENV)/engines: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert]"
+	touch $@
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ from keras_efficientdet.config import Config, ConfigError, load_config, model_na
 from keras_efficientdet.data import dataset
 from keras_efficientdet.drawing import draw
 from keras_efficientdet.evaluation import evaluate
-from keras_efficientdet.export import export_savedmodel
+from keras_efficientdet.export import export_onnx, export_openvino, export_savedmodel, export_tflite, read_labels
 from keras_efficientdet.formats.coco import read_coco
 from keras_efficientdet.formats.csv_table import read_csv
 from keras_efficientdet.formats.examples import read_examples
@@ -22,6 +22,7 @@ from keras_efficientdet.training import CocoEvaluation, compile_for_training, fi
 
 __version__ = '0.1.0'
 __all__ = ['CheckpointError', 'CocoEvaluation', 'Config', 'ConfigError', 'DataError', 'Detections', 'Detector', 'LoadReport',
-           'anchors', 'compile_for_training', 'dataset', 'detector', 'draw', 'efficientdet', 'evaluate', 'export_savedmodel',
-           'fit', 'label_overrides', 'load_config', 'load_official', 'model_names', 'read_coco', 'read_csv', 'read_examples',
-           'read_folder', 'read_tfds', 'read_voc', 'read_yolo', 'save_official', 'write_records']
+           'anchors', 'compile_for_training', 'dataset', 'detector', 'draw', 'efficientdet', 'evaluate', 'export_onnx',
+           'export_openvino', 'export_savedmodel', 'export_tflite', 'fit', 'label_overrides', 'load_config', 'load_official',
+           'model_names', 'read_coco', 'read_csv', 'read_examples', 'read_folder', 'read_labels', 'read_tfds', 'read_voc',
+           'read_yolo', 'save_official', 'write_records']

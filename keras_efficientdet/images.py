@@ -62,6 +62,20 @@ def prepare(images, size, mean_rgb, stddev_rgb):
     return prepared, tf.fill(shape[:1], 1. / scale)
 
 
+def letterbox(picture, size, mean_rgb):
+    """A picture as uint8 of the network's own size, for engines that take no other: resized to fit, then padded.
+
+    Args:
+      picture: uint8 [H, W, 3]. size: (height, width). mean_rgb: the padding, rounded: nothing after normalisation.
+    Returns:
+      uint8 [height, width, 3] and the scale back (float): multiply boxes in its pixels to get pixels of the picture.
+    """
+    scale = fit_scale(picture.shape[:2], size)
+    grey = tf.round(tf.constant(mean_rgb, tf.float32))
+    fitted = resize_and_pad(tf.cast(picture, tf.float32) - grey, size, scale) + grey
+    return tf.cast(tf.round(fitted), tf.uint8).numpy(), float(1. / scale)
+
+
 def undo(boxes, scale_back):
     """Boxes [B, D, 4] of the network's input -> pixels of the original pictures; scale_back [B]."""
     return boxes * scale_back[:, None, None]

@@ -55,19 +55,18 @@ def non_max_suppression(boxes, scores, classes, *, method='gaussian', iou_thresh
         if per_class:
             same = classes == tf.gather(classes, best, batch_dims=1)[:, None]
             weight = tf.where(same, weight, 1.)
-        left = tf.where(tf.one_hot(best, tf.shape(left)[1], True, False), 0., left * weight)
+        left = tf.where(tf.range(tf.shape(left)[1])[None] == best[:, None], 0., left * weight)
         left = tf.where(left > threshold, left, 0.)
-        return i + 1, left, picked.write(i, best), kept.write(i, score)
+        here = tf.range(max_output_size)[None] == i
+        return i + 1, left, tf.where(here, best[:, None], picked), tf.where(here, score[:, None], kept)
 
-    rounds = max_output_size
     left = tf.where(scores > threshold, scores, 0.)
-    arrays = [tf.TensorArray(dtype, rounds, element_shape=boxes.shape[:1]) for dtype in (tf.int32, tf.float32)]
-    _, _, picked, kept = tf.while_loop(lambda i, left, *_: (i < rounds) & tf.reduce_any(left > 0.), step,
-                                       (0, left, *arrays))
-    best, kept = tf.transpose(picked.stack()), tf.transpose(kept.stack())        # [B, D]
-    valid = kept > 0.
-    return (tf.where(valid[..., None], tf.gather(boxes, best, batch_dims=1), 0.), kept,
-            tf.where(valid, tf.gather(classes, best, batch_dims=1), 0), tf.reduce_sum(tf.cast(valid, tf.int32), 1))
+    empty = tf.zeros([tf.shape(boxes)[0], max_output_size])                      # no TensorArray: ONNX and OpenVINO lack it
+    _, _, picked, kept = tf.while_loop(lambda i, left, *_: (i < max_output_size) & tf.reduce_any(left > 0.), step,
+                                       (0, left, tf.cast(empty, tf.int32), empty))
+    valid = kept > 0.                                                            # [B, D]
+    return (tf.where(valid[..., None], tf.gather(boxes, picked, batch_dims=1), 0.), kept,
+            tf.where(valid, tf.gather(classes, picked, batch_dims=1), 0), tf.reduce_sum(tf.cast(valid, tf.int32), 1))
 
 
 def _iou_with(boxes, areas, index):

@@ -1,4 +1,5 @@
 """What several test files share: goldens and real pictures (skipped where they are not), one small network, fixed seeds."""
+import dataclasses
 import json
 
 import keras
@@ -55,7 +56,18 @@ def small_config():
 @pytest.fixture(scope='session')
 def small_model(small_config):
     """A network whose detections depend on the picture: weights drawn as in the goldens. Tests leave it as it is."""
-    model = efficientdet(small_config)
+    return _seeded(small_config)
+
+
+@pytest.fixture(scope='session')
+def small_d0(small_config):
+    """The same of efficientdet-d0: swish, squeeze and excitation, weighted fusion."""
+    model = dataclasses.asdict(small_config.model)
+    return _seeded(load_config('efficientdet-d0', {k: model[k] for k in ('image_size', 'num_classes', 'label_map')}))
+
+
+def _seeded(config):
+    model = efficientdet(config)
     rule = {'fpn_gain': 0.2, 'project_gain': 0.6}
     checkpoints.load_official(model, official.seeded_weights(checkpoints.official_shapes(model), rule))
     return model

@@ -87,6 +87,10 @@ MUTATIONS = (
              'test_color.py'),
     Mutation('last classes shifted by one', 'evaluation.py', "'category_id': ids[c], 'bbox'",
              "'category_id': ids[(c + 1) % len(ids)], 'bbox'", 'test_evaluation.py'),
+    Mutation('EXIF always big-endian', 'export/upright.py', "little = data[header] == ord('I')", "little = data[header] == 0",
+             'test_upright.py'),
+    Mutation('scores and classes of a TFLite file swapped', 'export/tflite.py', "('boxes', 'classes', 'scores', 'count')",
+             "('boxes', 'scores', 'classes', 'count')", 'test_tflite.py -k "order or hard"'),
 )
 
 

@@ -8,8 +8,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from keras_efficientdet import Detector, efficientdet, export_savedmodel, load_config
+from keras_efficientdet import Config, Detector, efficientdet, export_savedmodel, load_config, read_labels
+from keras_efficientdet.export.frozen import photos_in
 from keras_efficientdet.models import detector
 
 LOAD_ALONE = """
@@ -69,6 +71,13 @@ def test_any_batch_and_size_without_a_new_trace(exported, small_model, pictures)
               {k: np.asarray(v) for k, v in whole(batch).items()})
 
 
+def test_one_trace_for_all_batches_and_sizes(small_model, small_config, pictures):
+    run = photos_in(small_model, small_config)
+    for batch in (pictures[0][None], batch_of(pictures), batch_of(pictures[:2], 33, 90)):
+        run(tf.constant(batch))
+    assert run.experimental_get_tracing_count() == 1
+
+
 def test_detector_reads_the_export(exported, small_detector, pictures):
     for path in (exported, exported / '1', str(exported)):
         for found, expected in zip(Detector(path)(pictures), small_detector(pictures), strict=True):
@@ -79,7 +88,53 @@ def test_detector_reads_the_export(exported, small_detector, pictures):
 
 def test_labels_stand_beside_the_graph(exported):
     content = json.loads((exported / '1' / 'assets.extra' / 'labels.json').read_text())
-    assert content == {'model': 'efficientdet-lite0', 'names': ['cat', 'dog', 'van'], 'ids': [1, 18, 400]}
+    assert content == {'model': 'efficientdet-lite0', 'names': ['cat', 'dog', 'van'], 'ids': [1, 18, 400],
+                       'image_size': [96, 128], 'mean_rgb': [127.] * 3, 'stddev_rgb': [128.] * 3}
+    assert read_labels(exported / '1') == content
+
+
+def test_labels_can_be_asked_of_the_graph(exported, small_config):
+    found = tf.saved_model.load(str(exported / '1')).signatures['labels']()
+    assert [name.decode() for name in found['names'].numpy()] == ['cat', 'dog', 'van']
+    assert found['ids'].numpy().tolist() == [1, 18, 400]
+    assert load_config(Config(), json.loads(found['config'].numpy())) == small_config
+
+
+def test_raw_is_the_network(exported, small_model):
+    images = np.random.default_rng(1).standard_normal((2, 96, 128, 3)).astype(np.float32)
+    found, expected = tf.saved_model.load(str(exported / '1')).signatures['raw'](images=tf.constant(images)), small_model(images)
+    assert set(found) == set(expected) == {'boxes', 'classes'}
+    for name in found:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
+
+
+def test_weights_are_constants_and_stored_once(exported, small_model):
+    assert tf.saved_model.load(str(exported / '1')).signatures['raw'].variables == ()
+    assert (exported / '1' / 'saved_model.pb').stat().st_size < 1.3 * 4 * small_model.count_params()
+
+
+def test_encoded_photos_of_different_sizes(exported, small_detector, pictures, tmp_path):
+    paths = [tmp_path / f'{i}.{kind}' for i, kind in enumerate(('png', 'png', 'bmp'))]
+    for picture, path in zip(pictures, paths, strict=True):
+        Image.fromarray(picture).save(path)
+    run = tf.saved_model.load(str(exported / '1')).signatures['serving_bytes']
+    found = {k: v.numpy() for k, v in run(image_bytes=tf.constant([p.read_bytes() for p in paths])).items()}
+    for i, expected in enumerate(small_detector(pictures)):
+        assert found['count'][i] == len(expected) > 10
+        np.testing.assert_allclose(found['boxes'][i, :len(expected)], expected.boxes, atol=1e-2)
+        np.testing.assert_allclose(found['scores'][i, :len(expected)], expected.scores, atol=1e-4)
+
+
+def test_photos_lying_on_their_side_are_turned(exported, small_detector, pictures, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pictures[0]).save(tmp_path / 'side.jpg', exif=exif, quality=95)
+    upright = np.rot90(np.asarray(Image.open(tmp_path / 'side.jpg')), -1)
+    run = tf.saved_model.load(str(exported / '1')).signatures['serving_bytes']
+    found = run(image_bytes=tf.constant([(tmp_path / 'side.jpg').read_bytes()]))
+    (expected,) = small_detector(upright)
+    np.testing.assert_allclose(found['scores'][0, :10], expected.scores[:10], atol=2e-2)      # two JPEG decoders
+    np.testing.assert_allclose(found['boxes'][0, :3], expected.boxes[:3], atol=3)
 
 
 def test_an_existing_version_stays(exported, small_model):

@@ -146,3 +146,13 @@ def test_decode_jpeg_is_near_pillow():
 def test_decode_of_what_is_no_picture():
     with pytest.raises(tf.errors.InvalidArgumentError):
         images.decode(b'not a picture at all')
+
+
+@pytest.mark.parametrize('shape', [(50, 120), (120, 50), (96, 128), (300, 400)])
+def test_letterbox_is_prepare_in_uint8(shape):
+    mean, stddev = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    found, scale = images.letterbox(picture, (96, 128), mean)
+    expected, scales = images.prepare(picture[None], (96, 128), mean, stddev)
+    assert found.dtype == np.uint8 and scale == pytest.approx(float(scales[0]))
+    np.testing.assert_allclose(images.normalize(found, mean, stddev), expected[0], atol=0.51 / 57)

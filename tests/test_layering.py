@@ -26,7 +26,9 @@ ORDER = (
     'training.resume', 'training.interrupts', 'training.nonfinite', 'training.freezing',
     'training.accumulation', 'training.recompute', 'training.strategies', 'training.loop', 'training',
     'doctor.overfit',
-    'export.labels', 'export.savedmodel', 'export', 'serving', '__init__')                      # use
+    'export.labels', 'export.writing', 'export.frozen', 'export.upright', 'export.savedmodel',  # use
+    'export.calibration', 'export.tflite_metadata', 'export.tflite', 'export.onnx', 'export.openvino', 'export',
+    'serving', '__init__')
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
 
 

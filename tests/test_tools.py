@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from keras_efficientdet import Detector, load_config, read_coco, write_records
+from keras_efficientdet import Detector, load_config, read_coco, read_labels, write_records
 
 TOOLS = pathlib.Path(__file__).resolve().parents[1] / 'tools'
 LITTLE = {'image_size': [96, 128], 'num_classes': 3, 'label_map': drawn.LABELS, 'batch_size': 2}
@@ -47,8 +47,10 @@ def test_help_shows_the_example_and_its_flags(tool):
     ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--hparams=learning_rat=1'], "unknown official key"),
     ('evaluate', ['--model=no_model', '--data=d'], 'no_model/config.yaml: not there'),
     ('detect', ['--model=m', '--images=no_photos/*.jpg', '--output=o'], 'no_photos/*.jpg: no pictures there'),
-    ('export', ['--model=no_model', '--output=o'], 'no_model/config.yaml: not there')],
-                         ids=['make_records', 'format', 'doctor', 'train', 'hparams', 'evaluate', 'detect', 'export'])
+    ('export', ['--model=no_model', '--output=o'], 'no_model/config.yaml: not there'),
+    ('export', ['--model=m', '--output=o', '--format=onnx', '--data=d'], '--data does not go with --format=onnx')],
+                         ids=['make_records', 'format', 'doctor', 'train', 'hparams', 'evaluate', 'detect', 'export',
+                              'export flags'])
 def test_bad_input_is_one_line_and_status_1(tool, flags, named, tmp_path):
     done = start(tool, *flags, cwd=tmp_path)
     assert done.returncode == 1
@@ -113,3 +115,9 @@ def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_pa
     (found,) = Detector(tmp_path / 'exported')(pictures[0])
     assert len(found) == 6
     np.testing.assert_allclose(found.boxes, small_detector(pictures[0])[0].boxes[:6], atol=1e-2)
+
+    said = worked('export', f'--model={workdir}', f'--output={tmp_path}/net.tflite', '--format=tflite', '--quantization=int8',
+                  f'--calibration={tmp_path}/records', f'--data={tmp_path}/records')
+    assert f'{tmp_path}/net.tflite' in said and 'form Keras  AP ' in said and 'form net.tflite  AP ' in said
+    assert read_labels(tmp_path / 'net.tflite')['ids'] == list(drawn.LABELS)
+    assert (tmp_path / 'net.csv').read_text().startswith('form,AP,AP50,AP75,lost AP')

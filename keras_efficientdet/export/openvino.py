@@ -1,0 +1,46 @@
+"""OpenVINO IR: photos in, boxes out; int8 by NNCF."""
+import json
+import tempfile
+
+from keras_efficientdet.export.calibration import calibration_pictures
+from keras_efficientdet.export.frozen import frozen, photos_in
+from keras_efficientdet.export.labels import KEY, labels
+from keras_efficientdet.export.savedmodel import save_functions
+from keras_efficientdet.export.writing import engine, new_file
+
+
+def export_openvino(model, path, config=None, *, quantization=None, calibration=None):
+    """Writes an OpenVINO model, `<name>.xml` and `<name>.bin`, with pre- and post-processing inside.
+
+    Input uint8 `images` [B, H, W, 3] of any batch and size, outputs as of `export_savedmodel`; labels in rt_info
+    (`read_labels`). Compile it with {'INFERENCE_PRECISION_HINT': 'f32'} for the numbers of Keras: on processors that have
+    bfloat16 OpenVINO takes it by default, which is faster and moves boxes and the order of close scores.
+
+    Args:
+      model: the result of `efficientdet`. path: ends in .xml. config: default: the one that the model carries.
+      quantization: None or 'int8' (the network alone; post-processing stays float).
+      calibration: for int8: as of `export_tflite`.
+    Returns:
+      the path.
+    Raises:
+      ImportError: the extra `openvino` is not installed. FileExistsError: the path exists. ValueError: a wrong argument.
+    """
+    config = config or model.detection_config
+    if quantization not in (None, 'int8') or (quantization == 'int8') != (calibration is not None):
+        raise ValueError(f"quantization {quantization!r}: expected None, or 'int8' together with `calibration`")
+    openvino = engine('openvino', 'openvino')
+    with new_file(path, '.xml', '.bin') as (target, working), tempfile.TemporaryDirectory() as folder:
+        save_functions(folder, {'serving_default': photos_in(frozen(model), config)})
+        converted = openvino.convert_model(folder)
+        if quantization:
+            converted = _quantized(converted, calibration_pictures(calibration, config))
+        converted.set_rt_info(json.dumps(labels(config)), [KEY])
+        openvino.save_model(converted, str(working), compress_to_fp16=False)
+    return target
+
+
+def _quantized(converted, pictures):
+    nncf = engine('nncf', 'openvino')
+    data = nncf.Dataset([picture[None] for picture in pictures])
+    return nncf.quantize(converted, data, subset_size=len(pictures), ignored_scope=nncf.IgnoredScope(
+        types=['TopK', 'Gather', 'Exp', 'Interpolate'], validate=False))

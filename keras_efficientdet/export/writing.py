@@ -1,0 +1,41 @@
+"""What the exports share: a file appears whole or not at all, and a missing engine is named."""
+import contextlib
+import importlib
+import os
+import pathlib
+
+
+@contextlib.contextmanager
+def new_file(path, *endings):
+    """Gives (path, a name to write under); renames at the end, removes what is unfinished after an error.
+
+    Args:
+      path: ends in the first of `endings`; the others are of files that are written beside it.
+    Raises:
+      FileExistsError: something stands there. ValueError: another ending.
+    """
+    target = pathlib.Path(path)
+    if target.suffix != endings[0]:
+        raise ValueError(f'{target}: expected a path that ends in {endings[0]}')
+    working = target.with_name(f'{target.stem}.writing-{os.getpid()}{endings[0]}')
+    pairs = [(working.with_suffix(ending), target.with_suffix(ending)) for ending in reversed(endings)]
+    for _, final in pairs:
+        if final.exists():
+            raise FileExistsError(f'{final} exists; give another name or remove it')
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield target, working
+        for written, final in pairs:
+            written.rename(final)
+    finally:
+        for written, _ in pairs:
+            written.unlink(missing_ok=True)
+
+
+def engine(module, extra):
+    """The module of an optional engine, or an ImportError that says how to install it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(f'{module} is needed ({error}); install it together with this package, which keeps numpy and '
+                          f'protobuf at versions that TensorFlow bears: pip install "keras-efficientdet[{extra}]"') from error

@@ -1,0 +1,77 @@
+"""Orientation out of the bytes, by tensor operations: what Pillow says, for good files and damaged ones."""
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from keras_efficientdet.export.upright import decode_upright, orientation, turn
+
+in_graph = tf.function(orientation, input_signature=[tf.TensorSpec([], tf.string)])
+
+
+def photo(endian='>', value=6, kind='JPEG'):
+    """Bytes of a picture whose EXIF holds two tags before the orientation."""
+    exif = Image.Exif()
+    exif.endian = endian
+    exif[0x010F], exif[0x0110], exif[0x0112] = 'maker', 'a model of some length', value
+    file = io.BytesIO()
+    Image.fromarray(np.arange(24 * 16 * 3, dtype=np.uint8).reshape(24, 16, 3)).save(file, kind, exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize('endian', '<>')
+@pytest.mark.parametrize('value', range(1, 9))
+def test_both_byte_orders(endian, value):
+    assert int(in_graph(photo(endian, value))) == value
+
+
+@pytest.mark.parametrize('value', range(1, 9))
+def test_turned_as_pillow_turns(value):
+    image = np.random.default_rng(value).integers(0, 256, (5, 7, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = value
+    lying = Image.fromarray(image)
+    lying.info['exif'] = exif.tobytes()
+    np.testing.assert_array_equal(turn(tf.constant(image), tf.constant(value, tf.int64)), ImageOps.exif_transpose(lying))
+
+
+@pytest.mark.parametrize('value', [0, 9, 65535])
+def test_an_orientation_that_does_not_exist_is_1(value):
+    assert int(in_graph(photo(value=value))) == 1
+
+
+def test_no_exif_and_no_jpeg():
+    without = io.BytesIO()
+    Image.new('RGB', (8, 8)).save(without, 'JPEG')
+    for encoded in (b'', b'\xff', b'\xff\xd8', b'no picture', without.getvalue(), photo(kind='PNG')):
+        assert int(in_graph(encoded)) == 1
+
+
+def test_segments_before_the_exif_are_stepped_over():
+    good = photo()
+    comment = b'\xff\xfe\x00\x10Exif\0\0 comment'[:18]
+    assert int(in_graph(good[:2] + comment + good[2:])) == 6
+
+
+def test_every_cut_and_every_broken_byte_gives_an_orientation():
+    good = photo()[:150]
+    assert int(in_graph(good)) == 6
+    found = [int(in_graph(good[:n])) for n in range(0, len(good), 3)]
+    found += [int(in_graph(good[:n] + b'\xff' + good[n + 1:])) for n in range(2, len(good), 3)]
+    assert set(found) <= set(range(1, 9)) and found[0] == 1
+
+
+def test_decoded_upright():
+    lying = Image.open(io.BytesIO(photo()))
+    found = decode_upright(tf.constant(photo()))
+    assert found.shape == (16, 24, 3)
+    assert np.mean(np.abs(found.numpy().astype(float) - np.asarray(ImageOps.exif_transpose(lying)))) < 3
+
+
+def test_real_photos(real):
+    paths = sorted(real('odd_images').glob('*orientation_*.jpg')) + sorted(real('odd_images').glob('exif_*.jpg'))
+    assert len(paths) >= 15
+    for path in paths:
+        assert int(in_graph(path.read_bytes())) == Image.open(path).getexif().get(0x0112, 1), path
