@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_efficientdet import efficientnet, fit, load_config
-from keras_efficientdet.records import label_overrides
+from keras_efficientdet.cache import label_overrides
 
 
 class Signal(keras.callbacks.Callback):

@@ -1,6 +1,6 @@
 """The smallest detector that has all parts: for tests that wait for graphs to be traced, not for sums."""
 from keras_efficientdet import efficientnet, load_config
-from keras_efficientdet.records import label_overrides
+from keras_efficientdet.cache import label_overrides
 
 _TINY = {'image_size': 64, 'backbone_name': 'lite-short', 'survival_prob': 1.0, 'min_level': 4, 'max_level': 6,
          'fpn_cell_repeats': 1, 'box_class_repeats': 1, 'fpn_num_filters': 16, 'batch_size': 4, 'num_epochs': 2,

@@ -10,11 +10,12 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_efficientdet import DataError, efficientdet, fit, load_config, read_coco, write_records
+from keras_efficientdet.cache import label_overrides
 from keras_efficientdet.checkpoints import official_weights, save_official
 from keras_efficientdet.doctor import before_training, examination, examine, examine_source, report
 from keras_efficientdet.doctor.batch import ANCHOR_COLOR, draw_batch
 from keras_efficientdet.doctor.settings import check_settings
-from keras_efficientdet.records import label_overrides, summary_of
+from keras_efficientdet.records import summary_of
 
 LABELS = {1: 'cat', 2: 'dog', 3: 'van'}
 SETTINGS = {'image_size': 128, 'batch_size': 8, 'optimizer': 'adam', 'learning_rate': 0.01, 'lr_warmup_init': 1e-4,

@@ -6,9 +6,9 @@ import pytest
 from test_doctor import LABELS, configured, photos
 
 from keras_efficientdet import DataError, load_config, read_coco, write_records
+from keras_efficientdet.cache import label_overrides
 from keras_efficientdet.doctor.overfit import choose, overfit
 from keras_efficientdet.doctor.pictures import split_of_records
-from keras_efficientdet.records import label_overrides
 
 
 def test_pictures_of_all_classes_are_chosen_and_crowded_ones_left(tmp_path):

@@ -16,15 +16,15 @@ from command import run
 from PIL import Image
 
 from keras_efficientdet import load_config, read_coco
+from keras_efficientdet.cache import label_overrides
 from keras_efficientdet.doctor import examine, examine_source, report
 from keras_efficientdet.doctor.batch import draw_batch
 from keras_efficientdet.doctor.overfit import WANTED_AP50, overfit
 from keras_efficientdet.drawing import save_curves
-from keras_efficientdet.records import label_overrides
 
 _MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')
-_TRAIN = flags.DEFINE_string('train', None, 'Folder of records to train on.')
-_VALID = flags.DEFINE_string('valid', None, 'Folder of records to validate on.')
+_TRAIN = flags.DEFINE_string('train', None, 'Data to train on: folder, folder/split, or file of any known format.')
+_VALID = flags.DEFINE_string('valid', None, 'Data to validate on.')
 _WEIGHTS = flags.DEFINE_string('weights', None, 'What training starts from, as in train.py.')
 _SET = flags.DEFINE_multi_string('set', [], 'key=value, any number of times; those of train.py.')
 _OUTPUT = flags.DEFINE_string('output', None, 'Folder for pictures.')

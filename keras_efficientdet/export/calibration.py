@@ -11,7 +11,8 @@ from tqdm import tqdm
 from keras_efficientdet import images
 from keras_efficientdet.config import class_ids
 from keras_efficientdet.evaluation import evaluate
-from keras_efficientdet.records import parse, record_files, rgb
+from keras_efficientdet.record_writer import rgb
+from keras_efficientdet.records import parse, record_files
 
 LIMIT = 300      # pictures; more change the ranges of activations little
 
