@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+import yaml
 
 from keras_efficientdet import efficientdet, load_config
 from keras_efficientdet.config import ConfigError
 from keras_efficientdet.models import _precision
+from keras_efficientdet.training import load_trained
 
 NEAR = {'mixed_float16': 5e-3, 'mixed_bfloat16': 5e-2}     # of the loss; the types have 11 and 8 bits
 
@@ -58,7 +60,8 @@ def test_the_policy_stays_inside_and_files_are_float32(tmp_path):
     assert keras.mixed_precision.global_policy().name == outside
     images = np.random.default_rng(0).standard_normal((1, 64, 64, 3)).astype(np.float32)
     model.save_weights(str(tmp_path / 'm.weights.h5'))
-    other = efficientdet(config, str(tmp_path / 'm.weights.h5'))
+    (tmp_path / 'config.yaml').write_text(yaml.safe_dump(model.detection_config.to_dict()))
+    other = load_trained(tmp_path, 'm.weights.h5')
     assert {layer.compute_dtype for layer in other.layers} == {'float32'}
     for name, value in other(images).items():
         assert model(images)[name].dtype == tf.float32
