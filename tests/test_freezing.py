@@ -146,7 +146,7 @@ def trains(name, prefixes):
 def test_trajectory_is_that_of_an_official_step_over_what_is_left(name, expression):
     """With nothing frozen the step written out meets the golden; with layers frozen, fit meets the step written out."""
     model, config, arrays, entry = official_run(name)
-    kind, steps = config.train.optimizer, entry['loss_vals']
+    kind, steps = config.train.optimizer, entry['loss_vals'][:2]       # at the third, rounding has grown to percents
     other = efficientdet(config)
     load_official(other, official_weights(model))
     prefixes = tuple((expression or 'none').strip('()').replace('/', '.').split('|'))
@@ -162,7 +162,7 @@ def test_trajectory_is_that_of_an_official_step_over_what_is_left(name, expressi
             assert max(differences(official_weights(other), arrays, f'step{i + 1}').values()) < WORST[kind][i]
             continue
         logs = model.fit(official_batch(config, entry, i), verbose=0).history
-        assert logs['loss'][0] == pytest.approx(loss, rel=3 * LOSS[kind][i])
+        assert logs['loss'][0] == pytest.approx(loss, rel=LOSS[kind][i])
         found = relative(official_weights(model), {n: v for n, v in official_weights(other).items() if trains(n, prefixes)})
         worst = sorted((value, name) for name, value in found.items())
         assert worst[-1][0] < 10 * WORST[kind][i]      # of every variable in full, where the goldens recorded a few
