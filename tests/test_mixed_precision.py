@@ -4,18 +4,25 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
+import yaml
 
 from keras_efficientdet import efficientdet, load_config
 from keras_efficientdet.config import ConfigError
 from keras_efficientdet.models import _precision
+from keras_efficientdet.training import load_trained
 
 NEAR = {'mixed_float16': 5e-3, 'mixed_bfloat16': 5e-2}     # of the loss; the types have 11 and 8 bits
+
+
+def light_batches(count):
+    """With losses so small that the first loss scale, 32768, fits; clipping scaled gradients would stop the training."""
+    return tiny.batches(count).map(lambda x, y, w: (x, y, {name: 0.01 * weight for name, weight in w.items()}))
 
 
 @pytest.fixture(scope='module')
 def plain():
     model = tiny.compiled()
-    return model.fit(tiny.batches(3), verbose=0).history, tiny.values(model)
+    return model.fit(light_batches(3), verbose=0).history, tiny.values(model)
 
 
 def mixed(policy, **train):
@@ -25,30 +32,30 @@ def mixed(policy, **train):
 
 
 @pytest.mark.parametrize('policy', NEAR)
-@pytest.mark.parametrize('options', [{}, {'accumulation_steps': 2}, {'recompute': True}], ids=lambda o: ''.join(o) or 'plain')
+@pytest.mark.parametrize('options', [{}, {'recompute': True}], ids=lambda o: ''.join(o) or 'plain')
 def test_steps_are_near_those_of_float32(plain, policy, options):
     logs, values = plain
-    if 'accumulation_steps' in options:
-        pytest.skip('batch norm and masks differ between parts') if policy == 'mixed_bfloat16' else None
     model = mixed(policy, **options)
-    found = model.fit(tiny.batches(3), verbose=0).history
+    found = model.fit(light_batches(3), verbose=0).history
     assert all('float32' in str(w.dtype) for w in model.weights)
     assert model(np.ones((1, 16, 16, 3), np.float32))['boxes'].dtype == 'float32'
-    if not options.get('accumulation_steps'):
-        assert found['loss'] == pytest.approx(logs['loss'], rel=NEAR[policy])
-        assert tiny.difference(tiny.values(model), values) < 20 * NEAR[policy]
-    assert np.isfinite(found['loss'][0])
+    assert found['loss'] == pytest.approx(logs['loss'], rel=NEAR[policy])
+    assert tiny.difference(tiny.values(model), values) < 20 * NEAR[policy]
 
 
-def test_an_overflow_changes_no_weight_no_average_no_statistic():
-    model = mixed('mixed_float16')
-    model.fit(tiny.batches(1), verbose=0)
+@pytest.mark.parametrize('parts', [1, 2])
+@pytest.mark.parametrize('ramp', [True, False])
+def test_an_overflow_changes_no_weight_no_average_no_statistic(parts, ramp):
+    model = mixed('mixed_float16', accumulation_steps=parts, batch_norm_ramp=ramp)
+    start = tiny.values(model)
+    model.fit(light_batches(1), verbose=0)
     before = tiny.values(model)
     model.fit(tiny.batches(1).map(lambda x, y, w: (x * 1e6, y, w)), verbose=0)
     after = tiny.values(model)
     assert all(np.array_equal(after[name], before[name]) for name in before)
-    model.fit(tiny.batches(1), verbose=0)
-    assert not np.array_equal(tiny.values(model)['stem/0'], before['stem/0'])
+    model.fit(light_batches(1), verbose=0)
+    for name in ('stem/0', 'bn/2', 'average 0'):
+        assert not np.array_equal(before[name], start[name]) and not np.array_equal(tiny.values(model)[name], after[name])
 
 
 def test_the_policy_stays_inside_and_files_are_float32(tmp_path):
@@ -58,7 +65,8 @@ def test_the_policy_stays_inside_and_files_are_float32(tmp_path):
     assert keras.mixed_precision.global_policy().name == outside
     images = np.random.default_rng(0).standard_normal((1, 64, 64, 3)).astype(np.float32)
     model.save_weights(str(tmp_path / 'm.weights.h5'))
-    other = efficientdet(config, str(tmp_path / 'm.weights.h5'))
+    (tmp_path / 'config.yaml').write_text(yaml.safe_dump(model.detection_config.to_dict()))
+    other = load_trained(tmp_path, 'm.weights.h5')
     assert {layer.compute_dtype for layer in other.layers} == {'float32'}
     for name, value in other(images).items():
         assert model(images)[name].dtype == tf.float32
