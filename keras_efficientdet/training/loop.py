@@ -19,6 +19,7 @@ from keras_efficientdet.training.callbacks import (
     KeepAverages,
     RateLog,
     SwapAverages,
+    TensorBoardLog,
     check_callbacks,
     save_weights,
 )
@@ -107,7 +108,7 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     doctor.before_training(train, valid, config, weights)
     evaluation = _evaluation(config, valid, workdir, evaluate_every, done.best)
     batches, validation = distributed(train, config, strategy, done.epoch), validation_dataset(valid, config)
-    shown = [evaluation, RateLog(), log, keras.callbacks.TensorBoard(str(workdir / 'logs'))]
+    shown = [evaluation, RateLog(), log, TensorBoardLog(str(workdir / 'logs'))]
     if strategy.num_replicas_in_sync > 1:
         shown[0], validation = ChiefEvaluation(_copy(config, steps), evaluation, validation), None
     else:
