@@ -26,7 +26,7 @@ class Signal(keras.callbacks.Callback):
 
 
 def small_fit(records, workdir, *changes, **arguments):
-    """Four epochs of four steps with all that is random switched on; tracing the network is what takes the time."""
+    """Four epochs of four steps with all that is random switched on. Tracing the network takes most of the time."""
     config = little_config(records, {
         'min_level': 4, 'max_level': 5, 'box_class_repeats': 2, 'fpn_num_filters': 8, 'survival_prob': 0.5, 'batch_size': 2,
         'num_epochs': 4, 'optimizer': 'adam'}, *changes)

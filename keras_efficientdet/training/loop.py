@@ -56,7 +56,7 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
                       steps_per_execution=config.train.steps_per_execution)
         if strategy.num_replicas_in_sync > 1:
             model.count_positives = head_of(config).positives
-            model.optimizer.build(model.trainable_variables)         # in the first step it is too late on Keras 3
+            schedules.build_once(model.optimizer, model.trainable_variables)     # in the first step it is too late on Keras 3
         model.training_forward = recomputing(model) if config.train.recompute else None
         model.accumulation = Accumulation(model, losses, weights, config.train) if config.train.accumulation_steps != 1 else None
     model.training_state = TrainingState(model, config.train.moving_average_decay, config.train.batch_norm_ramp)
