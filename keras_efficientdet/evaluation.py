@@ -1,5 +1,6 @@
 """Detections -> COCO average precision, by pycocotools."""
 import contextlib
+import gc
 import io
 import math
 
@@ -43,6 +44,9 @@ def collect(model, data, config, *, progress=True):
         for i, image_id in enumerate(labels['id'].tolist()):
             truth.append((image_id, _truth(labels, i, ids)))
             found += _found(detections, i, image_id, ids)
+    if detect is not model:
+        del detect
+        gc.collect()                                 # a graph stands in cycles, and is large
     return truth, found
 
 

@@ -5,9 +5,9 @@ import sys
 
 import keras
 import tensorflow as tf
+from little import little_config
 
-from keras_efficientdet import efficientnet, fit, load_config
-from keras_efficientdet.cache import label_overrides
+from keras_efficientdet import fit
 
 
 class Signal(keras.callbacks.Callback):
@@ -25,16 +25,15 @@ class Signal(keras.callbacks.Callback):
             os.kill(os.getpid(), self.number)
 
 
-def small_fit(records, workdir, changes=(), callbacks=(), evaluate_every=10):
-    """Four epochs of four steps with everything that is random switched on."""
-    efficientnet.SCALINGS['quarter'] = 0.25, 0.25                # a small backbone, since compiling is what takes time
-    config = load_config('efficientdet-lite0', [label_overrides(records), {
-        'backbone_name': 'quarter', 'image_size': 64, 'batch_size': 2, 'num_epochs': 4, 'fpn_cell_repeats': 1,
-        'box_class_repeats': 2, 'fpn_num_filters': 8,
-        'max_level': 5, 'optimizer': 'adam', 'learning_rate': 0.05, 'lr_warmup_epoch': 0.5, 'survival_prob': 0.5}, *changes])
-    return fit(config, records, records, workdir, callbacks=callbacks, evaluate_every=evaluate_every)
+def small_fit(records, workdir, *changes, **arguments):
+    """Four epochs of four steps with all that is random switched on. Tracing the network takes most of the time."""
+    config = little_config(records, {
+        'min_level': 4, 'max_level': 5, 'box_class_repeats': 2, 'fpn_num_filters': 8, 'survival_prob': 0.5, 'batch_size': 2,
+        'num_epochs': 4, 'optimizer': 'adam'}, *changes)
+    return fit(config, records, records, workdir, **{'evaluate_every': 4, **arguments})
 
 
 if __name__ == '__main__':
     tf.config.experimental.enable_op_determinism()
+    tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': True})     # it costs more than it saves here
     small_fit(*sys.argv[1:3], callbacks=[Signal(*sys.argv[3:6])] if sys.argv[3:] else [])

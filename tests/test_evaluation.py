@@ -2,6 +2,7 @@
 import json
 import math
 
+import memory_of_evaluations
 import numpy as np
 import official
 import pytest
@@ -126,3 +127,11 @@ def test_repeated_image_ids_are_refused(config):
     examples[1]['id'] = examples[0]['id']
     with pytest.raises(ValueError, match='more than once'):
         evaluate(fake(found), list(batches(examples, 2)), config, progress=False)
+
+
+@pytest.mark.parametrize('way, count', [('evaluate', 6), pytest.param('evaluate', 20, marks=pytest.mark.slow),
+                                        pytest.param('fit', 20, marks=pytest.mark.slow)])
+def test_evaluations_leave_no_memory_behind(way, count, tmp_path):
+    """In this process: what earlier tests left free for use only makes growth smaller than it is."""
+    after = memory_of_evaluations.after_evaluations(way, count, memory_of_evaluations.drawn_records(tmp_path))
+    assert len(after) == count and after[-1] - after[1] < 50, after

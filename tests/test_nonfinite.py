@@ -56,13 +56,34 @@ def test_a_finite_training_is_left_alone(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class TooFast(keras.callbacks.Callback):
+    """Trains at a learning rate of 1e38 from the second epoch on; remembers the files that the first one left."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 1:
+            self.model.optimizer.learning_rate = 1e38
+            self.files = {p: p.read_bytes() for p in kept_files(self.folder)}
+
+
+def kept_files(folder):
+    return [*folder.rglob('*.npz'), *folder.rglob('*.h5'), *folder.rglob('*.csv')]
+
+
 def test_fit_stops_and_keeps_the_batch_that_it_trained_on(tmp_path):
-    """Two steps in one call, the first batch already: the pipeline gives it again."""
+    """Two steps in one call; the pipeline gives the batch of the second epoch again, and the files of the first stay."""
     records = drawn.records(tmp_path, [(64, 80, [drawn.box(4 + i, 8, 30, 24)]) for i in range(4)])
-    changes = [{'learning_rate': 1e38, 'lr_warmup_init': 1e38, 'clip_gradients_norm': 0.0, 'steps_per_execution': 2}]
-    with pytest.raises(NonFiniteLossError, match='epoch 1, one of the steps 1 to 2') as error:
-        small_fit(records, tmp_path / 'run', changes)
+    run, changes = tmp_path / 'run', {'lr_decay_method': 'constant', 'lr_warmup_epoch': 0, 'clip_gradients_norm': 0.0,
+                                      'optimizer': 'sgd', 'steps_per_execution': 2}
+    too_fast = TooFast(run)
+    with pytest.raises(NonFiniteLossError, match='epoch 2, one of the steps 1 to 2') as error:
+        small_fit(records, run, changes, callbacks=[too_fast])
     assert 'the input: none' in str(error.value) and ' more\n' in str(error.value)
-    with np.load(tmp_path / 'run' / 'nonfinite_batch.npz') as file:
+    with np.load(run / 'nonfinite_batch.npz') as file:
         assert file['images'].shape == (2, 64, 64, 3) and file['targets.boxes'].any()
-    assert not (tmp_path / 'run' / 'checkpoint').exists() and not list((tmp_path / 'run').glob('*.h5'))
+    assert {p.name for p in too_fast.files} == {'epoch-0001.npz', 'log.csv'}
+    assert all(path.read_bytes() == content for path, content in too_fast.files.items())
+    assert set(kept_files(run)) == {*too_fast.files, run / 'nonfinite_batch.npz'}

@@ -10,10 +10,12 @@ import drawn
 import keras
 import numpy as np
 import pytest
+from fit_worker import small_fit
+from test_training import events
 
 from keras_efficientdet import load_config
 from keras_efficientdet.config import ConfigError
-from keras_efficientdet.training import resume
+from keras_efficientdet.training import load_trained, resume
 from keras_efficientdet.training.callbacks import CsvLog, KeepAverages, SwapAverages, check_callbacks
 from keras_efficientdet.training.resume import Checkpoint, checkpoints_in, restore
 from keras_efficientdet.training.schedules import optimizer
@@ -35,26 +37,73 @@ def contents(path):
     return json.loads(str(arrays.pop('state'))), arrays
 
 
-def test_an_interrupted_and_a_killed_training_end_as_one_that_ran_through(tmp_path):
-    """SIGTERM in the second epoch, kill -9 in the third, then to the end."""
-    photos = [(64, 64 + 8 * i, [drawn.box(4 + 2 * i, 8, 30, 24, (1, 18, 400)[i % 3])]) for i in range(9)]
-    records = drawn.records(tmp_path, photos)
-    whole = train(records, tmp_path / 'whole')
+@pytest.fixture(scope='module')
+def photos(tmp_path_factory):
+    """Records of nine drawn pictures, their boxes as large as the anchors of `small_fit`."""
+    boxes = [drawn.box(2 + i, 10 - i, 44, 46, (1, 18, 400)[i % 3]) for i in range(9)]
+    return drawn.records(tmp_path_factory.mktemp('photos'), [(64, 64 + 2 * i, [box]) for i, box in enumerate(boxes)])
+
+
+def test_an_interrupted_and_a_killed_training_end_as_one_that_ran_through(photos, tmp_path):
+    """SIGTERM in the second epoch, kill -9 in the third, then the last two epochs from the checkpoint of the first two."""
+    whole = train(photos, tmp_path / 'whole')
     assert whole.returncode == 0, whole.stderr[-3000:]
-    stopped = train(records, tmp_path / 'parts', 'SIGTERM', 1, 1)
+    stopped = train(photos, tmp_path / 'parts', 'SIGTERM', 1, 1)
     assert stopped.returncode == 143 and 'Run the same command again' in stopped.stderr, stopped.stderr[-3000:]
     assert [p.name for p in checkpoints_in(tmp_path / 'parts' / 'checkpoint')] == ['epoch-0001.npz']
-    killed = train(records, tmp_path / 'parts', 'SIGKILL', 2, 2)
-    assert killed.returncode == -9 and 'continues after epoch 1 of 4' in killed.stdout
-    finished = train(records, tmp_path / 'parts')
+    killed = train(photos, tmp_path / 'parts', 'SIGKILL', 2, 2)
+    assert killed.returncode == -9 and 'continues after epoch 1 of 4' in killed.stdout, killed.stderr[-3000:]
+    finished = train(photos, tmp_path / 'parts')
     assert finished.returncode == 0 and 'continues after epoch 2 of 4' in finished.stdout, finished.stderr[-3000:]
     (state, arrays), (wanted_state, wanted) = (contents(tmp_path / run / 'checkpoint' / 'epoch-0004.npz')
                                                for run in ('parts', 'whole'))
     assert [n for n in wanted if not np.array_equal(arrays[n], wanted[n])] == []
-    assert state == wanted_state and len(state['rows']) == 4
+    assert state == wanted_state and [row['epoch'] for row in state['rows']] == [1, 2, 3, 4]
     assert (tmp_path / 'parts' / 'log.csv').read_text() == (tmp_path / 'whole' / 'log.csv').read_text()
-    again = train(records, tmp_path / 'parts')
-    assert again.returncode == 0 and 'this training is finished' in again.stdout
+    shown, wanted = (events(tmp_path / run / 'logs' / 'train') for run in ('parts', 'whole'))
+    assert set(shown['epoch_loss']) == {0, 1, 2, 3} and shown['epoch_loss'] == wanted['epoch_loss']
+
+
+class Seen(keras.callbacks.Callback):
+    """The weights that callbacks of the user see, by epoch."""
+
+    def on_train_begin(self, logs=None):
+        self.weights, self.rates = [], []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.weights.append([np.array(w) for w in self.model.get_weights()])
+        self.rates.append(float(self.model.optimizer.learning_rate))
+
+
+def equal(found, wanted):
+    return all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+def test_keras_callbacks_act_on_val_ap_in_a_real_fit(photos, tmp_path, capsys):
+    """No AP is 1 above that of the first epoch, so EarlyStopping and ReduceLROnPlateau act after two more."""
+    changes, run, path = {**CHANGES[2], 'num_epochs': 9}, tmp_path / 'run', tmp_path / 'kept.weights.h5'
+    watched = {'monitor': 'val_AP', 'mode': 'max'}
+    stop = keras.callbacks.EarlyStopping(**watched, patience=2, min_delta=1.0, restore_best_weights=True)
+    keep = keras.callbacks.ModelCheckpoint(str(path), **watched, save_best_only=True, save_weights_only=True)
+    plateau, seen = keras.callbacks.ReduceLROnPlateau(**watched, factor=0.5, patience=1, min_delta=1.0), Seen()
+    history = small_fit(photos, run, changes, evaluate_every=1, callbacks=[seen, plateau, keep, stop])
+    precision = history.history['val_AP']
+    assert len(precision) == 3 and max(precision) > 0, precision
+    assert stop.best == precision[0] and keep.best == max(precision) and seen.rates == [seen.rates[0] / n for n in (1, 1, 2)]
+    assert history.history['learning_rate'] == pytest.approx(seen.rates)
+    assert equal(history.model.get_weights(), seen.weights[0]) and not equal(seen.weights[0], seen.weights[2])
+    assert equal(load_trained(run, 'last.weights.h5').get_weights(), seen.weights[0])
+    best = seen.weights[int(np.argmax(precision))]
+    assert equal(load_trained(run).get_weights(), best)
+    history.model.load_weights(str(path))
+    assert equal(history.model.get_weights(), best)
+    files = {p: p.stat().st_mtime_ns for p in run.rglob('*')}
+    again = small_fit(photos, run, changes)
+    assert 'this training is finished' in capsys.readouterr().out and again.history['val_AP'] == precision
+    assert equal(again.model.get_weights(), seen.weights[0])
+    with pytest.raises(ConfigError, match=r'train\.num_epochs is 9 there and 8 now'):
+        small_fit(photos, run, {**changes, 'num_epochs': 8})
+    assert {p: p.stat().st_mtime_ns for p in run.rglob('*')} == files
 
 
 class Best:

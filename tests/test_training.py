@@ -8,6 +8,7 @@ import numpy as np
 import official
 import pytest
 import tensorflow as tf
+import tiny
 
 from keras_efficientdet import compile_for_training, efficientdet, load_config, load_official
 from keras_efficientdet.anchor_head import targets
@@ -110,6 +111,18 @@ def test_averages_follow_the_formula(per_execution):
     state = model.training_state
     for name, average, wanted in zip([w.name for w in state.variables], state.averages, expected, strict=True):
         np.testing.assert_allclose(average, wanted, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_steps_in_one_call_train_as_single_ones():
+    """The tiny detector with averages, batch-norm ramp and stochastic depth; to rounding, since the graphs are two."""
+    trained = {}
+    for per_execution in (1, 2):
+        model = tiny.compiled(steps_per_execution=per_execution)
+        before = tiny.values(model)
+        model.fit(tiny.batches(4), epochs=2, verbose=0)
+        trained[per_execution] = tiny.values(model)
+    assert tiny.difference(trained[1], before) > 0.01 and any(name.startswith('average') for name in before)
+    assert tiny.difference(trained[2], trained[1]) < 1e-5
 
 
 def test_ramped_statistics_follow_the_formula():

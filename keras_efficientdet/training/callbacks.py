@@ -63,6 +63,15 @@ class CocoEvaluation(keras.callbacks.Callback):
         print(f'\nepoch {epoch + 1}, validation:\n{report(figures)}')
 
 
+class TensorBoardLog(keras.callbacks.TensorBoard):
+    """Keras' own, with each epoch on disk before a checkpoint says that it is done: a killed training has no holes."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        for writer in self._writers.values():
+            writer.flush()
+
+
 class RateLog(keras.callbacks.Callback):
     """`learning_rate` in `logs`: that of the last step of the epoch. TensorBoard's own callback shows that of the next step."""
 

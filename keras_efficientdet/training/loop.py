@@ -19,6 +19,7 @@ from keras_efficientdet.training.callbacks import (
     KeepAverages,
     RateLog,
     SwapAverages,
+    TensorBoardLog,
     check_callbacks,
     save_weights,
 )
@@ -55,7 +56,7 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
                       steps_per_execution=config.train.steps_per_execution)
         if strategy.num_replicas_in_sync > 1:
             model.count_positives = head_of(config).positives
-            model.optimizer.build(model.trainable_variables)         # in the first step it is too late on Keras 3
+            schedules.build_once(model.optimizer, model.trainable_variables)     # in the first step it is too late on Keras 3
         model.training_forward = recomputing(model) if config.train.recompute else None
         model.accumulation = Accumulation(model, losses, weights, config.train) if config.train.accumulation_steps != 1 else None
     model.training_state = TrainingState(model, config.train.moving_average_decay, config.train.batch_norm_ramp)
@@ -107,7 +108,7 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     doctor.before_training(train, valid, config, weights)
     evaluation = _evaluation(config, valid, workdir, evaluate_every, done.best)
     batches, validation = distributed(train, config, strategy, done.epoch), validation_dataset(valid, config)
-    shown = [evaluation, RateLog(), log, keras.callbacks.TensorBoard(str(workdir / 'logs'))]
+    shown = [evaluation, RateLog(), log, TensorBoardLog(str(workdir / 'logs'))]
     if strategy.num_replicas_in_sync > 1:
         shown[0], validation = ChiefEvaluation(_copy(config, steps), evaluation, validation), None
     else:

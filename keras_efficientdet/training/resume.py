@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from keras_efficientdet.config_values import ConfigError
 from keras_efficientdet.training.callbacks import written_whole
-from keras_efficientdet.training.schedules import assignable_rate
+from keras_efficientdet.training.schedules import assignable_rate, build_once
 
 KEPT = 2
 
@@ -87,7 +87,7 @@ def checkpoints_in(folder):
 def _variables(model):
     """{name in the file: variable} of all that changes in a step."""
     optimizer = model.optimizer
-    optimizer.build(model.trainable_variables)
+    build_once(optimizer, model.trainable_variables)
     own = list(optimizer.variables)
     scale = getattr(optimizer, '_loss_scale', None)            # Keras 2 keeps the dynamic loss scale out of `variables`
     if hasattr(scale, 'current_loss_scale'):

@@ -131,3 +131,9 @@ def last_rate(optimizer):
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         return float(schedule(max(0, int(optimizer.iterations) - 1)))
     return float(optimizer.learning_rate)
+
+
+def build_once(optimizer, variables):
+    """Makes the optimizer's variables where they are not there; Keras 3's LossScaleOptimizer would make new ones each time."""
+    if not getattr(optimizer, 'built', False):
+        optimizer.build(variables)

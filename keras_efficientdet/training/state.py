@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from keras_efficientdet.blocks import BN_MOMENTUM
 from keras_efficientdet.checkpoints import variable_path
+from keras_efficientdet.training.schedules import build_once
 
 
 class TrainingState:
@@ -23,7 +24,7 @@ class TrainingState:
         self.model, self.decay, self.ramp = model, decay, ramp
         self.scaled = hasattr(model.optimizer, 'inner_optimizer')
         if self.scaled:
-            model.optimizer.build(model.trainable_variables)          # Keras 3 makes its loss scale no earlier
+            build_once(model.optimizer, model.trainable_variables)       # Keras 3 makes its loss scale no earlier
         self.statistics = [v for v in model.non_trainable_variables
                            if variable_path(v).rpartition('/')[2].startswith('moving_')] if ramp or self.scaled else []
         with model.distribute_strategy.scope():
