@@ -2,7 +2,7 @@
 
 strategy_worker.py STRATEGY OUTPUT RECORDS WEIGHTS, the strategy one, mirrored (two logical CPUs) or multi_worker (TF_CONFIG).
 With several replicas the training breaks off after three of five epochs, and a second call of `fit` goes on.
-Writes OUTPUT.npz with weights, averages and losses, OUTPUT.json with the logs and what was refused.
+Writes OUTPUT.npz with weights, averages and losses, OUTPUT.json with the logs.
 """
 import contextlib
 import json
@@ -21,7 +21,7 @@ if name == 'mirrored':
 
 from little import little_config  # noqa: E402
 
-from keras_efficientdet import ConfigError, fit, load_config  # noqa: E402
+from keras_efficientdet import fit  # noqa: E402
 from keras_efficientdet.checkpoints import variable_path  # noqa: E402
 from keras_efficientdet.training import strategies  # noqa: E402
 
@@ -63,17 +63,10 @@ if name != 'one':
     with contextlib.suppress(InterruptedError):
         train(output, Stop())                           # workers that are no chief must not write there
 history = train(f'{output[:-1]}0' if name == 'multi_worker' else output)
-averages = values(history.model)
+averages = values(history.model)                   # `fit` leaves them in the model
 history.model.training_state.swap()
 np.savez(f'{output}.npz', losses=steps.losses, **{f'weight/{path}': w for path, w in values(history.model).items()},
          **{f'average/{path}': a for path, a in averages.items()})
 
-refused = []
-for attempt in (lambda: strategies.distributed(records, load_config(config, 'batch_size=5'), strategy),
-                lambda: history.model.compile('sgd', 'mse', steps_per_execution=2)):
-    try:
-        attempt()
-    except ConfigError as error:
-        refused.append(str(error))
 with open(f'{output}.json', 'w') as file:
-    json.dump({'logs': history.history, 'refused': refused}, file, default=float)
+    json.dump(history.history, file, default=float)
