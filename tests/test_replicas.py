@@ -8,7 +8,8 @@ import tiny
 
 from keras_efficientdet.replicas import KERAS_3
 
-FIRST, LAST = 1e-6, 2e-5        # relative, of the first step and after ten: about what noise of 1e-7 in the images does
+# Relative. Noise of 1e-7 in the images of one device makes as much: 1e-7 in the losses, 2e-5 in biases that hardly move.
+LOSS, MEDIAN, WORST = 1e-6, 2e-6, 1e-4
 NAMES = 'mirrored', 'workers0', 'workers1'
 
 
@@ -29,13 +30,10 @@ def arrays(path):
     return dict(np.load(f'{path}.npz'))
 
 
-def growth(found, wanted):
-    """Relative difference of the losses [steps], largest of each step."""
-    return np.max(np.abs(found['losses'] / wanted['losses'] - 1.), 1)
-
-
-def without_losses(values):
-    return {name: value for name, value in values.items() if name != 'losses'}
+def assert_equal(found, wanted):
+    np.testing.assert_allclose(found['losses'], wanted['losses'], rtol=LOSS)
+    differences = {n: tiny.difference({n: found[n]}, {n: wanted[n]}) for n in wanted if n != 'losses'}
+    assert max(differences.values()) < WORST and np.median([*differences.values()]) < MEDIAN, differences
 
 
 @pytest.mark.parametrize('what', ['outputs', 'inputs', 'gamma', 'beta', 'mean', 'variance'])
@@ -51,9 +49,8 @@ def test_batch_norm_over_uneven_replicas_is_the_fused_kernel(several, what):
 def test_ten_steps_are_those_of_one_device(several, one, name):
     """Losses of each step; weights, batch-norm statistics and averages after the last."""
     found = arrays(several[name])
-    differences = growth(found, one)
-    assert differences.shape == (10,) and differences[0] < FIRST and np.max(differences) < LAST, differences
-    assert tiny.difference(without_losses(found), without_losses(one)) < LAST
+    assert found['losses'].shape == (10, 3)
+    assert_equal(found, one)
     assert sum(n.startswith('average') for n in found) > 20
 
 
@@ -67,5 +64,4 @@ def test_accumulation_on_each_replica_is_the_whole_batch(several):
     """Two parts of two images on each of two replicas; batch norm frozen, since it sees a part at a time."""
     found = arrays(f'{several["mirrored"]}-parts')
     wanted = replicated.train(tf.distribute.get_strategy(), trains=False)
-    assert np.max(growth(found, wanted)) < LAST
-    assert tiny.difference(without_losses(found), without_losses(wanted)) < LAST
+    assert_equal(found, wanted)

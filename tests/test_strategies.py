@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from little import little_config
 
-from keras_efficientdet import ConfigError, compile_for_training, dataset, efficientdet, records
+from keras_efficientdet import ConfigError, compile_for_training, dataset, efficientdet, record_writer
 from keras_efficientdet.data import Share, training_stream
 from keras_efficientdet.training import strategies
 
@@ -29,7 +29,7 @@ def _records(folder, files):
         x, y, width, height = (int(v) for v in (*rng.integers(2, 30, 2), *rng.integers(20, 50, 2)))
         photos.append((96, 96, [drawn.box(x, y, width, height, (1, 18, 400)[i % 3])]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, 'PHOTOS_PER_SHARD', 20 // files)
+        patch.setattr(record_writer, 'PHOTOS_PER_SHARD', 20 // files)
         return drawn.records(folder, photos)
 
 
@@ -212,3 +212,14 @@ def test_every_tensor_of_the_training_step_has_a_static_shape(step):
                if t.dtype not in (tf.resource, tf.variant) and not t.op.type.startswith(('FusedBatchNorm', 'ZerosLike'))]
     assert len(tensors) > 1000
     assert [t.op.type for t in tensors if not t.shape.is_fully_defined()] == []
+
+
+def test_the_training_step_gives_the_same_losses_under_xla(step):
+    model, data = step
+    batch, first, found = next(iter(data)), model.get_weights(), []
+    for jit in (False, True):
+        model.set_weights(first)
+        model.reset_metrics()
+        logs = tf.function(lambda: model.train_step(batch), autograph=False, jit_compile=jit)()
+        found.append({name: float(value) for name, value in logs.items()})
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
