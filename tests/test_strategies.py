@@ -212,14 +212,3 @@ def test_every_tensor_of_the_training_step_has_a_static_shape(step):
                if t.dtype not in (tf.resource, tf.variant) and not t.op.type.startswith(('FusedBatchNorm', 'ZerosLike'))]
     assert len(tensors) > 1000
     assert [t.op.type for t in tensors if not t.shape.is_fully_defined()] == []
-
-
-def test_the_training_step_gives_the_same_losses_under_xla(step):
-    model, data = step
-    batch, first, found = next(iter(data)), model.get_weights(), []
-    for jit in (False, True):
-        model.set_weights(first)
-        model.reset_metrics()
-        logs = tf.function(lambda: model.train_step(batch), autograph=False, jit_compile=jit)()
-        found.append({name: float(value) for name, value in logs.items()})
-    assert found[1] == pytest.approx(found[0], rel=1e-4)
