@@ -150,7 +150,7 @@ def _training_batches(seeded, config, batch):
     examples = seeded.map(make, AUTOTUNE)
     if config.data.data_service:
         examples = examples.apply(tf.data.experimental.service.distribute(
-            tf.data.experimental.service.ShardingPolicy.DYNAMIC, config.data.data_service, job_name='training'))
+            tf.data.experimental.service.ShardingPolicy.DYNAMIC, config.data.data_service))
     return _with_weights(examples.batch(batch, drop_remainder=True))
 
 

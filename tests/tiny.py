@@ -58,8 +58,12 @@ def batches(count, size=8):
 def values(model):
     """{name: array} of weights and averages."""
     state = model.training_state
-    weights = {f'{layer.name}/{i}': np.array(w) for layer in model.layers for i, w in enumerate(layer.weights)}
-    return weights | {f'average {i}': np.array(a) for i, a in enumerate(state.averages)}
+    weights = {f'{layer.name}/{i}': _array(w) for layer in model.layers for i, w in enumerate(layer.weights)}
+    return weights | {f'average {i}': _array(a) for i, a in enumerate(state.averages)}
+
+
+def _array(variable):
+    return np.asarray(tf.convert_to_tensor(variable))            # of one device or of several
 
 
 def difference(found, wanted):

@@ -129,8 +129,8 @@ def last_rate(optimizer):
     optimizer = getattr(optimizer, 'inner_optimizer', optimizer)          # of mixed precision
     schedule = optimizer._learning_rate                                   # public on neither Keras
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
-        return float(schedule(max(0, int(optimizer.iterations) - 1)))
-    return float(optimizer.learning_rate)
+        return float(schedule(max(0, int(tf.convert_to_tensor(optimizer.iterations)) - 1)))
+    return float(tf.convert_to_tensor(optimizer.learning_rate))
 
 
 def build_once(optimizer, variables):
