@@ -4,10 +4,12 @@ import math
 import drawn
 import numpy as np
 import pytest
+from planted import check, configured, moved, written
 from test_boxes import loop_iou
 
 from keras_efficientdet import anchors, load_config
 from keras_efficientdet.anchor_head import config_anchors
+from keras_efficientdet.doctor import examine
 from keras_efficientdet.doctor.anchors import CANDIDATE_SCALES, anchor_coverage, best_overlaps, check_anchors
 from keras_efficientdet.doctor.pictures import split_of_records
 
@@ -44,6 +46,11 @@ def test_too_big_anchors_are_flagged_with_the_scale_that_covers(tiny_and_big):
     best = float(found.fix.partition('anchor_scale=')[2].partition(':')[0])
     assert table[best] == {'cat': 1., 'dog': 1., 'van': pytest.approx(math.nan, nan_ok=True)}
     assert advice(tiny_and_big, config_for(anchor_scale=best)).severity == 'note'
+
+
+def test_small_boxes_are_the_only_fault_of_their_data(sources, healthy, tmp_path):
+    train = written(moved(sources['train'], lambda b, p: np.concatenate([b[:, :2], b[:, :2] + 14], 1)), tmp_path / 'train')
+    check(examine(train, healthy['val'], configured()), 'anchors', 'warning', 'the anchors are too large', 'set anchor_scale=1')
 
 
 def test_shares_against_a_plain_loop(tmp_path):

@@ -1,10 +1,11 @@
 """Looks for what is wrong with data and settings before hours are spent on them; says how to mend it.
 
 Example:
-  python tools/doctor.py --train=records/train --valid=records/val --weights=imagenet --set=batch_size=8 --output=checkup
-  python tools/doctor.py --train=records/train --weights=imagenet --overfit --output=checkup
+  python tools/doctor.py --train=photos/train --valid=photos/val --weights=imagenet --set=batch_size=8 --output=checkup
+  python tools/doctor.py --train=photos/train --weights=imagenet --overfit --output=checkup
   python tools/doctor.py --annotations=instances.json --images=photos/
 
+Data that are no TFRecords yet are looked at twice: their annotations as they are written, and what training gets of them.
 --output gets batch.png: a batch after augmentation, with the anchors that are told to find its boxes (yellow). --overfit trains
 on eight pictures until it knows them by heart, and leaves the curve. Exit status 1 where there is an error.
 """
@@ -16,7 +17,7 @@ from command import run
 from PIL import Image
 
 from keras_efficientdet import load_config, read_coco
-from keras_efficientdet.cache import label_overrides
+from keras_efficientdet.cache import label_overrides, records_of, source_of
 from keras_efficientdet.doctor import examine, examine_source, report
 from keras_efficientdet.doctor.batch import draw_batch
 from keras_efficientdet.doctor.overfit import WANTED_AP50, overfit
@@ -38,31 +39,40 @@ _IMAGES = flags.DEFINE_string('images', None, 'Folder with the pictures that it 
 def main(_):
     if not (_TRAIN.value or _ANNOTATIONS.value):
         raise ValueError('nothing to look at: give --train, or --annotations and --images')
-    findings = []
+    config, findings = load_config(_MODEL.value, _SET.value), []
     if _ANNOTATIONS.value:
-        findings += show(examine_source(read_coco(_ANNOTATIONS.value, _IMAGES.value or '.'), fast=_FAST.value))
+        findings += show(examine_source(read_coco(_ANNOTATIONS.value, _IMAGES.value or '.'), config, fast=_FAST.value))
     if _TRAIN.value:
-        config = load_config(_MODEL.value, [label_overrides(_TRAIN.value), *_SET.value])
-        output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
-        if output:
-            output.mkdir(parents=True, exist_ok=True)
-        findings += check(config, output)
+        (train, of_train), (valid, of_valid) = opened('train', _TRAIN.value, config), opened('val', _VALID.value, config)
+        findings += of_train + of_valid
+        findings += check(train, valid, load_config(config, [label_overrides(train), *_SET.value]), findings)
     sys.exit(any(f.severity == 'error' for f in findings))
 
 
-def check(config, output):
-    """Findings about the records; the self-test's where it is asked for."""
-    if _OVERFIT.value:
-        return self_test(config, output)
-    findings = show(examine(_TRAIN.value, _VALID.value, config, _WEIGHTS.value, _FAST.value))
+def opened(name, data, config):
+    """(TFRecords, findings about the annotations that they were made of) of data of any format."""
+    source = source_of(data) if data else None
+    if source is None:
+        return data, []
+    return records_of(source), show(examine_source(source, config, name, _FAST.value))
+
+
+def check(train, valid, config, known):
+    """Findings about the records that are not `known`; the self-test's where it is asked for."""
+    output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
     if output:
-        Image.fromarray(draw_batch(_TRAIN.value, config)).save(output / 'batch.png')
+        output.mkdir(parents=True, exist_ok=True)
+    if _OVERFIT.value:
+        return self_test(train, config, output)
+    findings = show([f for f in examine(train, valid, config, _WEIGHTS.value, _FAST.value) if f not in known])
+    if output:
+        Image.fromarray(draw_batch(train, config)).save(output / 'batch.png')
         print(f'look at {output / "batch.png"}: yellow anchors should surround the objects, as the boxes do')
     return findings
 
 
-def self_test(config, output):
-    result = overfit(_TRAIN.value, config, weights=_WEIGHTS.value, steps=_STEPS.value)
+def self_test(train, config, output):
+    result = overfit(train, config, weights=_WEIGHTS.value, steps=_STEPS.value)
     print(f'AP50 {result.ap50:.3f} (wanted above {WANTED_AP50}) after {result.curve[-1]["step"]} steps and '
           f'{result.seconds:.0f} s; loss {result.curve[0]["loss"]:.3f} -> {result.curve[-1]["loss"]:.3f}')
     if output:

@@ -3,7 +3,7 @@ import csv
 
 import drawn
 import pytest
-from test_doctor import LABELS, configured, photos
+from planted import LABELS, configured, photos
 
 from keras_efficientdet import DataError, load_config, read_coco, write_records
 from keras_efficientdet.cache import label_overrides
