@@ -8,6 +8,7 @@ import other_formats
 import planted
 import pytest
 import tensorflow as tf
+from little import little_config
 from planted import alarms, all_crowds, changed, configured, counted_from_0, moved, without_boxes, written
 
 from keras_efficientdet import DataError, fit, load_config, read_coco, read_folder
@@ -117,7 +118,7 @@ def test_training_goes_on_with_other_errors(healthy, capsys):
 def test_fit_asks_the_doctor_first(sources, tmp_path):
     empty = written(without_boxes(sources['train']), tmp_path / 'train')
     with pytest.raises(DataError, match='no box in 24 pictures'):
-        fit(configured(fpn_cell_repeats=1), empty, empty, tmp_path / 'run')
+        fit(little_config(empty), empty, empty, tmp_path / 'run')
 
 
 @pytest.mark.parametrize(('name', 'wanted'), [

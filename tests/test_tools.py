@@ -16,7 +16,7 @@ import yaml
 from absl import flags
 from PIL import Image
 
-from keras_efficientdet import Detector, load_config, read_coco, read_labels, write_records
+from keras_efficientdet import DataError, Detector, load_config, read_coco, read_labels, write_records
 
 TOOLS = pathlib.Path(__file__).resolve().parents[1] / 'tools'
 LITTLE = {'image_size': [96, 128], 'num_classes': 3, 'label_map': drawn.LABELS, 'batch_size': 2}
@@ -92,15 +92,25 @@ def test_make_records_finds_the_format(tmp_path):
 
 
 def test_the_doctor_looks_at_annotations_before_they_become_records(inside, sources, tmp_path, capsys):
-    """Records have the sizes of the pictures themselves; only the annotations show that theirs are wrong."""
+    """Such annotations do not become records; the doctor says so of both splits all the same."""
     lying = planted.changed(sources['train'], height=lambda p: p.width, width=lambda p: p.height)
     folder = other_formats.write_voc(lying, tmp_path / 'voc', {'train': 20, 'val': 4})
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(DataError, match='the picture is 150x100'):
         inside('doctor', f'--train={folder}/train', f'--valid={folder}/val', '--fast')
     said = capsys.readouterr().out
-    assert stopped.value.code is True and 'voc, split train: read as voc' in said
+    assert 'voc, split train: read as voc' in said
     for split, count in (('train', 20), ('val', 4)):
         assert said.count(f'ERROR    picture size: {split}: height and width are swapped in {count} of {count} pictures') == 1
+
+
+def test_the_doctor_says_the_same_of_annotations_and_records_once(inside, sources, tmp_path, capsys):
+    corners = planted.moved(sources['train'], lambda b, p: np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2], 1))
+    folder = other_formats.write_yolo(corners, tmp_path / 'photos')
+    with pytest.raises(SystemExit) as stopped:
+        inside('doctor', f'--train={folder}/train', '--fast')
+    said = capsys.readouterr().out
+    assert stopped.value.code is True
+    assert said.count('ERROR    box format: train: of 72 boxes') == said.count('ERROR    empty val') == 1
 
 
 def test_training_from_a_yolo_folder(inside, sources, tmp_path, capsys):

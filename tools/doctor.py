@@ -22,6 +22,7 @@ from keras_efficientdet.doctor import examine, examine_source, report
 from keras_efficientdet.doctor.batch import draw_batch
 from keras_efficientdet.doctor.overfit import WANTED_AP50, overfit
 from keras_efficientdet.drawing import save_curves
+from keras_efficientdet.records import Source
 
 _MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')
 _TRAIN = flags.DEFINE_string('train', None, 'Data to train on: folder, folder/split, or file of any known format.')
@@ -43,18 +44,12 @@ def main(_):
     if _ANNOTATIONS.value:
         findings += show(examine_source(read_coco(_ANNOTATIONS.value, _IMAGES.value or '.'), config, fast=_FAST.value))
     if _TRAIN.value:
-        (train, of_train), (valid, of_valid) = opened('train', _TRAIN.value, config), opened('val', _VALID.value, config)
-        findings += of_train + of_valid
+        data = {name: source_of(given) or given for name, given in (('train', _TRAIN.value), ('val', _VALID.value)) if given}
+        findings += [f for name, source in data.items() if isinstance(source, Source)
+                     for f in show(examine_source(source, config, name, _FAST.value))]
+        train, valid = (records_of(data[name]) if name in data else None for name in ('train', 'val'))
         findings += check(train, valid, load_config(config, [label_overrides(train), *_SET.value]), findings)
     sys.exit(any(f.severity == 'error' for f in findings))
-
-
-def opened(name, data, config):
-    """(TFRecords, findings about the annotations that they were made of) of data of any format."""
-    source = source_of(data) if data else None
-    if source is None:
-        return data, []
-    return records_of(source), show(examine_source(source, config, name, _FAST.value))
 
 
 def check(train, valid, config, known):
