@@ -92,7 +92,7 @@ def _lying(source):
     (other_formats.write_voc, _sizes_as_corners, 'box format', '72 were left out'),
     (other_formats.write_voc, _lying, 'picture size', 'height and width are swapped in 24 of 24 pictures'),
     (other_formats.write_csv, _sizes_as_corners, 'box format', '72 were left out'),
-    (other_formats.write_csv, _parts_of_the_picture, 'normalised boxes', 'smaller than 2 pixels'),
+    (other_formats.write_voc, _parts_of_the_picture, 'normalised boxes', 'smaller than 2 pixels'),
     (other_formats.write_yolo, _corners_as_centres, 'box format', 'cut to it')])
 def test_a_planted_fault_of_a_folder(write, plant, key, found, sources, tmp_path):
     assert alarms(examine_source(read_folder(write(sources['train'], tmp_path / 'right')))) == []
