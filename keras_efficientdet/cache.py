@@ -34,14 +34,20 @@ def records_of(data, cache_dir=None):
     Raises:
       DataError: what `read_folder` and `write_records` raise.
     """
+    source = source_of(data)
+    return data if source is None else str(_converted(source, cache_dir))
+
+
+def source_of(data):
+    """The annotations of what `records_of` takes, as a Source; None for TFRecords. Raises DataError, as `read_folder` does."""
     if isinstance(data, records.Source):
-        return str(_converted(data, cache_dir))
-    if isinstance(data, list | tuple) or _is_records(pathlib.Path(data)):
         return data
+    if isinstance(data, list | tuple) or _is_records(pathlib.Path(data)):
+        return None
     path, split = _split_of(pathlib.Path(data))
     if not path.exists() or (path.is_file() and path.suffix not in ('.json', '.csv')):
-        return data                     # a pattern, or a place that only TensorFlow can read
-    return str(_converted(read_folder(path, split), cache_dir))
+        return None                     # a pattern, or a place that only TensorFlow can read
+    return read_folder(path, split)
 
 
 def label_overrides(data):

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import official
+import planted
 import pytest
 
 from keras_efficientdet import Detector, checkpoints, efficientdet, load_config
@@ -44,6 +45,19 @@ def _there(path):
     if not path.exists():
         pytest.skip(f'{path} is not there')
     return path
+
+
+@pytest.fixture(scope='session')
+def sources(tmp_path_factory):
+    """{'train': Source, 'val': Source} of drawn pictures in which the doctor finds nothing."""
+    return planted.sources(tmp_path_factory.mktemp)
+
+
+@pytest.fixture(scope='session')
+def healthy(sources, tmp_path_factory):
+    """{'train': folder, 'val': folder} of their records."""
+    folder = tmp_path_factory.mktemp('healthy')
+    return {name: planted.written(source, folder / name) for name, source in sources.items()}
 
 
 @pytest.fixture(scope='session')

@@ -41,6 +41,16 @@ def write_yolo(source, folder, split='train'):
     return folder
 
 
+def write_csv(source, folder):
+    """all.csv, and the folder pictures beside it."""
+    (folder / 'pictures').mkdir(parents=True)
+    rows = [','.join(map(str, row)) for row in csv_rows(source)]
+    (folder / 'all.csv').write_text('\n'.join(['filename,width,height,xmin,ymin,xmax,ymax,class', *rows]))
+    for photo in source.photos:
+        _link(photo, folder / 'pictures')
+    return folder
+
+
 def csv_rows(source):
     """[(path, width, height, xmin, ymin, xmax, ymax, class)] of all boxes; pictures without boxes have empty places."""
     for photo in source.photos:

@@ -101,6 +101,8 @@ def test_a_painted_box_is_found_where_its_box_says(size):
         draws = tf.constant(rng.random(4), tf.float32)
         flipped, boxes = augment.random_flip(tf.constant(image), tf.constant(box[None]), draws[0])
         np.testing.assert_array_equal(found_box(flipped), boxes[0])
+        flipped, boxes = augment.random_vertical_flip(flipped, boxes, draws[1])
+        np.testing.assert_array_equal(found_box(flipped), boxes[0])
         moved, boxes, scale = augment.scale_jitter(flipped, boxes, size, 0.3, 2., draws[1:])
         sides = boxes[0, 2:] - boxes[0, :2]
         if np.min(sides) < 3:
@@ -140,6 +142,7 @@ def test_alone_is_inside_map():
 
     def both(draw):
         flipped, boxes = augment.random_flip(tf.constant(image), tf.constant(box[None]), draw[0])
+        flipped, boxes = augment.random_vertical_flip(flipped, boxes, draw[1])
         return augment.scale_jitter(flipped, boxes, (64, 48), 0.1, 2., draw[1:])
 
     mapped = list(tf.data.Dataset.from_tensor_slices(draws).map(both, num_parallel_calls=2))

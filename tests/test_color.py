@@ -78,6 +78,17 @@ def test_jitter_is_stateless_and_grows_with_its_strength():
     assert strong > 2 * weak > 0
 
 
+def test_colours_equal_themselves_in_map():
+    def all_of(image):
+        return (*(change(image, 0.7) for change in (color.brightness, color.contrast, color.saturation, color.sharpness)),
+                color.hue(image, 0.1), color.jitter(image, 0.4, [5, 6]), color.solarize_add(image, 50),
+                *(ours(image) for ours, _ in EQUAL.values()))
+    image = tf.constant(PICTURES['noise'])
+    inside, = tf.data.Dataset.from_tensors(image).map(all_of)
+    for found, alone in zip(inside, all_of(image), strict=True):
+        assert far(found, alone) <= 1 and np.mean(found != alone) < 1e-2       # a product may be rounded in another way
+
+
 @pytest.mark.parametrize('content', ['colours', 'dark', 'flat', 'noise'])
 def test_bit_equal_to_tensorflow_addons(content):
     tfa = pytest.importorskip('tensorflow_addons', reason='tensorflow-addons imports on TensorFlow 2.15 alone')

@@ -4,10 +4,13 @@ import math
 import drawn
 import numpy as np
 import pytest
+from planted import check, configured, moved, written
 from test_boxes import loop_iou
 
 from keras_efficientdet import anchors, load_config
 from keras_efficientdet.anchor_head import config_anchors
+from keras_efficientdet.boxes import iou
+from keras_efficientdet.doctor import examine
 from keras_efficientdet.doctor.anchors import CANDIDATE_SCALES, anchor_coverage, best_overlaps, check_anchors
 from keras_efficientdet.doctor.pictures import split_of_records
 
@@ -46,6 +49,11 @@ def test_too_big_anchors_are_flagged_with_the_scale_that_covers(tiny_and_big):
     assert advice(tiny_and_big, config_for(anchor_scale=best)).severity == 'note'
 
 
+def test_small_boxes_are_the_only_fault_of_their_data(sources, healthy, tmp_path):
+    train = written(moved(sources['train'], lambda b, p: np.concatenate([b[:, :2], b[:, :2] + 14], 1)), tmp_path / 'train')
+    check(examine(train, healthy['val'], configured()), 'anchors', 'warning', 'the anchors are too large', 'set anchor_scale=1')
+
+
 def test_shares_against_a_plain_loop(tmp_path):
     rng = np.random.default_rng(0)
     boxes = [drawn.box(*(float(v) for v in (*rng.uniform(0, 150, 2), *rng.uniform(8, 90, 2))), (1, 18, 400)[i % 3])
@@ -68,7 +76,7 @@ def test_few_anchors_compared_are_as_good_as_all(change):
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 120, (300, 2))
     boxes = np.concatenate([corner, corner + np.exp(rng.uniform(0, 6, (300, 2)))], 1).astype(np.float32)
-    np.testing.assert_allclose(best_overlaps(boxes, model), loop_iou(boxes, config_anchors(model)).max(1), atol=1e-5)
+    np.testing.assert_allclose(best_overlaps(boxes, model), np.max(iou(boxes, config_anchors(model)), 1), atol=1e-5)
 
 
 def test_a_note_when_all_is_covered(tmp_path):

@@ -20,17 +20,10 @@ def coco(source, folder):
     return source.photos[0].path.parents[1]
 
 
-def table(source, folder):
-    folder.mkdir()
-    rows = [','.join(map(str, row)) for row in other_formats.csv_rows(source)]
-    (folder / 'all.csv').write_text('\n'.join(['filename,width,height,xmin,ymin,xmax,ymax,class', *rows]))
-    (folder / 'pictures').symlink_to(source.photos[0].path.parent)
-    return folder
-
-
 @pytest.mark.parametrize(('write', 'kind', 'reason'), [
     (coco, 'coco', 'instances.json in'), (other_formats.write_voc, 'voc', '1.xml, 2.xml, 3.xml in'),
-    (other_formats.write_yolo, 'yolo', 'data.yaml'), (table, 'csv', 'all.csv in')], ids=['coco', 'voc', 'yolo', 'csv'])
+    (other_formats.write_yolo, 'yolo', 'data.yaml'),
+    (other_formats.write_csv, 'csv', 'all.csv in')], ids=['coco', 'voc', 'yolo', 'csv'])
 def test_each_format_is_known_and_the_reason_printed(source, tmp_path, capsys, write, kind, reason):
     folder = write(source, tmp_path / 'mine')
     other_formats.assert_same(read_folder(folder), source)
@@ -53,7 +46,7 @@ def test_splits_go_by_several_names(source, tmp_path):
     assert len(read_folder(voc, 'validation').photos) == 2 and len(read_folder(voc, 'train').photos) == 1
     yolo = other_formats.write_yolo(source, tmp_path / 'yolo', 'valid')
     assert len(read_folder(yolo, 'val').photos) == len(read_folder(yolo).photos) == 3
-    csv = table(source, tmp_path / 'csv')
+    csv = other_formats.write_csv(source, tmp_path / 'csv')
     lines = (csv / 'all.csv').read_text().splitlines()
     (csv / 'my_train_boxes.csv').write_text('\n'.join(lines[:2]))
     (csv / 'all.csv').rename(csv / 'test.csv')

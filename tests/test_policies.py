@@ -48,6 +48,22 @@ def test_arrays_say_what_the_table_says():
         assert np.all(probabilities[row, len(steps):] == 0)
 
 
+@pytest.mark.parametrize(('hw', 'level', 'wanted'), [
+    ((480, 640), 8, (200, 200, 80)), ((900, 1280), 8, (200, 200, 80)),         # pixels: to the right, down, half a hole
+    ((240, 320), 8, (100, 100, 40)), ((300, 200), 4, (46, 46, 18)), ((120, 160), 15, (80, 60, 37))])
+def test_small_pictures_are_moved_and_hidden_in_proportion(hw, level, wanted):
+    """Each picture keeps half of its height and width."""
+    image, level, more = tf.fill([*hw, 3], tf.constant(255, tf.uint8)), tf.constant(float(level)), (tf.constant(1.), [1, 1])
+    box = np.array([[hw[0] // 2 - 1, hw[1] // 2 - 1, hw[0] // 2 + 1, hw[1] // 2 + 1]], np.float32)
+    for name, axis, pixels in (('TranslateX_BBox', 1, wanted[0]), ('TranslateY_BBox', 0, wanted[1])):
+        moved, boxes = operations.OPERATIONS[name](image, box, level, *more)
+        grey = np.all(moved.numpy()[..., 0] != 255, 1 - axis)
+        assert grey.sum() == pixels and pixels <= hw[axis] // 2
+        assert abs(boxes[0, axis] - box[0, axis]) in (pixels, pixels - 1)                       # one pixel is cut at half a side
+    hidden = np.stack([operations.OPERATIONS['Cutout'](image, box, level, tf.constant(1.), [k, 1])[0][..., 0] for k in range(20)])
+    assert (hidden != 255).any(2).sum(1).max() == (hidden != 255).any(1).sum(1).max() == 2 * wanted[2]
+
+
 MOVING = [name for name in operations.PICTURE if 'Translate' in name or 'Shear' in name or 'Rotate' in name]
 
 
@@ -72,6 +88,19 @@ def test_every_operation(name):
         assert none[1].shape == (0, 4)
     # One white box: its inside has one level only (Equalize), is the same mirrored (Flip); 4 levels of 10 keep 1 bit.
     assert changed or name in ('Equalize_Only_BBoxes', 'Flip_Only_BBoxes', 'Solarize_Only_BBoxes')
+
+
+def test_every_operation_equals_itself_in_map():
+    image, boxes = painted()
+
+    def all_of(image, boxes):
+        return {name: operation(image, boxes, tf.constant(3.), tf.constant(1.), tf.constant([5, 1]))
+                for name, operation in operations.OPERATIONS.items()}
+    (inside,), alone = tf.data.Dataset.from_tensors((image, boxes)).map(all_of), all_of(image, boxes)
+    for name, (picture, moved) in alone.items():
+        # A graph optimiser may round an angle in another way, which moves the nearest pixel here and there.
+        assert np.mean(np.any(inside[name][0] != picture, -1)) <= (1e-3 if 'Rotate' in name else 0), name
+        np.testing.assert_allclose(inside[name][1], moved, atol=1e-3)
 
 
 @pytest.mark.parametrize('name', ['v0', 'randaug', *(pytest.param(name, marks=pytest.mark.slow) for name in ('v1', 'v2', 'v3'))])

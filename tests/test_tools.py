@@ -1,4 +1,5 @@
-"""The command line tools as users start them: as processes of their own."""
+"""The command line tools as users start them: as processes of their own, or where that would take long in this one."""
+import importlib.util
 import json
 import os
 import pathlib
@@ -6,12 +7,16 @@ import subprocess
 import sys
 
 import drawn
+import little
 import numpy as np
+import other_formats
+import planted
 import pytest
 import yaml
+from absl import flags
 from PIL import Image
 
-from keras_efficientdet import Detector, load_config, read_coco, read_labels, write_records
+from keras_efficientdet import DataError, Detector, load_config, read_coco, read_labels, write_records
 
 TOOLS = pathlib.Path(__file__).resolve().parents[1] / 'tools'
 LITTLE = {'image_size': [96, 128], 'num_classes': 3, 'label_map': drawn.LABELS, 'batch_size': 2}
@@ -27,6 +32,24 @@ def worked(tool, *flags):
     done = start(tool, *flags)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.fixture
+def inside(monkeypatch, tmp_path):
+    """The function (tool, flags): runs a tool's `main` in this process, with a cache of records of its own."""
+    monkeypatch.syspath_prepend(str(TOOLS))
+    monkeypatch.setenv('KERAS_HOME', str(tmp_path / 'home'))
+    others = set(flags.FLAGS)
+
+    def call(tool, *given):
+        spec = importlib.util.spec_from_file_location(f'tool_{tool}', TOOLS / f'{tool}.py')
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        flags.FLAGS([tool, *map(str, given)])
+        module.main([tool])
+    yield call
+    for name in set(flags.FLAGS) - others:
+        delattr(flags.FLAGS, name)
 
 
 @pytest.mark.parametrize('tool', ['make_records', 'doctor', 'train', 'evaluate', 'detect', 'export', 'show_batch'])
@@ -66,6 +89,39 @@ def test_make_records_finds_the_format(tmp_path):
     write_records(read_coco(annotations, images), tmp_path / 'named', workers=3, progress=False)
     for path in (tmp_path / 'found').iterdir():
         assert path.read_bytes() == (tmp_path / 'named' / path.name).read_bytes()
+
+
+def test_the_doctor_looks_at_annotations_before_they_become_records(inside, sources, tmp_path, capsys):
+    """Such annotations do not become records; the doctor says so of both splits all the same."""
+    lying = planted.changed(sources['train'], height=lambda p: p.width, width=lambda p: p.height)
+    folder = other_formats.write_voc(lying, tmp_path / 'voc', {'train': 20, 'val': 4})
+    with pytest.raises(DataError, match='the picture is 150x100'):
+        inside('doctor', f'--train={folder}/train', f'--valid={folder}/val', '--fast')
+    said = capsys.readouterr().out
+    assert 'voc, split train: read as voc' in said
+    for split, count in (('train', 20), ('val', 4)):
+        assert said.count(f'ERROR    picture size: {split}: height and width are swapped in {count} of {count} pictures') == 1
+
+
+def test_the_doctor_says_the_same_of_annotations_and_records_once(inside, sources, tmp_path, capsys):
+    corners = planted.moved(sources['train'], lambda b, p: np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2], 1))
+    folder = other_formats.write_yolo(corners, tmp_path / 'photos')
+    with pytest.raises(SystemExit) as stopped:
+        inside('doctor', f'--train={folder}/train', '--fast')
+    said = capsys.readouterr().out
+    assert stopped.value.code is True
+    assert said.count('ERROR    box format: train: of 72 boxes') == said.count('ERROR    empty val') == 1
+
+
+def test_training_from_a_yolo_folder(inside, sources, tmp_path, capsys):
+    folder = other_formats.write_yolo(sources['val'], tmp_path / 'photos')
+    inside('train', f'--train={folder}/train', f'--valid={folder}/train', f'--workdir={tmp_path}/run', '--recipe=small',
+           *(f'--set={key}={value}' for key, value in little.TINY.items()), '--set=num_epochs=1')
+    said = capsys.readouterr().out
+    assert 'photos, split train: read as yolo' in said and 'recipe small:' in said and 'best val_AP ' in said
+    config = load_config(tmp_path / 'run' / 'config.yaml')
+    assert (config.train.num_epochs, list(config.model.label_map.values())) == (1, ['cat', 'dog', 'van'])
+    assert (tmp_path / 'run' / 'report' / 'report.html').is_file() and len((tmp_path / 'run' / 'log.csv').open().readlines()) == 2
 
 
 def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_path):

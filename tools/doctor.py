@@ -1,10 +1,11 @@
 """Looks for what is wrong with data and settings before hours are spent on them; says how to mend it.
 
 Example:
-  python tools/doctor.py --train=records/train --valid=records/val --weights=imagenet --set=batch_size=8 --output=checkup
-  python tools/doctor.py --train=records/train --weights=imagenet --overfit --output=checkup
+  python tools/doctor.py --train=photos/train --valid=photos/val --weights=imagenet --set=batch_size=8 --output=checkup
+  python tools/doctor.py --train=photos/train --weights=imagenet --overfit --output=checkup
   python tools/doctor.py --annotations=instances.json --images=photos/
 
+Data that are no TFRecords yet are looked at twice: their annotations as they are written, and what training gets of them.
 --output gets batch.png: a batch after augmentation, with the anchors that are told to find its boxes (yellow). --overfit trains
 on eight pictures until it knows them by heart, and leaves the curve. Exit status 1 where there is an error.
 """
@@ -16,11 +17,12 @@ from command import run
 from PIL import Image
 
 from keras_efficientdet import load_config, read_coco
-from keras_efficientdet.cache import label_overrides
+from keras_efficientdet.cache import label_overrides, records_of, source_of
 from keras_efficientdet.doctor import examine, examine_source, report
 from keras_efficientdet.doctor.batch import draw_batch
 from keras_efficientdet.doctor.overfit import WANTED_AP50, overfit
 from keras_efficientdet.drawing import save_curves
+from keras_efficientdet.records import Source
 
 _MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')
 _TRAIN = flags.DEFINE_string('train', None, 'Data to train on: folder, folder/split, or file of any known format.')
@@ -38,31 +40,34 @@ _IMAGES = flags.DEFINE_string('images', None, 'Folder with the pictures that it 
 def main(_):
     if not (_TRAIN.value or _ANNOTATIONS.value):
         raise ValueError('nothing to look at: give --train, or --annotations and --images')
-    findings = []
+    config, findings = load_config(_MODEL.value, _SET.value), []
     if _ANNOTATIONS.value:
-        findings += show(examine_source(read_coco(_ANNOTATIONS.value, _IMAGES.value or '.'), fast=_FAST.value))
+        findings += show(examine_source(read_coco(_ANNOTATIONS.value, _IMAGES.value or '.'), config, fast=_FAST.value))
     if _TRAIN.value:
-        config = load_config(_MODEL.value, [label_overrides(_TRAIN.value), *_SET.value])
-        output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
-        if output:
-            output.mkdir(parents=True, exist_ok=True)
-        findings += check(config, output)
+        data = {name: source_of(given) or given for name, given in (('train', _TRAIN.value), ('val', _VALID.value)) if given}
+        findings += [f for name, source in data.items() if isinstance(source, Source)
+                     for f in show(examine_source(source, config, name, _FAST.value))]
+        train, valid = (records_of(data[name]) if name in data else None for name in ('train', 'val'))
+        findings += check(train, valid, load_config(config, [label_overrides(train), *_SET.value]), findings)
     sys.exit(any(f.severity == 'error' for f in findings))
 
 
-def check(config, output):
-    """Findings about the records; the self-test's where it is asked for."""
-    if _OVERFIT.value:
-        return self_test(config, output)
-    findings = show(examine(_TRAIN.value, _VALID.value, config, _WEIGHTS.value, _FAST.value))
+def check(train, valid, config, known):
+    """Findings about the records that are not `known`; the self-test's where it is asked for."""
+    output = pathlib.Path(_OUTPUT.value) if _OUTPUT.value else None
     if output:
-        Image.fromarray(draw_batch(_TRAIN.value, config)).save(output / 'batch.png')
+        output.mkdir(parents=True, exist_ok=True)
+    if _OVERFIT.value:
+        return self_test(train, config, output)
+    findings = show([f for f in examine(train, valid, config, _WEIGHTS.value, _FAST.value) if f not in known])
+    if output:
+        Image.fromarray(draw_batch(train, config)).save(output / 'batch.png')
         print(f'look at {output / "batch.png"}: yellow anchors should surround the objects, as the boxes do')
     return findings
 
 
-def self_test(config, output):
-    result = overfit(_TRAIN.value, config, weights=_WEIGHTS.value, steps=_STEPS.value)
+def self_test(train, config, output):
+    result = overfit(train, config, weights=_WEIGHTS.value, steps=_STEPS.value)
     print(f'AP50 {result.ap50:.3f} (wanted above {WANTED_AP50}) after {result.curve[-1]["step"]} steps and '
           f'{result.seconds:.0f} s; loss {result.curve[0]["loss"]:.3f} -> {result.curve[-1]["loss"]:.3f}')
     if output:

@@ -2,7 +2,8 @@
 
 level is the magnitude, 0 to 10 (RandAugment goes beyond); probability counts for the operations of single boxes alone, which
 draw for each box. Signs are drawn. Ranges: Zoph et al. 2019 (arXiv 1906.11172), with the pixel ranges that its authors trained
-with on COCO; they do not grow or shrink with the picture.
+with on COCO. Shifts and holes of a picture smaller than those of COCO are smaller in proportion, and no shift is longer than half
+of its side.
 """
 import tensorflow as tf
 
@@ -11,6 +12,7 @@ from keras_efficientdet.augment.box_only import in_boxes
 
 MAX_LEVEL = 10.
 TRANSLATE, TRANSLATE_IN_BOX = 250., 120.     # pixels at level 10
+COCO_SIDE = 640                              # longer side of the pictures that they are meant for
 SHEAR, DEGREES = 0.3, 30.
 CUTOUT, CUTOUT_IN_BOX, BOX_CUTOUT = 100., 50., 0.75    # half a side in pixels, the same, share of a box
 BOX_DRAW = 1 / 3                             # of a policy's probability, for each box
@@ -51,6 +53,19 @@ def _whole(number):
     return tf.cast(number, tf.int32)
 
 
+def _in_proportion(pixels, image):
+    """int32: pixels of a picture of COCO's size, for this one; no more in larger ones. Whole numbers, so that nothing rounds."""
+    return _whole(pixels) * tf.minimum(tf.reduce_max(tf.shape(image)[:2]), COCO_SIDE) // COCO_SIDE
+
+
+def _shift(move, axis):
+    """move: translate along an axis of the picture."""
+    def apply(image, boxes, level, probability, seed):
+        pixels = tf.minimum(_in_proportion(level * (TRANSLATE / MAX_LEVEL), image), tf.shape(image)[axis] // 2)
+        return move(image, boxes, _signed(tf.cast(pixels, tf.float32), seed))
+    return apply
+
+
 PICTURE = {
     'AutoContrast': _plain(lambda image, amount, seed: color.autocontrast(image)),
     'Equalize': _plain(lambda image, amount, seed: color.equalize(image)),
@@ -61,11 +76,11 @@ PICTURE = {
     'Contrast': _enhance(color.contrast),
     'Brightness': _enhance(color.brightness),
     'Sharpness': _enhance(color.sharpness),
-    'Cutout': _plain(lambda image, amount, seed: masks.random_cutout(image, _whole(amount), seed), CUTOUT),
+    'Cutout': _plain(lambda image, amount, seed: masks.random_cutout(image, _in_proportion(amount, image), seed), CUTOUT),
     'BBox_Cutout': lambda image, boxes, level, probability, seed: (
         masks.box_cutout(image, boxes, level * (BOX_CUTOUT / MAX_LEVEL), seed), boxes),
-    'TranslateX_BBox': _warp(affine.translate_x, TRANSLATE),
-    'TranslateY_BBox': _warp(affine.translate_y, TRANSLATE),
+    'TranslateX_BBox': _shift(affine.translate_x, 1),
+    'TranslateY_BBox': _shift(affine.translate_y, 0),
     'ShearX_BBox': _warp(affine.shear_x, SHEAR),
     'ShearY_BBox': _warp(affine.shear_y, SHEAR),
     'Rotate_BBox': _warp(affine.rotate, DEGREES)}

@@ -49,12 +49,21 @@ def _valid_split(valid, limit, thumbnails):
         return Split('val', [], True, {})
 
 
-def examine_source(source, fast=False):
-    """What is wrong with annotations before they become records: sizes, box order, names. `source`: a `records.Source`."""
-    split = split_of_source(source, SAMPLE if fast else None)
+def examine_source(source, config=None, name='annotations', fast=False):
+    """What is wrong with annotations before they become records: sizes, box order, names.
+
+    Args:
+      source: a `records.Source`. config: a Config for limits, default Config(). name: what the findings call it.
+      fast: looks at the first 200 pictures.
+    Returns:
+      list of Finding. What the records show as well is found by `examine` in the same words, if it is called the same.
+    Raises:
+      DataError: a picture cannot be read.
+    """
+    split = split_of_source(source, SAMPLE if fast else None, name)
     if not split.pictures:
-        return [Finding('no pictures', 'error', 'the annotations list no pictures', 'check the annotation file')]
-    return check_names(source.label_map) + check_boxes(split)
+        return [Finding('no pictures', 'error', f'{name} has no pictures', 'check the annotation file')]
+    return check_names(source.label_map) + check_boxes(split, config)
 
 
 def before_training(train, valid, config, weights=None):

@@ -95,13 +95,13 @@ def _of_record(serialized, thumbnails):
                    crowd if len(crowd) == count else np.zeros(count, bool), _thumbnail(picture) if thumbnails else None)
 
 
-def split_of_source(source, limit=None):
-    """A Split of a `records.Source`: annotations before they become records. Raises DataError for a broken picture."""
+def split_of_source(source, limit=None, name='annotations'):
+    """A Split of a `records.Source`, or of its first `limit` photos. Raises DataError for a broken picture."""
     pictures = [_of_photo(photo, source.label_map) for photo in source.photos[:limit]]
     boxes_per_class = collections.Counter(source.label_map[i] for photo in source.photos for i in photo.ids)
     summary = {'images': len(source.photos), 'label_map': source.label_map, 'changes': source.changes,
                'boxes': sum(boxes_per_class.values()), 'boxes_per_class': boxes_per_class}
-    return Split('annotations', pictures, limit is None or len(source.photos) <= limit, summary)
+    return Split(name, pictures, limit is None or len(source.photos) <= limit, summary)
 
 
 def _of_photo(photo, label_map):

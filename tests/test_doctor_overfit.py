@@ -1,9 +1,10 @@
-"""The self-test on eight pictures: what it chooses, what it says where it fails, and that it passes on real photographs."""
+"""The self-test: what it chooses, that it passes on drawn pictures and real photographs, and what it says where it fails."""
 import csv
 
 import drawn
 import pytest
-from test_doctor import LABELS, configured, photos
+from little import little_config
+from planted import LABELS, moved, written
 
 from keras_efficientdet import DataError, load_config, read_coco, write_records
 from keras_efficientdet.cache import label_overrides
@@ -24,15 +25,26 @@ def test_pictures_of_all_classes_are_chosen_and_crowded_ones_left(tmp_path):
         choose(pictures[:1])
 
 
-@pytest.mark.slow
-def test_what_it_says_where_it_fails(tmp_path):
-    """Twenty-five steps from random weights teach nothing; the curve and the reasons are there."""
-    folder = drawn.records(tmp_path, photos(10, 3), LABELS)
-    result = overfit(folder, configured(image_size=64, fpn_cell_repeats=1, box_class_repeats=1, num_epochs=1), steps=25)
+PAIR = [(64, 64, [drawn.box(4, 4, 30, 30, 1), drawn.box(36, 34, 24, 24, 2)]), (64, 64, [drawn.box(20, 16, 36, 36, 3)])]
+
+
+def test_two_drawn_pictures_are_learned_by_heart(tmp_path):
+    folder = drawn.records(tmp_path, PAIR, LABELS)
+    result = overfit(folder, little_config(folder), steps=200)
+    assert result.passed and result.findings == [], result
+    assert result.curve[-1]['loss'] < 0.7 * result.curve[0]['loss']
+
+
+def test_a_planted_fault_is_not_learned_and_named(tmp_path):
+    """Boxes in parts of the picture, read as pixels: there is nothing to find where they are."""
+    source = moved(read_coco(*drawn.write_coco(tmp_path, PAIR, LABELS)), lambda b, p: b / 64)
+    folder = written(source, tmp_path / 'records')
+    result = overfit(folder, little_config(folder), steps=25)
     assert not result.passed and [row['step'] for row in result.curve] == [25] and result.seconds > 0
     first = result.findings[0]
-    assert first.severity == 'error' and first.found.startswith(f'AP50 {result.ap50:.2f} after 25 steps on 8 pictures; loss from')
-    assert 'not learned: ' in result.findings[1].found and any(f.key == 'anchors' for f in result.findings)
+    assert first.severity == 'error' and first.found.startswith(f'AP50 {result.ap50:.2f} after 25 steps on 2 pictures; loss from')
+    assert 'not learned: cat, dog, van' in result.findings[1].found
+    assert any(f.key == 'normalised boxes' and f.severity == 'error' for f in result.findings)
     result.save_curve(tmp_path / 'curve.csv')
     (row,) = csv.DictReader((tmp_path / 'curve.csv').open())
     assert (row['epoch'], row['step']) == ('1', '25')

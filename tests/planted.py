@@ -1,0 +1,95 @@
+"""A small data set that is in order, and ways to plant one fault in it: what the tests of the doctor share."""
+import dataclasses
+
+import drawn
+import numpy as np
+
+from keras_efficientdet import load_config, read_coco, write_records
+from keras_efficientdet.doctor import report
+
+LABELS = {1: 'cat', 2: 'dog', 3: 'van'}
+SETTINGS = {'image_size': 128, 'batch_size': 8, 'optimizer': 'adam', 'learning_rate': 0.01, 'lr_warmup_init': 1e-4,
+            'jitter_min': 0.8, 'jitter_max': 1.25, 'num_epochs': 200}
+
+
+def photos(count, seed):
+    """(height, width, three boxes, one of each class) of `count` pictures that all look different."""
+    rng = np.random.default_rng(seed)
+
+    def place(side):
+        return [int(v) for v in rng.uniform(2, 60, 2)] + [side, side]
+
+    return [(100, 150, [drawn.box(*place(int(rng.integers(24, 38))), k) for k in LABELS]) for _ in range(count)]
+
+
+def sources(make_folder):
+    """{'train': Source of 24 pictures, 'val': Source of 8}, both in order. make_folder: name -> empty folder."""
+    return {name: read_coco(*drawn.write_coco(make_folder(name), photos(count, count), LABELS))
+            for name, count in (('train', 24), ('val', 8))}
+
+
+def written(source, folder):
+    """The folder of the Source's records."""
+    write_records(source, folder, progress=False)
+    return folder
+
+
+def configured(**change):
+    """A Config that fits the data."""
+    return load_config('efficientdet-lite0', [SETTINGS, {'model': {'label_map': LABELS, 'num_classes': 3}}, change])
+
+
+def alarms(findings):
+    return [f for f in findings if f.severity != 'note']
+
+
+def changed(source, **fields):
+    """The Source whose photos have other fields: {name: function of the photo}."""
+    made = [dataclasses.replace(p, **{name: value(p) for name, value in fields.items()}) for p in source.photos]
+    return dataclasses.replace(source, photos=made)
+
+
+def moved(source, change):
+    """The Source with `change(boxes, photo)` in place of the boxes."""
+    return changed(source, boxes=lambda p: np.asarray(change(p.boxes, p), float).reshape(-1, 4))
+
+
+def relabelled(source, ids, names=LABELS):
+    """The Source with other ids: {id: id}."""
+    made = [dataclasses.replace(p, ids=tuple(ids.get(i, i) for i in p.ids)) for p in source.photos]
+    return dataclasses.replace(source, photos=made, label_map={ids.get(i, i): name for i, name in names.items()})
+
+
+def only(source, keep):
+    """The Source without the boxes of classes that are not in `keep`."""
+    def rows(values, p):
+        return tuple(v for v, i in zip(values, p.ids, strict=True) if i in keep)
+
+    return changed(source, boxes=lambda p: np.reshape(rows(p.boxes, p), (-1, 4)), ids=lambda p: rows(p.ids, p),
+                   areas=lambda p: rows(p.areas, p), crowd=lambda p: rows(p.crowd, p))
+
+
+def first(source, count, change):
+    """The Source whose first `count` photos are those of `change(Source of them)`."""
+    some = change(dataclasses.replace(source, photos=source.photos[:count]))
+    return dataclasses.replace(source, photos=[*some.photos, *source.photos[count:]])
+
+
+def without_boxes(source):
+    return only(source, ())
+
+
+def all_crowds(source):
+    return changed(source, crowd=lambda p: (True,) * len(p.ids))
+
+
+def counted_from_0(source):
+    return relabelled(source, {1: 0, 2: 1, 3: 2})
+
+
+def check(findings, key, severity, found, fix, beside=()):
+    """Exactly this finding is there, and nothing beside it but what is listed."""
+    assert {f.key for f in alarms(findings)} <= {key, *beside}, report(findings)
+    mine = [f for f in findings if f.key == key]
+    assert mine, report(findings)
+    assert mine[0].severity == severity and found in mine[0].found and fix in mine[0].fix, report(mine)

@@ -1,0 +1,158 @@
+"""All checks together: silence on data in order, on real data their real flaws, and annotations of every format."""
+import json
+import re
+
+import drawn
+import numpy as np
+import other_formats
+import planted
+import pytest
+import tensorflow as tf
+from little import little_config
+from planted import alarms, all_crowds, changed, configured, counted_from_0, moved, without_boxes, written
+
+from keras_efficientdet import DataError, fit, load_config, read_coco, read_folder
+from keras_efficientdet.cache import label_overrides
+from keras_efficientdet.doctor import before_training, examination, examine, examine_source, report
+from keras_efficientdet.records import summary_of
+
+
+def test_a_healthy_data_set_is_left_in_peace(healthy):
+    for fast in (True, False):
+        findings = examine(healthy['train'], healthy['val'], configured(), fast=fast)
+        assert alarms(findings) == [], report(findings)
+
+
+def test_summary_counts_what_the_fast_form_does_not_read(healthy, monkeypatch):
+    """A class whose boxes all come after the sample is no class without boxes."""
+    monkeypatch.setattr(examination, 'SAMPLE', 1)
+    assert alarms(examine(healthy['train'], healthy['val'], configured(), fast=True)) == []
+    assert summary_of(healthy['train'])['boxes_per_class'] == {'cat': 24, 'dog': 24, 'van': 24}
+
+
+# Annotations before they become records: name: (what is done to a COCO file's content, key, found)
+def _corners(content):
+    for a in content['annotations']:
+        x, y, w, h = a['bbox']
+        a['bbox'] = [x, y, x + w, y + h]
+
+
+def _fractions(content):
+    for a in content['annotations']:
+        x, y, w, h = a['bbox']
+        a['bbox'] = [x / 150, y / 100, w / 150, h / 100]
+
+
+def _swapped(content):
+    for image in content['images']:
+        image['height'], image['width'] = image['width'], image['height']
+
+
+def _inside_out(content):
+    for a in content['annotations']:
+        a['bbox'][2] *= -1
+
+
+def _unnamed(content):
+    content['categories'][1]['name'] = ' '
+
+
+@pytest.mark.parametrize(('plant', 'key', 'found'), [
+    (_corners, 'box format', 'cut to it'), (_fractions, 'normalised boxes', 'smaller than 2 pixels'),
+    (_swapped, 'picture size', 'height and width are swapped in 24 of 24 pictures; image 1 is 100 high and 150 wide'),
+    (_inside_out, 'box format', '72 were left out'), (_unnamed, 'class names', 'no name')],
+                         ids=['corners', 'fractions', 'swapped', 'inside_out', 'unnamed'])
+def test_a_planted_fault_of_a_coco_file(plant, key, found, tmp_path, write_json):
+    annotations, folder = drawn.write_coco(tmp_path, planted.photos(24, 24), planted.LABELS)
+    content = json.loads(annotations.read_text())
+    assert alarms(examine_source(read_coco(annotations, folder))) == []
+    plant(content)
+    findings = examine_source(read_coco(write_json(content), folder))
+    assert key in {f.key for f in alarms(findings)} and found in ''.join(f.found for f in findings), report(findings)
+
+
+# Faults as they stand in files of other formats; `plant` makes the boxes that such a file is read as.
+def _sizes_as_corners(source):
+    return moved(source, lambda b, p: np.concatenate([b[:, :2] + 60, b[:, 2:] - b[:, :2]], 1))
+
+
+def _corners_as_centres(source):
+    return moved(source, lambda b, p: np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2], 1))
+
+
+def _parts_of_the_picture(source):
+    return moved(source, lambda b, p: b / np.tile((p.height, p.width), 2))
+
+
+def _lying(source):
+    return changed(source, height=lambda p: p.width, width=lambda p: p.height)
+
+
+@pytest.mark.parametrize(('write', 'plant', 'key', 'found'), [
+    (other_formats.write_voc, _sizes_as_corners, 'box format', '72 were left out'),
+    (other_formats.write_voc, _lying, 'picture size', 'height and width are swapped in 24 of 24 pictures'),
+    (other_formats.write_csv, _sizes_as_corners, 'box format', '72 were left out'),
+    (other_formats.write_voc, _parts_of_the_picture, 'normalised boxes', 'smaller than 2 pixels'),
+    (other_formats.write_yolo, _corners_as_centres, 'box format', 'cut to it')])
+def test_a_planted_fault_of_a_folder(write, plant, key, found, sources, tmp_path):
+    assert alarms(examine_source(read_folder(write(sources['train'], tmp_path / 'right')))) == []
+    findings = examine_source(read_folder(write(plant(sources['train']), tmp_path / 'wrong')))
+    assert key in {f.key for f in alarms(findings)} and found in ''.join(f.found for f in findings), report(findings)
+
+
+@pytest.mark.parametrize(('plant', 'key', 'found'), [
+    (without_boxes, 'no boxes', 'no box in 24 pictures'), (all_crowds, 'crowds', 'all 72 boxes are crowds'),
+    (counted_from_0, 'class ids', 'one too low')])
+def test_training_stops_where_there_is_nothing_to_learn(plant, key, found, sources, healthy, tmp_path, capsys):
+    folder = written(plant(sources['train']), tmp_path / 'train')
+    with pytest.raises(DataError, match=re.escape(found)):
+        before_training(folder, healthy['val'], configured())
+    assert f'ERROR    {key}: train' in capsys.readouterr().out
+
+
+def test_training_goes_on_with_other_errors(healthy, capsys):
+    before_training(healthy['train'], healthy['train'], configured())
+    assert 'ERROR    train = val: all 24' in capsys.readouterr().out
+
+
+def test_fit_asks_the_doctor_first(sources, tmp_path):
+    empty = written(without_boxes(sources['train']), tmp_path / 'train')
+    with pytest.raises(DataError, match='no box in 24 pictures'):
+        fit(little_config(empty), empty, empty, tmp_path / 'run')
+
+
+@pytest.mark.parametrize(('name', 'wanted'), [
+    ('bccd', {'near duplicates: 1 of 87 pictures of val look the same as one of train, like image 214 and 19',
+              'boxes left out: train: 1 of 2805 boxes', 'boxes left out: val: 1 of 1138 boxes',
+              'anchors: anchor_scale 3.0, the anchors are too large'}),
+    ('voc100', {'anchors: anchor_scale 3.0, the anchors are too large'})])
+def test_real_data_have_their_real_flaws_and_no_others(name, wanted, real, tmp_path):
+    """bccd: two boxes of zero size, BloodImage_00037 is 00038 again, and platelets are small at 320 pixels."""
+    folder = real(name)
+    train, valid = (written(read_coco(folder / f'annotations/{split}.json', folder / 'images'), tmp_path / split)
+                    for split in ('train', 'val'))
+    config = load_config('efficientdet-lite0', [label_overrides(train), {**planted.SETTINGS, 'image_size': 320}])
+    findings = alarms(examine(train, valid, config))
+    assert all(f.severity == 'warning' for f in findings), report(findings)
+    assert len(findings) == len(wanted) and all(any(f'{f.key}: {f.found}'.startswith(w) for f in findings) for w in wanted), \
+        report(findings)
+    larger = load_config(config, {'anchor_scale': 2.0} if name == 'bccd' else {'image_size': 640, 'anchor_scale': 2.0})
+    assert not [f for f in alarms(examine(train, valid, larger, fast=True)) if f.key == 'anchors']
+
+
+def test_the_report_has_the_worst_first_and_short_lines(healthy):
+    text = report(examine(healthy['train'], None, configured(optimizer='sgd', learning_rate=9.), fast=True))
+    assert text.startswith('doctor: 1 error, 1 warning, ')
+    assert text.index('ERROR    empty val') < text.index('WARNING  learning rate') < text.index('NOTE ')
+    assert all(len(line) <= 125 for line in text.splitlines())
+
+
+def test_a_broken_picture_is_named(sources, tmp_path):
+    folder = written(sources['val'], tmp_path / 'val')
+    example = tf.train.Example()
+    example.features.feature['image/encoded'].bytes_list.value.append(b'no picture')
+    example.features.feature['image/source_id'].bytes_list.value.append(b'the-broken-one')
+    with tf.io.TFRecordWriter(str(folder / 'x.tfrecord')) as writer:
+        writer.write(example.SerializeToString())
+    with pytest.raises(DataError, match='the-broken-one: cannot be read as a picture'):
+        examine(folder, None, configured())
