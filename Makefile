@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow test-engines lint parity mutations clean
+.PHONY: demo test test-slow test-engines test-serve lint parity mutations clean
 
 demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
@@ -17,6 +17,12 @@ test-slow: $(VENV)/ready
 # The engines weigh 600 MB, so they are not in the `test` extra; the extras go in together with the core (docs/EXPORT.md).
 test-engines: $(VENV)/engines
 	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py
+
+# A server and its clients over the loopback interface, with load: an environment of its own, since mlserver holds protobuf back.
+test-serve:
+	test -d $(VENV)-serve || $(PYTHON) -m venv $(VENV)-serve
+	$(VENV)-serve/bin/python -m pip install --quiet -e ".[pretrained,test,serve]"
+	$(VENV)-serve/bin/python -m pytest -q -s -m "slow or not slow" tests/test_serving_mlserver.py tests/test_tf_serving.py
 
 $(VENV)/engines: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert]"

@@ -28,7 +28,7 @@ ORDER = (
     'doctor.overfit',
     'export.labels', 'export.writing', 'export.frozen', 'export.upright', 'export.savedmodel',  # use
     'export.calibration', 'export.tflite_metadata', 'export.tflite', 'export.onnx', 'export.openvino', 'export',
-    'serving', '__init__')
+    'serving', 'serving_mlserver', '__init__')
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
 
 
