@@ -19,10 +19,13 @@ test-engines: $(VENV)/engines
 	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py
 
 # A server and its clients over the loopback interface, with load: an environment of its own, since mlserver holds protobuf back.
-test-serve:
-	test -d $(VENV)-serve || $(PYTHON) -m venv $(VENV)-serve
-	$(VENV)-serve/bin/python -m pip install --quiet -e ".[pretrained,test,serve]"
+test-serve: $(VENV)-serve/ready
 	$(VENV)-serve/bin/python -m pytest -q -s -m "slow or not slow" tests/test_serving_mlserver.py tests/test_tf_serving.py
+
+$(VENV)-serve/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)-serve
+	$(VENV)-serve/bin/python -m pip install --quiet -e ".[pretrained,test,serve]"
+	touch $@
 
 $(VENV)/engines: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert]"

@@ -29,7 +29,8 @@ def worked(tool, *flags):
     return done.stdout
 
 
-@pytest.mark.parametrize('tool', ['make_records', 'doctor', 'train', 'evaluate', 'detect', 'export', 'serve', 'benchmark', 'show_batch'])
+@pytest.mark.parametrize('tool', ['make_records', 'doctor', 'train', 'evaluate', 'detect', 'export', 'serve', 'benchmark',
+                                  'show_batch'])
 def test_help_shows_the_example_and_its_flags(tool):
     done = start(tool, '--help')
     assert f'python tools/{tool}.py --' in done.stdout and 'Traceback' not in done.stderr

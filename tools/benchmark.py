@@ -1,7 +1,7 @@
 r"""Latency of a detector in every engine that is installed: before, in and after the network, as a table and a chart.
 
-The way of a photo to the network (pre), the network (net) and the whole (total) are files of their own in each engine, made of the
-functions that the exports are made of. What the whole takes beyond pre and net is post. Each engine has a process of its own.
+The way of a photo to the network (pre), the network (net) and the whole (total) are files of their own in each engine, made of
+the functions that the exports are made of. What the whole takes beyond pre and net is post. Each engine runs in its own process.
 
 Example:
   python tools/benchmark.py --model=efficientdet-lite0 --output=results/benchmark.csv
