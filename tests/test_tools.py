@@ -1,4 +1,5 @@
 """The command line tools as users start them: as processes of their own."""
+import csv
 import json
 import os
 import pathlib
@@ -122,3 +123,18 @@ def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_pa
     assert f'{tmp_path}/net.tflite' in said and 'form Keras  AP ' in said and 'form net.tflite  AP ' in said
     assert read_labels(tmp_path / 'net.tflite')['ids'] == list(drawn.LABELS)
     assert (tmp_path / 'net.csv').read_text().startswith('form,AP,AP50,AP75,lost AP')
+
+
+def test_benchmark_writes_a_row_for_each_batch_and_a_chart(small_model, tmp_path):
+    small_model.save(tmp_path / 'model.keras')
+    said = worked('benchmark', f'--model={tmp_path}/model.keras', f'--output={tmp_path}/out/b.csv', '--engines=savedmodel',
+                  '--batches=1,3', '--photo=60,90', '--repeats=5')
+    with open(tmp_path / 'out' / 'b.csv') as file:
+        lines = list(csv.DictReader(file))
+    assert [(line['engine'], line['batch'], line['photo']) for line in lines] == [('savedmodel', n, '60x90') for n in '13']
+    for line in lines:
+        assert 0 < float(line['net']) < float(line['total']) <= float(line['p90']) <= float(line['p99'])
+        assert float(line['pre']) > 0 and float(line['peak MB']) > 100 and line['total'] in said
+    assert Image.open(tmp_path / 'out' / 'b.png').size[0] > 800
+    done = start('benchmark', f'--model={tmp_path}/model.keras', f'--output={tmp_path}/c.csv', '--engines=torch')
+    assert done.returncode == 1 and "error: --engines: ['torch'] not among" in done.stderr

@@ -56,8 +56,9 @@ def main(_):
                 continue
             WRITERS[engine](model, pathlib.Path(folder), photo)
             rows += [_row(engine, model, batch, photo, folder) for batch in _BATCHES.value]
-    _append(rows)
-    chart(rows).savefig(pathlib.Path(_OUTPUT.value).with_suffix('.png'), dpi=110)
+    if not rows:
+        raise ValueError(f'--engines: none of {_ENGINES.value} is installed')
+    chart(_append(rows)).savefig(pathlib.Path(_OUTPUT.value).with_suffix('.png'), dpi=110)
 
 
 def _model():
@@ -138,7 +139,7 @@ def _row(engine, model, batch, photo, folder):
     return {'commit': _commit(), 'command': ' '.join(['python', 'tools/benchmark.py', *sys.argv[1:]]),
             'machine': f'{len(os.sched_getaffinity(0))} cores, TensorFlow {tf.__version__}', 'model': model.name,
             'engine': engine, 'batch': batch, 'photo': 'x'.join(map(str, photo)),
-            **{name: round(found[name], 1) for name in (*PARTS, 'total', 'p90', 'p99', 'peak MB')}}
+            **{name: round(found[name], 1) for name in (*PARTS, 'total', 'p90', 'p99')}, 'peak MB': round(found['peak MB'])}
 
 
 def _commit():
@@ -148,6 +149,7 @@ def _commit():
 
 
 def _append(rows):
+    """Writes rows at the end of the file; returns the newest of each engine and batch that were measured in the same way."""
     path = pathlib.Path(_OUTPUT.value)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
@@ -156,6 +158,9 @@ def _append(rows):
         if new:
             writer.writeheader()
         writer.writerows(rows)
+    with open(path, newline='') as file:
+        alike = [row for row in csv.DictReader(file) if all(row[k] == rows[0][k] for k in ('machine', 'model', 'photo'))]
+    return list({(row['engine'], row['batch']): row for row in alike}.values())
 
 
 def chart(rows):
@@ -164,11 +169,11 @@ def chart(rows):
     axes = figure.add_subplot()
     left, names = [0.] * len(rows), [f'{row["engine"]}, batch {row["batch"]}' for row in rows]
     for part, shade in zip(PARTS, COLORS, strict=True):
-        widths = [max(0., row[part]) / int(row['batch']) for row in rows]
+        widths = [max(0., float(row[part])) / int(row['batch']) for row in rows]
         axes.barh(names, widths, left=left, color=shade, label=part)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     for name, end, row in zip(names, left, rows, strict=True):
-        axes.text(end, name, f' {end:.1f} ms, {row["peak MB"]:.0f} MB', va='center', fontsize=8)
+        axes.text(end, name, f' {end:.1f} ms, {row["peak MB"]} MB', va='center', fontsize=8)
     axes.invert_yaxis()
     axes.set(xlabel='milliseconds a photo (median)', xlim=(0, max(left) * 1.2),
              title=f'{rows[0]["model"]}, photos {rows[0]["photo"]}, {rows[0]["machine"]}')

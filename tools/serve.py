@@ -37,11 +37,15 @@ def main(_):
         path = pathlib.Path(root, 'model-settings.json')
         path.write_text(json.dumps(_settings(folder)))
         logging.getLogger('mlserver').propagate = False     # absl's own handler would print each line again
-        longest = 3 * _MAX_PIXELS.value + (1 << 20)
-        server = mlserver.MLServer(mlserver.Settings(
-            host=_HOST.value, http_port=_PORT.value, grpc_port=_GRPC_PORT.value, metrics_port=_METRICS_PORT.value,
-            grpc_max_message_length=min(longest, 2 ** 31 - 1), model_repository_root=root, parallel_workers=0))
-        asyncio.run(server.start([mlserver.ModelSettings.parse_file(str(path))]))
+        asyncio.run(_serve(mlserver, root, mlserver.ModelSettings.parse_file(str(path))))
+
+
+async def _serve(mlserver, root, model):
+    longest = 3 * _MAX_PIXELS.value + (1 << 20)
+    settings = mlserver.Settings(
+        host=_HOST.value, http_port=_PORT.value, grpc_port=_GRPC_PORT.value, metrics_port=_METRICS_PORT.value,
+        grpc_max_message_length=min(longest, 2 ** 31 - 1), model_repository_root=root, parallel_workers=0)
+    await mlserver.MLServer(settings).start([model])        # made inside the loop, whose signal handlers it sets
 
 
 def _version(folder):
