@@ -30,7 +30,11 @@ def running(folder, log, *flags):
         assert process.poll() is None, f'the server ended\n{pathlib.Path(log).read_text()[-4000:]}'
     finally:
         process.terminate()
-        process.wait(60)                  # it ends by itself when it is told to
+        try:
+            process.wait(60)                                # it ends by itself when it is told to
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def _free_ports(count):
