@@ -25,7 +25,8 @@ def detect_files(model, paths, folder, *, min_score=0.3, part_size=1000, shard=(
     once share the work by `shard`: (2, 16) does every 16th part from the second on; the last one to finish writes the whole.
 
     Args:
-      model: what `Detector` takes; it is loaded only if something is left to do. paths: of all pictures, the same in each run.
+      model: a Detector, or what it takes; a file is loaded only if something is left to do.
+      paths: of all pictures, the same in each run. batch_size: of the Detector that is made here.
       drawn: also writes pictures with boxes to `folder`/drawn/. table: also writes detections.csv.
       workers: threads that read pictures ahead of the network; default: as many as cores.
     Returns:
@@ -36,15 +37,16 @@ def detect_files(model, paths, folder, *, min_score=0.3, part_size=1000, shard=(
     paths, folder = [str(path) for path in paths], pathlib.Path(folder)
     if not 1 <= shard[0] <= shard[1]:
         raise ValueError(f'shard {shard[0]}/{shard[1]}: expected 1/{shard[1]} to {shard[1]}/{shard[1]}')
-    job = {'model': str(model), 'pictures': len(paths), 'list': hashlib.sha256('\n'.join(paths).encode()).hexdigest(),
-           'min_score': min_score, 'part_size': part_size, 'drawn': drawn}
+    job = {'model': str(model) if isinstance(model, str | os.PathLike) else type(model).__name__, 'pictures': len(paths),
+           'list': hashlib.sha256('\n'.join(paths).encode()).hexdigest(), 'min_score': min_score, 'part_size': part_size,
+           'drawn': drawn}
     _refuse_another(folder, job)
     groups = [paths[i:i + part_size] for i in range(0, len(paths), part_size)]
     parts = {folder / 'parts' / f'{i:06d}-of-{len(groups):06d}.json': group for i, group in enumerate(groups, 1)}
     before = sum(part.is_file() for part in parts)
     mine = [part for part in list(parts)[shard[0] - 1::shard[1]] if not part.is_file()]
     if mine:
-        detector = Detector(model, batch_size)
+        detector = model if isinstance(model, Detector) else Detector(model, batch_size)
         with replaced_file(folder / JOB) as working:
             working.write_text(json.dumps(job, indent=1))
         _do(detector, {part: parts[part] for part in mine}, _drawn_names(paths, folder) if drawn else None, min_score,

@@ -3,7 +3,7 @@
 Examples:
   python tools/detect.py --model=runs/first --images='photos/*.jpg' --output=found
   python tools/detect.py --model=cells.onnx --images=film.mp4 --output=found
-  python tools/detect.py --model=exported/cells --list=paths.txt --shard=2/16 --nodraw --output=found
+  python tools/detect.py --model=exported/cells --list=paths.txt --shard=2/16 --draw=false --output=found
 
 Pictures are done in parts; a run that was stopped goes on where it was. See keras_efficientdet/bulk.py.
 """
