@@ -16,10 +16,10 @@ test-slow: $(VENV)/ready
 
 # The engines weigh 600 MB, so they are not in the `test` extra; the extras go in together with the core (docs/EXPORT.md).
 test-engines: $(VENV)/engines
-	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py
+	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py tests/test_video.py
 
 $(VENV)/engines: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert]"
+	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert,video]"
 	touch $@
 
 lint: $(VENV)/ready

@@ -19,7 +19,10 @@ class DetectorHandler(inference.ModelHandler):
 
     def __init__(self, model, *, min_score=0.3, batch_size=8):
         self._model, self._min_score, self._batch_size = str(model), min_score, batch_size
-        super().__init__(min_batch_size=batch_size, max_batch_size=8 * batch_size)
+        super().__init__()
+
+    def batch_elements_kwargs(self):
+        return {'min_batch_size': self._batch_size, 'max_batch_size': 8 * self._batch_size}
 
     def load_model(self):
         return Detector(self._model, self._batch_size)
