@@ -125,22 +125,22 @@ def test_same_detections_as_keras(exported, run, model, in_keras, shape, count):
         assert share_found({k: v[::-1] for k, v in found.items()}, expected, 0, score, pixels) < 0.5
 
 
-def test_one_detector_for_every_engine(exported, model):
+def test_one_detector_for_every_engine(exported, in_keras):
     engine, path = exported
-    detector_, expected = Detector(path, batch_size=2), Detector(model)
+    reader = Detector(path, batch_size=2)
     photos = [batch_of(size, 1, seed)[0] for seed, size in enumerate([(100, 100), (60, 140), (100, 100), (130, 50), (100, 100)])]
     score, pixels, share = FITTED if engine == 'tflite' else TOLERANCES[engine]
-    found = detector_(photos)
+    found = reader(photos)
     functions = len(context.context().list_function_names())
-    again = detector_(photos[::-1])[::-1]
-    detector_(np.zeros((3, 33, 77, 3), np.uint8))
+    again = reader(photos[::-1])[::-1]
+    reader(np.zeros((3, 33, 77, 3), np.uint8))
     assert len(context.context().list_function_names()) == functions          # nothing is traced a second time
-    for a, b, same in zip(found, expected(photos), again, strict=True):
-        a, b = ({'boxes': d.boxes[None], 'scores': d.scores[None], 'classes': d.classes[None], 'count': [len(d)]} for d in (a, b))
+    for photo, one, same in zip(photos, found, again, strict=True):
+        a, b = {'count': [len(one)], **{k: getattr(one, k)[None] for k in ('boxes', 'scores', 'classes')}}, in_keras(photo[None])
         assert share_found(a, b, 0, score, pixels) >= share and share_found(b, a, 0, score, pixels) >= share
-        np.testing.assert_allclose(same.boxes, a['boxes'][0], atol=1e-2)
-        assert same.boxes.dtype == same.scores.dtype == np.float32 and same.classes.dtype == np.int32
-        assert same.names == ('cat', 'dog', 'van') and same.ids == (1, 18, 400)
+        np.testing.assert_allclose(same.boxes, one.boxes, atol=1e-2)
+        assert one.boxes.dtype == one.scores.dtype == np.float32 and one.classes.dtype == np.int32
+        assert one.names == ('cat', 'dog', 'van') and one.ids == (1, 18, 400)
 
 
 def test_labels(exported, model):
