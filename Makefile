@@ -16,7 +16,7 @@ test-slow: $(VENV)/ready
 
 # The engines weigh 600 MB, so they are not in the `test` extra; the extras go in together with the core (docs/EXPORT.md).
 test-engines: $(VENV)/engines
-	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py
+	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py tests/test_video.py
 
 # A server and its clients over the loopback interface, with load: an environment of its own, since mlserver holds protobuf back.
 test-serve: $(VENV)-serve/ready
@@ -28,7 +28,7 @@ $(VENV)-serve/ready: requirements.txt pyproject.toml
 	touch $@
 
 $(VENV)/engines: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert]"
+	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert,video]"
 	touch $@
 
 lint: $(VENV)/ready

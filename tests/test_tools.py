@@ -105,12 +105,25 @@ def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_pa
     expected = [found.above(0.5) for found in small_detector(pictures)]
     assert len(rows) == sum(map(len, expected)) > 0
     first = rows[0]
-    assert first['file'] == str(pictures[0]) and first['category_id'] in drawn.LABELS
-    assert first['class'] == drawn.LABELS[first['category_id']]
-    np.testing.assert_allclose(first['box_yxyx'], expected[0].boxes[0], atol=0.1)
+    assert first['file_name'] == str(pictures[0]) and first['image_id'] == 1 and first['category_id'] in drawn.LABELS
+    assert first['category'] == drawn.LABELS[first['category_id']]
+    ymin, xmin, ymax, xmax = expected[0].boxes[0]
+    np.testing.assert_allclose(first['bbox'], [xmin, ymin, xmax - xmin, ymax - ymin], atol=0.1)
     assert first['score'] == pytest.approx(float(expected[0].scores[0]), abs=1e-3)
-    sketch = np.asarray(Image.open(tmp_path / 'found' / '1.png'))
+    sketch = np.asarray(Image.open(tmp_path / 'found' / 'drawn' / '1.png'))
     assert sketch.shape == (80, 120, 3) and np.any(sketch != np.asarray(Image.open(pictures[0])))
+
+    (tmp_path / 'broken.jpg').write_text('no picture')
+    (tmp_path / 'paths.txt').write_text('\n'.join(map(str, [*pictures, tmp_path / 'broken.jpg'])))
+    flags = [f'--model={workdir}', f'--list={tmp_path}/paths.txt', f'--output={tmp_path}/listed', '--min_score=0.5', '--csv',
+             '--draw=false', '--part_size=2']
+    assert '2 parts: 0 were there before, 1 are missing' in worked('detect', *flags, '--shard=1/2')
+    said = worked('detect', *flags, '--shard=2/2')
+    assert '2 parts: 1 were there before, 0 are missing' in said and '1 pictures could not be read' in said
+    assert json.loads((tmp_path / 'listed' / 'detections.json').read_text()) == rows
+    assert len((tmp_path / 'listed' / 'detections.csv').read_text().splitlines()) == 1 + len(rows)
+    (broken,) = json.loads((tmp_path / 'listed' / 'broken.json').read_text())
+    assert broken['file_name'] == str(tmp_path / 'broken.jpg') and 'cannot be read as a picture' in broken['error']
 
     said = worked('export', f'--model={workdir}', f'--output={tmp_path}/exported', '--version=3', '--set=max_output_size=6')
     assert said.strip().splitlines()[-1] == str(tmp_path / 'exported' / '3')

@@ -12,6 +12,7 @@ import tempfile
 from absl import flags
 from command import run
 
+from keras_efficientdet.engines.savedmodel import folder_of
 from keras_efficientdet.export.labels import read_labels
 from keras_efficientdet.export.writing import engine
 
@@ -31,7 +32,8 @@ _MAX_BATCH_TIME = flags.DEFINE_float('max_batch_time', 0.01, 'Seconds that a req
 
 def main(_):
     mlserver = engine('mlserver', 'serve')
-    folder = _version(pathlib.Path(_MODEL.value))
+    given = pathlib.Path(_MODEL.value)
+    folder = folder_of(given) or given
     read_labels(folder)                                     # an export of another project is refused before anything listens
     with tempfile.TemporaryDirectory() as root:
         path = pathlib.Path(root, 'model-settings.json')
@@ -46,12 +48,6 @@ async def _serve(mlserver, root, model):
         host=_HOST.value, http_port=_PORT.value, grpc_port=_GRPC_PORT.value, metrics_port=_METRICS_PORT.value,
         grpc_max_message_length=min(longest, 2 ** 31 - 1), model_repository_root=root, parallel_workers=0)
     await mlserver.MLServer(settings).start([model])        # made inside the loop, whose signal handlers it sets
-
-
-def _version(folder):
-    """The folder that holds saved_model.pb: this one, or its newest version."""
-    versions = [p.parent for p in folder.glob('[0-9]*/saved_model.pb') if p.parent.name.isdecimal()]
-    return folder if (folder / 'saved_model.pb').is_file() else max(versions, key=lambda p: int(p.name), default=folder)
 
 
 def _settings(folder):
