@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow test-engines lint parity mutations clean
+.PHONY: demo test test-slow test-engines test-serve lint parity mutations clean
 
 demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
@@ -16,10 +16,19 @@ test-slow: $(VENV)/ready
 
 # The engines weigh 600 MB, so they are not in the `test` extra; the extras go in together with the core (docs/EXPORT.md).
 test-engines: $(VENV)/engines
-	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py
+	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py tests/test_video.py
+
+# A server and its clients over the loopback interface, with load: an environment of its own, since mlserver holds protobuf back.
+test-serve: $(VENV)-serve/ready
+	$(VENV)-serve/bin/python -m pytest -q -s -m "slow or not slow" tests/test_serving_mlserver.py tests/test_tf_serving.py
+
+$(VENV)-serve/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)-serve
+	$(VENV)-serve/bin/python -m pip install --quiet -e ".[pretrained,test,serve]"
+	touch $@
 
 $(VENV)/engines: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert]"
+	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert,video]"
 	touch $@
 
 lint: $(VENV)/ready

@@ -4,6 +4,7 @@ from keras_efficientdet.cache import label_overrides
 from keras_efficientdet.checkpoints import CheckpointError, LoadReport, load_official, save_official
 from keras_efficientdet.config import Config, ConfigError, load_config, model_names
 from keras_efficientdet.data import dataset
+from keras_efficientdet.detections import Detections
 from keras_efficientdet.drawing import draw
 from keras_efficientdet.evaluation import evaluate
 from keras_efficientdet.export import export_onnx, export_openvino, export_savedmodel, export_tflite, read_labels
@@ -17,7 +18,7 @@ from keras_efficientdet.formats.yolo import read_yolo
 from keras_efficientdet.models import detector, efficientdet
 from keras_efficientdet.record_writer import write_records
 from keras_efficientdet.records import DataError
-from keras_efficientdet.serving import Detections, Detector
+from keras_efficientdet.serving import Detector
 from keras_efficientdet.training import CocoEvaluation, compile_for_training, fit
 
 __version__ = '0.1.0'

@@ -43,7 +43,8 @@ def collect(model, data, config, *, progress=True):
         labels = {k: v.numpy() for k, v in labels.items()}
         for i, image_id in enumerate(labels['id'].tolist()):
             truth.append((image_id, _truth(labels, i, ids)))
-            found += _found(detections, i, image_id, ids)
+            rows = (detections[k][i][:detections['count'][i]] for k in ('boxes', 'scores', 'classes'))
+            found += coco_rows(image_id, *rows, ids)
     if detect is not model:
         del detect
         gc.collect()                                 # a graph stands in cycles, and is large
@@ -105,11 +106,13 @@ def _truth(labels, i, ids):
                 strict=True)]
 
 
-def _found(detections, i, image_id, ids):
-    count = detections['count'][i]
-    return [{'image_id': image_id, 'category_id': ids[c], 'bbox': _xywh(box), 'score': float(score)} for box, c, score in
-            zip(detections['boxes'][i][:count], detections['classes'][i][:count], detections['scores'][i][:count],
-                strict=True)]
+def coco_rows(image_id, boxes, scores, classes, ids):
+    """Detections of one picture as rows of a COCO results file: [{'image_id', 'category_id', 'bbox', 'score'}].
+
+    bbox = x, y, width, height; `ids` are the data set's own, in class order.
+    """
+    return [{'image_id': image_id, 'category_id': ids[c], 'bbox': _xywh(box), 'score': float(score)}
+            for box, score, c in zip(boxes, scores, classes, strict=True)]
 
 
 def _xywh(box):

@@ -66,7 +66,7 @@ def shard_names(source):
 def _write(source, folder, workers, progress):
     writers = [tf.io.TFRecordWriter(str(folder / name)) for name in shard_names(source)]
     counts = collections.Counter()
-    made = _in_order(lambda photo: serialize(photo, source.label_map), source.photos, workers)
+    made = in_order(lambda photo: serialize(photo, source.label_map), source.photos, workers)
     bar = tqdm(made, desc='writing records', unit=' images', total=len(source.photos), disable=not progress)
     for i, (serialized, counted) in enumerate(bar):
         writers[i % len(writers)].write(serialized)
@@ -76,14 +76,18 @@ def _write(source, folder, workers, progress):
     return counts
 
 
-def _in_order(function, items, workers):
-    """function(item) of each in order, by threads (Pillow and TensorFlow decode without the interpreter's lock)."""
+def in_order(function, items, workers, ahead=None):
+    """function(item) of each in order, by threads (Pillow and TensorFlow decode without the interpreter's lock).
+
+    `items` are taken when needed, at most `ahead` (default: 4 for each thread) before the result that is given out.
+    """
+    ahead = 4 * workers if ahead is None else ahead
     with ThreadPoolExecutor(workers) as pool:
         waiting = collections.deque()
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > 4 * workers:               # not all at once: a picture may be megabytes
+                if len(waiting) > ahead:                     # not all at once: a picture may be megabytes
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -1,113 +1,70 @@
-"""`Detector`: photos in, detections out, whatever the model was stored as."""
+"""`Detector`: pictures in, detections out, whatever the model was stored as."""
 import collections
-import dataclasses
-import json
-import pathlib
+import os
 
 import keras
 import numpy as np
-import tensorflow as tf
-from PIL import Image, ImageOps
 
-from keras_efficientdet.export.labels import LABELS, labels
-from keras_efficientdet.models import detector
-from keras_efficientdet.record_writer import rgb
-from keras_efficientdet.training import load_trained
-
-
-@dataclasses.dataclass(frozen=True)
-class Detections:
-    """What was found in one picture, best first, without padding."""
-    boxes: np.ndarray      # float32 [D, 4] ymin xmin ymax xmax, pixels
-    scores: np.ndarray     # float32 [D]
-    classes: np.ndarray    # int32 [D], 0-based
-    names: tuple           # of all classes, in class order
-    ids: tuple             # the data set's own id of each class
-
-    def __len__(self):
-        return len(self.scores)
-
-    def above(self, score):
-        """Those with at least this score."""
-        kept = self.scores >= score
-        return dataclasses.replace(self, boxes=self.boxes[kept], scores=self.scores[kept], classes=self.classes[kept])
+from keras_efficientdet import engines
+from keras_efficientdet.detections import Detections
+from keras_efficientdet.engines.keras import of_model
+from keras_efficientdet.pictures import read_picture, single_pictures
+from keras_efficientdet.record_writer import in_order
 
 
 class Detector:
     """Finds objects in pictures.
 
     Args:
-      model: the result of `efficientdet`, a `.keras` file of one, a folder that `fit` wrote, or the folder of an
-        exported SavedModel (or of its version).
+      model: the result of `efficientdet`, a `.keras` file of one, a folder that `fit` wrote, the folder of an exported SavedModel
+        (or of its version), or an exported .tflite, .onnx or .xml file. The same detections for each: docs/EXPORT.md.
       batch_size: pictures of the same size that go through the network together.
     Raises:
-      FileNotFoundError, ValueError: nothing there, or not a model of this project.
+      FileNotFoundError, ValueError: nothing there, or not a model of this project. ImportError: its engine is not installed.
     """
 
     def __init__(self, model, batch_size=8):
         self.batch_size = batch_size
-        if isinstance(model, keras.Model):
-            self._function, self._labels = _keras_function(model), labels(model.detection_config)
-        else:
-            self._function, self._labels = _load(pathlib.Path(model))
+        self._function, self._labels = of_model(model) if isinstance(model, keras.Model) else engines.load(model)
 
     def __call__(self, pictures):
-        """[Detections] of pictures: a list of paths or uint8 arrays [H, W, 3] (or one of these, then one in the list)."""
-        if isinstance(pictures, str | pathlib.Path) or (isinstance(pictures, np.ndarray) and pictures.ndim == 3):
-            pictures = [pictures]
-        arrays = [read_picture(p) for p in pictures]
-        groups = collections.defaultdict(list)
-        for i, array in enumerate(arrays):
-            groups[array.shape].append(i)
-        found = {}
+        """[Detections] of pictures, in their order.
+
+        Args:
+          pictures: a path, glob pattern, folder, video file or PIL picture, a uint8 array [H, W, 3] or [B, H, W, 3], or any
+            iterable of paths, PIL pictures and arrays, of any sizes.
+        """
+        return list(self.stream(pictures))
+
+    def stream(self, pictures):
+        """Yields the Detections of each picture in order; takes pictures only as it needs them, at most 4 batches ahead.
+
+        Args:
+          pictures: as of a call, or the number of a camera, each frame of which is looked at for itself.
+        """
+        return (found for _, found in self.with_pictures(pictures))
+
+    def with_pictures(self, pictures):
+        """`stream`, with each picture beside what was found in it: yields (uint8 [H, W, 3], Detections)."""
+        size = 1 if isinstance(pictures, int) else self.batch_size
+        read = in_order(read_picture, single_pictures(pictures), os.cpu_count(), ahead=size - 1)
+        groups, done, due = collections.defaultdict(list), {}, 0
+        for i, array in enumerate(read):
+            group = groups[array.shape]
+            group.append((i, array))
+            if len(group) == size:
+                done.update(self._batch(groups.pop(array.shape)))
+            elif i - due >= 3 * size:                       # the first one of a rare size waits no longer
+                done.update(self._batch(groups.pop(next(k for k, v in groups.items() if v[0][0] == due))))
+            while due in done:
+                yield done.pop(due)
+                due += 1
         for group in groups.values():
-            for start in range(0, len(group), self.batch_size):
-                rows = group[start:start + self.batch_size]
-                found.update(zip(rows, self._batch(np.stack([arrays[i] for i in rows])), strict=True))
-        return [found[i] for i in range(len(arrays))]
+            done.update(self._batch(group))
+        yield from (done[i] for i in sorted(done))
 
-    def _batch(self, batch):
-        outputs = {k: np.asarray(v) for k, v in self._function(tf.constant(batch)).items()}
-        for i, count in enumerate(outputs['count']):
-            yield Detections(outputs['boxes'][i, :count], outputs['scores'][i, :count], outputs['classes'][i, :count],
-                             tuple(self._labels['names']), tuple(self._labels['ids']))
-
-
-def read_picture(picture):
-    """uint8 RGB [H, W, 3] of a path (any format that Pillow reads, turned upright by its EXIF) or of such an array.
-
-    Raises ValueError for an array of another kind, OSError for an unreadable file; both name it.
-    """
-    if isinstance(picture, str | pathlib.Path):
-        with Image.open(picture) as opened:
-            return np.asarray(rgb(ImageOps.exif_transpose(opened)))
-    array = np.asarray(picture)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise ValueError(f'a picture must be uint8 [height, width, 3], found {array.dtype} {list(array.shape)}')
-    return array
-
-
-def _keras_function(model):
-    whole = detector(model)
-    return tf.function(lambda images: whole(images, training=False),
-                       input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
-
-
-def _load(path):
-    if path.suffix == '.keras':
-        if not path.is_file():
-            raise FileNotFoundError(f'{path}: no such model file')
-        model = keras.models.load_model(path, compile=False)
-        return _keras_function(model), labels(model.detection_config)
-    if (path / 'config.yaml').is_file():
-        model = load_trained(path)
-        return _keras_function(model), labels(model.detection_config)
-    versions = sorted((p for p in path.glob('[0-9]*') if p.is_dir()), key=lambda p: int(p.name)) if path.is_dir() else []
-    folder = path if (path / 'saved_model.pb').is_file() or not versions else versions[-1]
-    if not (folder / 'saved_model.pb').is_file():
-        raise FileNotFoundError(f'{path}: neither a .keras file, nor a folder of `fit`, nor a SavedModel')
-    if not (folder / LABELS).is_file():
-        raise ValueError(f'{folder}: a SavedModel without {LABELS}; was it exported by this project?')
-    loaded = tf.saved_model.load(str(folder))
-    signature = loaded.signatures['serving_default']
-    return (lambda images, _keep=loaded: signature(images=images)), json.loads((folder / LABELS).read_text())
+    def _batch(self, group):
+        """{number: (picture, Detections)} of pictures [(number, uint8 [H, W, 3])] of one size."""
+        outputs, names, ids = self._function(np.stack([a for _, a in group])), *(tuple(self._labels[k]) for k in ('names', 'ids'))
+        return {number: (array, Detections(*(outputs[k][i, :count] for k in ('boxes', 'scores', 'classes')), names, ids))
+                for i, ((number, array), count) in enumerate(zip(group, outputs['count'], strict=True))}

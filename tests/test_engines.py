@@ -7,12 +7,16 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tensorflow.python.eager import context
 
 from keras_efficientdet import (
+    Detector,
+    engines,
     export_onnx,
     export_openvino,
     export_savedmodel,
@@ -21,13 +25,13 @@ from keras_efficientdet import (
     load_config,
     read_labels,
 )
-from keras_efficientdet.export.tflite import tflite_function
 from keras_efficientdet.models import detector
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / 'examples'
 SIZES = {'square': (100, 100), 'wide': (60, 140), 'tall': (130, 50)}
 # (score, pixels of a picture of the network's size, share of the detections found again)
 EXACT, HALF = (1e-4, 0.05, 1.), (2e-2, 1., 0.9)
+FITTED = (2e-3, 0.2, 1.)                   # pictures of other sizes are rounded to uint8 once more on their way into TFLite
 TOLERANCES = {'savedmodel': EXACT, 'onnx': EXACT, 'openvino': EXACT, 'tflite': EXACT, 'tflite-float16': HALF}
 PACKAGES = {'onnx': ('tf2onnx', 'onnxruntime'), 'openvino': ('openvino',)}
 READERS = {'savedmodel': 'tensorflow', 'tflite': 'ai_edge_litert', 'onnx': 'onnxruntime', 'openvino': 'openvino'}
@@ -83,25 +87,7 @@ def exported(request, model, folder):
 @pytest.fixture(scope='module')
 def run(exported):
     """The function uint8 [B, H, W, 3] -> {name: array} in pixels, whatever the engine."""
-    engine, path = exported
-    if engine == 'savedmodel':
-        signature = tf.saved_model.load(str(path)).signatures['serving_default']
-        return lambda batch: {k: v.numpy() for k, v in signature(images=tf.constant(batch)).items()}
-    if engine == 'onnx':
-        import onnxruntime
-        session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-        names = [row.name for row in session.get_outputs()]
-        return lambda batch: dict(zip(names, session.run(None, {'images': batch}), strict=True))
-    if engine == 'openvino':
-        import openvino
-        compiled = openvino.Core().compile_model(str(path), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
-        return lambda batch: {row.any_name: value for row, value in compiled(batch).items()}
-    function = tflite_function(path)
-    return lambda batch: _pixels(function(batch), batch.shape[1:3])
-
-
-def _pixels(found, size):
-    return {**found, 'boxes': found['boxes'] * np.tile(size, 2), 'count': found['count'].astype(int)}
+    return engines.load(exported[1])[0]
 
 
 def batch_of(size, count, seed=0):
@@ -126,10 +112,8 @@ def test_same_detections_as_keras(exported, run, model, in_keras, shape, count):
     engine, _ = exported
     batch = batch_of(SIZES[shape], count)
     if engine.startswith('tflite'):
-        if count > 1:
-            pytest.skip('TFLite: one picture at a time, as readers on phones ask for')
         settings = model.detection_config.model
-        batch = images.letterbox(batch[0], settings.image_size, settings.mean_rgb)[0][None]
+        batch = np.stack([images.letterbox(p, settings.image_size, settings.mean_rgb)[0] for p in batch])
     score, pixels, share = TOLERANCES[engine]
     found, expected = run(batch), in_keras(batch)
     assert np.min(expected['count']) > 10
@@ -139,6 +123,24 @@ def test_same_detections_as_keras(exported, run, model, in_keras, shape, count):
         assert share_found(expected, found, i, score, pixels) >= share
     if count > 1 and 'lite' in model.name:       # TODO: the drawn weights of D0 find the same in every picture of one size
         assert share_found({k: v[::-1] for k, v in found.items()}, expected, 0, score, pixels) < 0.5
+
+
+def test_one_detector_for_every_engine(exported, in_keras):
+    engine, path = exported
+    reader = Detector(path, batch_size=2)
+    photos = [batch_of(size, 1, seed)[0] for seed, size in enumerate([(100, 100), (60, 140), (100, 100), (130, 50), (100, 100)])]
+    score, pixels, share = FITTED if engine == 'tflite' else TOLERANCES[engine]
+    found = reader(photos)
+    functions = len(context.context().list_function_names())
+    again = reader(photos[::-1])[::-1]
+    reader(np.zeros((3, 33, 77, 3), np.uint8))
+    assert len(context.context().list_function_names()) == functions          # nothing is traced a second time
+    for photo, one, same in zip(photos, found, again, strict=True):
+        a, b = {'count': [len(one)], **{k: getattr(one, k)[None] for k in ('boxes', 'scores', 'classes')}}, in_keras(photo[None])
+        assert share_found(a, b, 0, score, pixels) >= share and share_found(b, a, 0, score, pixels) >= share
+        np.testing.assert_allclose(same.boxes, one.boxes, atol=1e-2)
+        assert one.boxes.dtype == one.scores.dtype == np.float32 and one.classes.dtype == np.int32
+        assert one.names == ('cat', 'dog', 'van') and one.ids == (1, 18, 400)
 
 
 def test_labels(exported, model):
@@ -176,6 +178,8 @@ def test_onnx_without_nms(small_model, tmp_path):
                      strict=True))
     unfiltered = load_config(small_model.detection_config, {'max_output_size': 1})
     expected = detector(small_model, unfiltered)(batch)
+    with pytest.raises(ValueError, match='exported without NMS'):
+        Detector(path)
     best = found['scores'].reshape(2, -1).argmax(1) // 3
     np.testing.assert_allclose(found['scores'].max((1, 2)), np.asarray(expected['scores'])[:, 0], atol=1e-4)
     for i in range(2):
@@ -201,3 +205,22 @@ def test_a_missing_engine_is_named(small_model, tmp_path, monkeypatch, package, 
     with pytest.raises(ImportError, match=rf'{package} is needed .* pip install'):
         export(small_model, tmp_path / f'x.{ending}')
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(('package', 'extra', 'ending'), [('onnxruntime', 'onnx', 'onnx'), ('openvino', 'openvino', 'xml')])
+def test_a_missing_engine_is_named_when_a_file_is_read(tmp_path, monkeypatch, package, extra, ending):
+    monkeypatch.setitem(sys.modules, package, None)
+    path = tmp_path / f'x.{ending}'
+    path.write_text('<net><rt_info><keras_efficientdet value="{}"/></rt_info></net>')
+    with pytest.raises(ImportError, match=rf'{package} is needed .* pip install "keras-efficientdet\[{extra}\]"'):
+        Detector(path)
+
+
+def test_files_of_others_are_refused(tmp_path):
+    (tmp_path / 'x.tflite').write_text('no labels')
+    with pytest.raises(ValueError, match=r'x\.tflite: no labels of keras_efficientdet'):
+        Detector(tmp_path / 'x.tflite')
+    inputs = keras.Input((2,))
+    keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(tmp_path / 'x.keras')
+    with pytest.raises(ValueError, match=r'x\.keras: a Keras model without detection_config'):
+        Detector(tmp_path / 'x.keras')

@@ -28,7 +28,9 @@ ORDER = (
     'doctor.overfit',
     'export.labels', 'export.writing', 'export.frozen', 'export.upright', 'export.savedmodel',  # use
     'export.calibration', 'export.tflite_metadata', 'export.tflite', 'export.onnx', 'export.openvino', 'export',
-    'serving', '__init__')
+    'detections', 'video', 'pictures', 'engines.keras', 'engines.savedmodel', 'engines.tflite', 'engines.onnx',
+    'engines.openvino', 'engines', 'serving', 'results', 'bulk', 'serving_beam',    # models at work
+    'serving_mlserver', '__init__')
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
 
 

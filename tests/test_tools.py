@@ -1,4 +1,5 @@
 """The command line tools as users start them: as processes of their own, or where that would take long in this one."""
+import csv
 import importlib.util
 import json
 import os
@@ -52,7 +53,8 @@ def inside(monkeypatch, tmp_path):
         delattr(flags.FLAGS, name)
 
 
-@pytest.mark.parametrize('tool', ['make_records', 'doctor', 'train', 'evaluate', 'detect', 'export', 'show_batch'])
+@pytest.mark.parametrize('tool', ['make_records', 'doctor', 'train', 'evaluate', 'detect', 'export', 'serve', 'benchmark',
+                                  'show_batch'])
 def test_help_shows_the_example_and_its_flags(tool):
     done = start(tool, '--help')
     assert f'python tools/{tool}.py --' in done.stdout and 'Traceback' not in done.stderr
@@ -159,12 +161,25 @@ def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_pa
     expected = [found.above(0.5) for found in small_detector(pictures)]
     assert len(rows) == sum(map(len, expected)) > 0
     first = rows[0]
-    assert first['file'] == str(pictures[0]) and first['category_id'] in drawn.LABELS
-    assert first['class'] == drawn.LABELS[first['category_id']]
-    np.testing.assert_allclose(first['box_yxyx'], expected[0].boxes[0], atol=0.1)
+    assert first['file_name'] == str(pictures[0]) and first['image_id'] == 1 and first['category_id'] in drawn.LABELS
+    assert first['category'] == drawn.LABELS[first['category_id']]
+    ymin, xmin, ymax, xmax = expected[0].boxes[0]
+    np.testing.assert_allclose(first['bbox'], [xmin, ymin, xmax - xmin, ymax - ymin], atol=0.1)
     assert first['score'] == pytest.approx(float(expected[0].scores[0]), abs=1e-3)
-    sketch = np.asarray(Image.open(tmp_path / 'found' / '1.png'))
+    sketch = np.asarray(Image.open(tmp_path / 'found' / 'drawn' / '1.png'))
     assert sketch.shape == (80, 120, 3) and np.any(sketch != np.asarray(Image.open(pictures[0])))
+
+    (tmp_path / 'broken.jpg').write_text('no picture')
+    (tmp_path / 'paths.txt').write_text('\n'.join(map(str, [*pictures, tmp_path / 'broken.jpg'])))
+    flags = [f'--model={workdir}', f'--list={tmp_path}/paths.txt', f'--output={tmp_path}/listed', '--min_score=0.5', '--csv',
+             '--draw=false', '--part_size=2']
+    assert '2 parts: 0 were there before, 1 are missing' in worked('detect', *flags, '--shard=1/2')
+    said = worked('detect', *flags, '--shard=2/2')
+    assert '2 parts: 1 were there before, 0 are missing' in said and '1 pictures could not be read' in said
+    assert json.loads((tmp_path / 'listed' / 'detections.json').read_text()) == rows
+    assert len((tmp_path / 'listed' / 'detections.csv').read_text().splitlines()) == 1 + len(rows)
+    (broken,) = json.loads((tmp_path / 'listed' / 'broken.json').read_text())
+    assert broken['file_name'] == str(tmp_path / 'broken.jpg') and 'cannot be read as a picture' in broken['error']
 
     said = worked('export', f'--model={workdir}', f'--output={tmp_path}/exported', '--version=3', '--set=max_output_size=6')
     assert said.strip().splitlines()[-1] == str(tmp_path / 'exported' / '3')
@@ -177,3 +192,18 @@ def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_pa
     assert f'{tmp_path}/net.tflite' in said and 'form Keras  AP ' in said and 'form net.tflite  AP ' in said
     assert read_labels(tmp_path / 'net.tflite')['ids'] == list(drawn.LABELS)
     assert (tmp_path / 'net.csv').read_text().startswith('form,AP,AP50,AP75,lost AP')
+
+
+def test_benchmark_writes_a_row_for_each_batch_and_a_chart(small_model, tmp_path):
+    small_model.save(tmp_path / 'model.keras')
+    said = worked('benchmark', f'--model={tmp_path}/model.keras', f'--output={tmp_path}/out/b.csv', '--engines=savedmodel',
+                  '--batches=1,3', '--photo=60,90', '--repeats=5')
+    with open(tmp_path / 'out' / 'b.csv') as file:
+        lines = list(csv.DictReader(file))
+    assert [(line['engine'], line['batch'], line['photo']) for line in lines] == [('savedmodel', n, '60x90') for n in '13']
+    for line in lines:
+        assert 0 < float(line['net']) < float(line['total']) <= float(line['p90']) <= float(line['p99'])
+        assert float(line['pre']) > 0 and float(line['peak MB']) > 100 and line['total'] in said
+    assert Image.open(tmp_path / 'out' / 'b.png').size[0] > 800
+    done = start('benchmark', f'--model={tmp_path}/model.keras', f'--output={tmp_path}/c.csv', '--engines=torch')
+    assert done.returncode == 1 and "error: --engines: ['torch'] not among" in done.stderr

@@ -37,7 +37,7 @@ def run(main):
             raise app.UsageError(f'unexpected arguments {argv[1:]}; everything is a --flag')
         try:
             main(argv)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             if os.environ.get('KERAS_EFFICIENTDET_TRACEBACK'):
                 raise
             sys.exit(f'error: {error}')

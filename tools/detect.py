@@ -1,45 +1,85 @@
-"""Finds objects in photos; writes the photos with boxes, and detections.json.
+"""Finds objects in pictures or a video; writes them with boxes, and detections.json (COCO results with file names).
 
-Example:
+Examples:
   python tools/detect.py --model=runs/first --images='photos/*.jpg' --output=found
+  python tools/detect.py --model=cells.onnx --images=film.mp4 --output=found
+  python tools/detect.py --model=exported/cells --list=paths.txt --shard=2/16 --draw=false --output=found
+
+Pictures are done in parts; a run that was stopped goes on where it was. See keras_efficientdet/bulk.py.
 """
-import glob
-import json
 import pathlib
+import re
 
-from absl import flags
+from absl import app, flags
 from command import run
-from PIL import Image
-from tqdm import tqdm
 
-from keras_efficientdet import Detector, draw
-from keras_efficientdet.serving import read_picture
+from keras_efficientdet import Detector
+from keras_efficientdet.bulk import detect_files
+from keras_efficientdet.pictures import find_pictures
+from keras_efficientdet.results import annotate_video, write_csv, write_json
+from keras_efficientdet.video import is_video
 
-_MODEL = flags.DEFINE_string('model', None, 'Folder of train.py, .keras file or exported SavedModel.', required=True)
-_IMAGES = flags.DEFINE_string('images', None, 'Picture, folder or glob pattern.', required=True)
+_MODEL = flags.DEFINE_string('model', None, 'Folder of train.py, .keras file, SavedModel, .tflite, .onnx or .xml.', required=True)
+_IMAGES = flags.DEFINE_string('images', None, 'Picture, folder, glob pattern or video.')
+_LIST = flags.DEFINE_string('list', None, 'Text file with the path of a picture in each line, instead of --images.')
 _OUTPUT = flags.DEFINE_string('output', None, 'Folder for the results.', required=True)
 _SCORE = flags.DEFINE_float('min_score', 0.3, 'Lowest score to draw and to list.')
+_DRAW = flags.DEFINE_bool('draw', True, 'Writes pictures with boxes to drawn/.')
+_CSV = flags.DEFINE_bool('csv', False, 'Writes detections.csv too.')
+_BATCH = flags.DEFINE_integer('batch_size', 8, 'Pictures of one size that go through the network together.', lower_bound=1)
+_WORKERS = flags.DEFINE_integer('workers', None, 'Threads that read pictures; default as many as cores.', lower_bound=1)
+_PART = flags.DEFINE_integer('part_size', 1000, 'Pictures in a part: what a stopped run loses at most.', lower_bound=1)
+_SHARD = flags.DEFINE_string('shard', '1/1', 'Which parts this run does, like 2/16, in a folder that all runs share.')
+_RUNNER = flags.DEFINE_string('runner', None, 'Runs --list in an Apache Beam pipeline: DirectRunner, FlinkRunner, ...')
+_BEAM = flags.DEFINE_multi_string('beam_option', [], 'Option of Beam, like --flink_master=host:8081, any number of times.')
 
 
 def main(_):
-    pattern = f'{_IMAGES.value}/*' if pathlib.Path(_IMAGES.value).is_dir() else _IMAGES.value
-    paths = [p for p in sorted(glob.glob(pattern)) if pathlib.Path(p).is_file()]
+    if bool(_IMAGES.value) == bool(_LIST.value):
+        raise app.UsageError('give either --images or --list')
+    if _RUNNER.value:
+        _in_beam()
+    elif _IMAGES.value and is_video(_IMAGES.value):
+        _video(pathlib.Path(_IMAGES.value), pathlib.Path(_OUTPUT.value))
+    else:
+        _pictures(find_pictures(_IMAGES.value) if _IMAGES.value else _listed())
+
+
+def _listed():
+    paths = [line for line in pathlib.Path(_LIST.value).read_text().splitlines() if line.strip()]
     if not paths:
-        raise FileNotFoundError(f'{_IMAGES.value}: no pictures there')
-    detector, output = Detector(_MODEL.value), pathlib.Path(_OUTPUT.value)
-    output.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for path in tqdm(paths, desc='detecting', unit=' pictures'):
-        picture = read_picture(path)
-        found = detector(picture)[0].above(_SCORE.value)
-        Image.fromarray(draw(picture, found, min_score=0.)).save(output / f'{pathlib.Path(path).stem}.png')
-        rows += [{'file': path, 'class': found.names[k], 'category_id': found.ids[k], 'score': round(float(score), 4),
-                  'box_yxyx': [round(float(v), 1) for v in box]} for box, score, k in
-                 zip(found.boxes, found.scores, found.classes, strict=True)]
-    (output / 'detections.json').write_text(json.dumps(rows, indent=1))
-    for row in rows[:20]:
-        print(f'{row["file"]}  {row["class"]} {row["score"]:.2f}  {row["box_yxyx"]}')
-    print(f'{len(rows)} detections in {len(paths)} pictures -> {output}')
+        raise ValueError(f'{_LIST.value}: lists no pictures')
+    return paths
+
+
+def _pictures(paths):
+    shard = re.fullmatch(r'(\d+)/(\d+)', _SHARD.value)
+    if not shard:
+        raise ValueError(f'--shard={_SHARD.value}: expected two numbers, like 2/16')
+    counts = detect_files(_MODEL.value, paths, _OUTPUT.value, min_score=_SCORE.value, part_size=_PART.value,
+                          shard=tuple(map(int, shard.groups())), drawn=_DRAW.value, table=_CSV.value, batch_size=_BATCH.value,
+                          workers=_WORKERS.value)
+    print(f'{counts["detections"]} detections in {counts["pictures"] - counts["broken"]} pictures -> {_OUTPUT.value}')
+    print(f'{counts["parts"]} parts: {counts["parts done before"]} were there before, {counts["parts missing"]} are missing')
+    if counts['broken']:
+        print(f'{counts["broken"]} pictures could not be read: broken.json, or "broken" in parts/, says which and why')
+
+
+def _video(video, output):
+    rows = annotate_video(Detector(_MODEL.value, _BATCH.value), video, output / f'{video.stem}.mp4', min_score=_SCORE.value)
+    write_json(output / 'detections.json', rows)
+    if _CSV.value:
+        write_csv(output / 'detections.csv', rows)
+    print(f'{len(rows)} detections -> {output / f"{video.stem}.mp4"}')
+
+
+def _in_beam():
+    from keras_efficientdet.serving_beam import detect_beam
+    if not _LIST.value:
+        raise app.UsageError('--runner goes with --list')
+    detect_beam(_MODEL.value, _LIST.value, _OUTPUT.value, min_score=_SCORE.value, batch_size=_BATCH.value,
+                options=[f'--runner={_RUNNER.value}', *_BEAM.value])
+    print(f'-> {_OUTPUT.value}/detections-*.jsonl')
 
 
 if __name__ == '__main__':

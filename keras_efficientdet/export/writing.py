@@ -32,6 +32,19 @@ def new_file(path, *endings):
             written.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def replaced_file(path):
+    """Gives a name to write under, which takes the place of `path` at the end; after an error `path` is as it was."""
+    path = pathlib.Path(path)
+    working = path.with_name(f'{path.stem}.writing-{os.getpid()}{path.suffix}')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield working
+        working.replace(path)
+    finally:
+        working.unlink(missing_ok=True)
+
+
 def engine(module, extra):
     """The module of an optional engine, or an ImportError that says how to install it."""
     try:

@@ -1,0 +1,96 @@
+"""Very many files: parts, shares, interruptions, broken pictures; the result is that of one Detector."""
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_efficientdet import bulk
+from keras_efficientdet.bulk import detect_files
+from keras_efficientdet.results import result_rows
+
+
+@pytest.fixture
+def paths(tmp_path, pictures):
+    """Seven files, the fourth broken, the last missing."""
+    folder = tmp_path / 'photos'
+    for i in range(6):
+        (folder / str(i % 2)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(pictures[i % 3], i, 1)).save(folder / str(i % 2) / f'{i}.png')
+    (folder / '1' / '3.png').write_bytes((folder / '1' / '1.png').read_bytes()[:2000])
+    return [folder / str(i % 2) / f'{i}.png' for i in range(7)]
+
+
+@pytest.fixture
+def expected(paths, small_detector):
+    good = [path for i, path in enumerate(paths) if i not in (3, 6)]
+    return [row for path, found in zip(good, small_detector(good), strict=True) for row in result_rows(found.above(0.3), path)]
+
+
+def result(folder):
+    return json.loads((folder / 'detections.json').read_text())
+
+
+def close(found, expected):
+    for key in ('file_name', 'image_id', 'category_id', 'category'):
+        assert [row[key] for row in found] == [row[key] for row in expected]
+    np.testing.assert_allclose([row['bbox'] for row in found], [row['bbox'] for row in expected], atol=0.05)
+
+
+def test_the_result_is_that_of_one_detector(paths, expected, small_detector, tmp_path, capsys):
+    counts = detect_files(small_detector, paths, tmp_path / 'out', part_size=3, drawn=True, table=True)
+    assert counts == {'pictures': 7, 'detections': len(expected), 'broken': 2, 'parts': 3, 'parts done before': 0,
+                      'parts missing': 0}
+    close(result(tmp_path / 'out'), expected)
+    assert '7/7' in capsys.readouterr().err
+    broken = json.loads((tmp_path / 'out' / 'broken.json').read_text())
+    assert [row['file_name'] for row in broken] == [str(paths[3]), str(paths[6])]
+    assert 'cannot be read as a picture' in broken[0]['error'] and 'No such file' in broken[1]['error']
+    drawn = sorted(str(p.relative_to(tmp_path / 'out' / 'drawn')) for p in (tmp_path / 'out' / 'drawn').rglob('*.png'))
+    assert drawn == ['0/0.png', '0/2.png', '0/4.png', '1/1.png', '1/5.png']
+    assert len((tmp_path / 'out' / 'detections.csv').read_text().splitlines()) == 1 + len(expected)
+
+
+def test_shares_together_make_the_whole(paths, expected, small_detector, tmp_path):
+    out = tmp_path / 'out'
+    first = detect_files(small_detector, paths, out, part_size=2, shard=(2, 2))
+    assert first['parts missing'] == 2 and first['pictures'] == 3 and not (out / 'detections.json').exists()
+    second = detect_files(small_detector, paths, out, part_size=2, shard=(1, 2))
+    assert (second['parts done before'], second['parts missing'], second['broken']) == (2, 0, 2)
+    close(result(out), expected)
+    with pytest.raises(ValueError, match='shard 3/2: expected 1/2 to 2/2'):
+        detect_files(small_detector, paths, out, shard=(3, 2))
+
+
+def test_a_stopped_run_goes_on(paths, expected, small_detector, tmp_path, monkeypatch):
+    out, drawn = tmp_path / 'out', []
+
+    def stop_at_the_fourth(*arguments):
+        drawn.append(arguments[0])
+        if len(drawn) == 4:
+            raise KeyboardInterrupt
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(bulk, 'save_drawn', stop_at_the_fourth)
+        detect_files(small_detector, paths, out, part_size=2, drawn=True)
+    left = {p.name: p.stat().st_mtime_ns for p in (out / 'parts').iterdir()}
+    assert sorted(left) == ['000001-of-000004.json', '000002-of-000004.json']
+    counts = detect_files(small_detector, paths, out, part_size=2, drawn=True)
+    assert counts['parts done before'] == 2 and counts['parts missing'] == 0
+    assert all((out / 'parts' / name).stat().st_mtime_ns == time for name, time in left.items())
+    close(result(out), expected)
+    assert detect_files(small_detector, paths, out, part_size=2, drawn=True)['parts done before'] == 4
+
+
+def test_another_job_is_refused(paths, small_detector, tmp_path):
+    detect_files(small_detector, paths, tmp_path / 'out', part_size=4)
+    for change, named in (({'min_score': 0.1}, 'min_score 0.3, now 0.1'), ({'part_size': 3}, 'part_size 4, now 3')):
+        with pytest.raises(ValueError, match=f'out was begun with {named}'):
+            detect_files(small_detector, paths, tmp_path / 'out', **{'part_size': 4, **change})
+    with pytest.raises(ValueError, match='was begun with list '):
+        detect_files(small_detector, paths[::-1], tmp_path / 'out', part_size=4)
+
+
+def test_a_missing_model_leaves_nothing(paths, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'no\.keras'):
+        detect_files(tmp_path / 'no.keras', paths, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
