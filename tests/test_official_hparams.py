@@ -157,7 +157,8 @@ def test_nothing_is_dropped_without_a_word():
     ('learning_rat=1', 'did you mean learning_rate'), ('nms_configs.iou_tresh=1', 'did you mean iou_thresh'),
     ('nms_configs=1', 'nms_configs must have keys'), ('nms_configs.newkey=1', "unknown official key 'newkey'"),
     ('iou_thresh=0.5', "unknown official key 'iou_thresh'"), ('zzzzz=1', 'valid: accumulation_steps'),
-    ('abc', 'expected key=value'), ('missing.yaml', 'no such configuration file: missing.yaml'), ('heads=object_detection*segmentation', 'segmentation')])
+    ('abc', 'expected key=value'), ('missing.yaml', 'no such configuration file: missing.yaml'),
+    ('heads=object_detection*segmentation', 'segmentation')])
 def test_errors_name_the_thing(text, message):
     with pytest.raises(ConfigError, match=message):
         from_official(text)
