@@ -31,7 +31,7 @@ EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / 'examples'
 SIZES = {'square': (100, 100), 'wide': (60, 140), 'tall': (130, 50)}
 # (score, pixels of a picture of the network's size, share of the detections found again)
 EXACT, HALF = (1e-4, 0.05, 1.), (2e-2, 1., 0.9)
-FITTED = (2e-3, 0.2, 1.)                   # pictures of other sizes are rounded to uint8 once more on their way into TFLite
+FITTED = (2e-3, 0.2, 0.9)         # pictures of other sizes are rounded to uint8 once more, so that soft NMS may swap close scores
 TOLERANCES = {'savedmodel': EXACT, 'onnx': EXACT, 'openvino': EXACT, 'tflite': EXACT, 'tflite-float16': HALF}
 PACKAGES = {'onnx': ('tf2onnx', 'onnxruntime'), 'openvino': ('openvino',)}
 READERS = {'savedmodel': 'tensorflow', 'tflite': 'ai_edge_litert', 'onnx': 'onnxruntime', 'openvino': 'openvino'}
@@ -121,7 +121,7 @@ def test_same_detections_as_keras(exported, run, model, in_keras, shape, count):
     for i in range(len(batch)):
         assert share_found(found, expected, i, score, pixels) >= share
         assert share_found(expected, found, i, score, pixels) >= share
-    if count > 1 and 'lite' in model.name:       # TODO: the drawn weights of D0 find the same in every picture of one size
+    if count > 1 and share == 1 and 'lite' in model.name:     # TODO: D0's drawn weights find the same in all pictures of a size
         assert share_found({k: v[::-1] for k, v in found.items()}, expected, 0, score, pixels) < 0.5
 
 

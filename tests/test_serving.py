@@ -73,7 +73,7 @@ def test_kinds_of_input(small_detector, pictures, tmp_path):
     (tmp_path / 'odd[1].png').write_bytes((tmp_path / 'b.png').read_bytes())
     b, a, c = small_detector(pictures)
     kinds = {'folder': (tmp_path, [a, b, c, b]), 'glob': (f'{tmp_path}/?.png', [a, b]),
-             'brackets': (f'{tmp_path}/odd[1].png', [b]), 'below': (f'{tmp_path.parent}/**/c.BMP', [c]),
+             'brackets': (f'{tmp_path}/odd[1].png', [b]), 'below': (f'{tmp_path}/**/c.BMP', [c]),
              'pil': (Image.fromarray(pictures[1]), [a]),
              'pil in a list': ([Image.fromarray(pictures[0]), pictures[1]], [b, a]), 'tensor': (tf.constant(pictures[2]), [c]),
              'array of pictures': (np.stack([pictures[0], pictures[2]]), [b, c]),
