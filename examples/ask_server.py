@@ -10,11 +10,11 @@ import sys
 import urllib.request
 
 url, *photos = sys.argv[1:]
-names = json.load(urllib.request.urlopen(url))['parameters']['labels']
-names = json.loads(names)['names']
+names = json.loads(json.load(urllib.request.urlopen(url))['parameters']['labels'])['names']
 data = [base64.b64encode(pathlib.Path(photo).read_bytes()).decode() for photo in photos]
 request = {'inputs': [{'name': 'image_bytes', 'datatype': 'BYTES', 'shape': [len(data)], 'data': data}]}
-answer = json.load(urllib.request.urlopen(f'{url}/infer', json.dumps(request).encode()))
+post = urllib.request.Request(f'{url}/infer', json.dumps(request).encode(), {'Content-Type': 'application/json'})
+answer = json.load(urllib.request.urlopen(post))
 found = {output['name']: output['data'] for output in answer['outputs']}
 rows = len(found['scores']) // len(photos)
 for i, photo in enumerate(photos):

@@ -119,7 +119,8 @@ def test_health_labels_and_metrics(server):
     assert json.loads(model['parameters']['labels'])['ids'] == [1, 18, 400]
     assert {row['name']: row['shape'] for row in model['inputs']} == {'image_bytes': [-1], 'images': [-1, -1, -1, 3]}
     said = get('/metrics', metrics)
-    assert 'model_infer_request_failure_total{model="cells"' in said and 'batch_request_queue' in said
+    counted = [line for line in said.splitlines() if line.startswith('model_infer_request_failure_total')]
+    assert counted and 'cells' in counted[0] and float(counted[0].split()[-1]) >= 1, said
 
 
 def test_grpc_of_kserve(server, small_detector, pictures):
@@ -147,7 +148,8 @@ def test_grpc_of_kserve(server, small_detector, pictures):
 def test_the_example_client(server, small_detector, pictures, tmp_path):
     Image.fromarray(pictures[0]).save(tmp_path / 'photo.png')
     command = [sys.executable, ROOT / 'examples' / 'ask_server.py', f'http://127.0.0.1:{server[1]}/v2/models/cells', 'photo.png']
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     rows, (expected,) = [line.split() for line in done.stdout.splitlines()], small_detector(pictures[0])
     assert len(rows) == len(expected) and rows[0][1] == expected.names[expected.classes[0]]
     np.testing.assert_allclose([float(row[2]) for row in rows], expected.scores, atol=2e-4)
