@@ -51,7 +51,9 @@ def detect_files(model, paths, folder, *, min_score=0.3, part_size=1000, shard=(
             working.write_text(json.dumps(job, indent=1))
         _do(detector, {part: parts[part] for part in mine}, _drawn_names(paths, folder) if drawn else None, min_score,
             workers or os.cpu_count(), progress)
-    return _finish(folder, parts, table) + collections.Counter({'parts': len(parts), 'parts done before': before})
+    counts = _finish(folder, parts, table)
+    counts.update({'parts': len(parts), 'parts done before': before})
+    return counts
 
 
 def _refuse_another(folder, job):
@@ -113,7 +115,7 @@ def _drawn_names(paths, folder):
 def _finish(folder, parts, table):
     """Counts what there is; writes the whole if nothing is missing."""
     there = [part for part in parts if part.is_file()]
-    counts = collections.Counter({'parts missing': len(parts) - len(there)})
+    counts = collections.Counter({'broken': 0, 'parts missing': len(parts) - len(there)})
     for part in there:
         content = json.loads(part.read_text())
         counts.update(pictures=content['pictures'], detections=len(content['rows']), broken=len(content['broken']))

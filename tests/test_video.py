@@ -53,7 +53,7 @@ def test_a_hundred_frames_in_a_hundred_annotated_frames_out(film, small_detector
     assert min(map(len, expected)) > 0
     for before, after, found in zip(given, out, expected, strict=True):
         sketch = draw(before, found).astype(float)
-        assert np.mean(np.abs(after - sketch)) < 0.5 * np.mean(np.abs(before - sketch))             # lossy, but those boxes
+        assert np.mean(np.abs(after - sketch)) < 0.8 * np.mean(np.abs(after - before.astype(float)))     # lossy, but those boxes
     assert [p.name for p in tmp_path.iterdir()] == ['out.mp4']
     with pytest.raises(FileExistsError, match=r'out\.mp4 exists'):
         annotate_video(small_detector, film, tmp_path / 'out.mp4')
