@@ -177,7 +177,7 @@ def chart(rows):
     axes.invert_yaxis()
     axes.set(xlabel='milliseconds a photo (median)', xlim=(0, max(left) * 1.2),
              title=f'{rows[0]["model"]}, photos {rows[0]["photo"]}, {rows[0]["machine"]}')
-    axes.legend(loc='lower right')
+    figure.legend(loc='outside lower center', ncols=len(PARTS))
     return figure
 
 
