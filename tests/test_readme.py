@@ -17,6 +17,7 @@ def test_the_python_example_runs_as_written(tmp_path, monkeypatch, capsys):
     images.rename(tmp_path / 'photos')
     annotations.rename(tmp_path / 'photos' / 'instances.json')
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('KERAS_HOME', str(tmp_path / 'home'))
     names = {}
     exec(compile(script, 'README.md', 'exec'), names)
     assert (tmp_path / 'shapes.keras').is_file()
