@@ -17,24 +17,22 @@ def sum_over_replicas(values):
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)
 
 
+def check_steps_per_execution(steps):
+    """Raises ConfigError for several steps in one execution over several replicas on Keras 3, which cannot trace them."""
+    if KERAS_3 and steps != 1 and replica_count() > 1:
+        raise ConfigError(f'steps_per_execution={steps} with several replicas fails on Keras 3; leave it at 1, or train on one '
+                          'device')
+
+
 class ReplicatedModel(keras.Model):
     """What plain Keras does not do where a batch is spread over replicas.
 
     `count_positives` (set by `compile_for_training`): targets of some images -> their positives. With it, sample weights are
     1 / (1 + positives of the whole batch) whatever part of the batch the pipeline of this replica saw.
     `accumulation`(data), set there too, takes the place of Keras' own step.
-
-    Raises:
-      ConfigError: from `compile`, steps_per_execution above 1 with several replicas on Keras 3, which cannot trace it.
     """
     count_positives = None
     accumulation = None
-
-    def compile(self, *args, **kwargs):
-        if KERAS_3 and kwargs.get('steps_per_execution', 1) != 1 and self.distribute_strategy.num_replicas_in_sync > 1:
-            raise ConfigError(f'steps_per_execution={kwargs["steps_per_execution"]} with several replicas fails on Keras 3; '
-                              'leave it at 1, or train on one device')
-        super().compile(*args, **kwargs)
 
     def train_step(self, data):
         step = self.accumulation or super().train_step

@@ -30,7 +30,7 @@ PAIR = [(64, 64, [drawn.box(4, 4, 30, 30, 1), drawn.box(36, 34, 24, 24, 2)]), (6
 
 def test_two_drawn_pictures_are_learned_by_heart(tmp_path):
     folder = drawn.records(tmp_path, PAIR, LABELS)
-    result = overfit(folder, little_config(folder), steps=200)
+    result = overfit(folder, little_config(folder, {'image_size': 64, 'max_level': 6, 'fpn_num_filters': 32}), steps=200)
     assert result.passed and result.findings == [], result
     assert result.curve[-1]['loss'] < 0.7 * result.curve[0]['loss']
 
@@ -39,7 +39,7 @@ def test_a_planted_fault_is_not_learned_and_named(tmp_path):
     """Boxes in parts of the picture, read as pixels: there is nothing to find where they are."""
     source = moved(read_coco(*drawn.write_coco(tmp_path, PAIR, LABELS)), lambda b, p: b / 64)
     folder = written(source, tmp_path / 'records')
-    result = overfit(folder, little_config(folder), steps=25)
+    result = overfit(folder, little_config(folder, {'image_size': 64, 'max_level': 6, 'fpn_num_filters': 32}), steps=25)
     assert not result.passed and [row['step'] for row in result.curve] == [25] and result.seconds > 0
     first = result.findings[0]
     assert first.severity == 'error' and first.found.startswith(f'AP50 {result.ap50:.2f} after 25 steps on 2 pictures; loss from')

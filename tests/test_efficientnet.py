@@ -43,7 +43,8 @@ def test_stochastic_depth_acts_in_training_only_and_on_whole_examples():
     image = np.random.default_rng(0).standard_normal((1, 32, 32, 3)).astype(np.float32)
     np.testing.assert_array_equal(model(image), model(image))
     drops = [layer for layer in model.layers if 'drop_connect' in layer.name]
-    assert drops[-1].rate == pytest.approx(0.7 * (len(block_table('efficientnet-b1')) - 1) / len(block_table('efficientnet-b1')))
+    blocks = len(block_table('efficientnet-b1'))
+    assert 1 - drops[-1].survival_prob == pytest.approx(0.7 * (blocks - 1) / blocks)
     x = np.ones((64, 2, 2, 3), np.float32)
     y = drops[-1](x, training=True).numpy()
     assert {len(np.unique(row)) for row in y} == {1} and len(np.unique(y)) == 2

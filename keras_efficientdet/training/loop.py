@@ -10,6 +10,7 @@ from keras_efficientdet.cache import records_of
 from keras_efficientdet.config import load_config
 from keras_efficientdet.data import dataset, steps_in_epoch, training_stream, validation_dataset
 from keras_efficientdet.models import efficientdet, head_of
+from keras_efficientdet.replicas import check_steps_per_execution
 from keras_efficientdet.report import write_report
 from keras_efficientdet.training import schedules
 from keras_efficientdet.training.accumulation import Accumulation
@@ -51,6 +52,7 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
     losses, weights = head_of(config).losses(config)
     strategy = model.distribute_strategy
     with strategy.scope():
+        check_steps_per_execution(config.train.steps_per_execution)
         model.compile(optimizer=schedules.optimizer(config.train, steps_per_epoch), loss=losses, loss_weights=weights,
                       weighted_metrics=[], jit_compile=config.train.jit_compile,
                       steps_per_execution=config.train.steps_per_execution)
