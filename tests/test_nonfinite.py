@@ -83,7 +83,7 @@ def test_fit_stops_and_keeps_the_batch_that_it_trained_on(tmp_path):
         small_fit(records, run, changes, callbacks=[too_fast])
     assert 'the input: none' in str(error.value) and ' more\n' in str(error.value)
     with np.load(run / 'nonfinite_batch.npz') as file:
-        assert file['images'].shape == (2, 64, 64, 3) and file['targets.boxes'].any()
+        assert file['images'].shape == (2, 128, 128, 3) and file['targets.boxes'].any()
     assert {p.name for p in too_fast.files} == {'epoch-0001.npz', 'log.csv'}
     assert all(path.read_bytes() == content for path, content in too_fast.files.items())
     assert set(kept_files(run)) == {*too_fast.files, run / 'nonfinite_batch.npz'}
