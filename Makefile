@@ -8,8 +8,9 @@ BIN = $(VENV)/bin
 demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
 
+# Two processes: most of a test's time is one thread that traces a graph.
 test: $(VENV)/ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m slow
