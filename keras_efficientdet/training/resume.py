@@ -112,6 +112,7 @@ def _assign(model, arrays, path):
 
 
 def _check(path, state, config, steps_per_epoch):
+    config = json.loads(json.dumps(config))                    # as the checkpoint has it: ids of a label_map are text there
     found = [f'{section}.{key} is {state["config"].get(section, {}).get(key)!r} there and {value!r} now'
              for section, values in config.items() if section != 'expected' for key, value in values.items()
              if state['config'].get(section, {}).get(key) != value]
