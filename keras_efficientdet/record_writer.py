@@ -101,7 +101,7 @@ def serialize(photo, label_map):
     counts = collections.Counter({('boxes', i): n for i, n in collections.Counter(photo.ids).items()})
     counts.update({'crowd': sum(photo.crowd), 'without': not photo.ids,
                    'png': kind == 'png' and not str(photo.path).lower().endswith('.png')})
-    return _example(photo, encoded, kind, label_map).SerializeToString(), counts
+    return _example(photo, encoded, kind, label_map).SerializeToString(deterministic=True), counts
 
 
 def write_summary(source, counts, folder):
