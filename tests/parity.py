@@ -98,7 +98,7 @@ def table(lanes):
 def _reads(test, readers):
     """Whether a figure counts: a test that notices a mutation compares what must differ; a file that reads a golden when it is
     imported has it for its tests of official outputs."""
-    return 'notice' not in test and (test in readers or ('official' in test and test.partition('::')[0] in readers))
+    return 'notice' not in test and (test in readers or ('::test_official' in test and test.partition('::')[0] in readers))
 
 
 def page(rows):
