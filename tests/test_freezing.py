@@ -159,7 +159,7 @@ def test_trajectory_is_that_of_an_official_step_over_what_is_left(name, expressi
         loss = oracle.step(i + 1, values['learning_rate'], batch, kind == 'adam')
         if not expression:
             assert loss == pytest.approx(values['loss'], rel=LOSS[kind][i])
-            assert max(differences(official_weights(other), arrays, f'step{i + 1}').values()) < WORST[kind][i]
+            assert max(differences(official_weights(other), arrays, f'step{i + 1}').values()) < 2 * WORST[kind][i]
             continue
         logs = model.fit(official_batch(config, entry, i), verbose=0).history
         assert logs['loss'][0] == pytest.approx(loss, rel=LOSS[kind][i])
