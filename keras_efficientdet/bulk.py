@@ -7,11 +7,11 @@ import pathlib
 
 from tqdm import tqdm
 
-from keras_efficientdet.export.writing import replaced_file
 from keras_efficientdet.pictures import read_picture
 from keras_efficientdet.record_writer import in_order
 from keras_efficientdet.results import result_rows, save_drawn, write_csv, write_json
 from keras_efficientdet.serving import Detector
+from keras_efficientdet.writing import replaced_file
 
 JOB = 'job.json'
 

@@ -7,8 +7,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from keras_efficientdet.drawing import draw
-from keras_efficientdet.export.writing import replaced_file
 from keras_efficientdet.video import rate_and_count, video_writer
+from keras_efficientdet.writing import replaced_file
 
 COLUMNS = ('file_name', 'image_id', 'category_id', 'category', 'score', 'x', 'y', 'width', 'height')
 

@@ -3,8 +3,8 @@ import json
 import os
 
 from keras_efficientdet.bulk import detect_part
-from keras_efficientdet.export.writing import engine
 from keras_efficientdet.serving import Detector
+from keras_efficientdet.writing import engine
 
 beam = engine('apache_beam', 'beam')
 inference = engine('apache_beam.ml.inference.base', 'beam')

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from keras_efficientdet.export.writing import engine, new_file
+from keras_efficientdet.writing import engine, new_file
 
 VIDEOS = ('.mp4', '.mov', '.m4v', '.avi', '.mkv', '.webm', '.mpg', '.mpeg')
 

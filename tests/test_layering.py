@@ -8,7 +8,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'keras_efficientdet'
 # Packages are named as they are imported: `training` is training/__init__.py, `training.loop` a file in it.
 ORDER = (
-    'config_values', 'config', 'label_maps', 'official_hparams',                                # configuration
+    'config_values', 'config', 'label_maps', 'official_hparams', 'writing',                     # configuration, files
     'replicas', 'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                           # network
     'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',       # detection
     'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',            # models
@@ -26,7 +26,7 @@ ORDER = (
     'training.resume', 'training.interrupts', 'training.nonfinite', 'training.freezing',
     'training.accumulation', 'training.recompute', 'training.strategies', 'training.loop', 'training',
     'doctor.overfit',
-    'export.labels', 'export.writing', 'export.frozen', 'export.upright', 'export.savedmodel',  # use
+    'export.labels', 'export.frozen', 'export.upright', 'export.savedmodel',  # use
     'export.calibration', 'export.tflite_metadata', 'export.tflite', 'export.onnx', 'export.openvino', 'export',
     'detections', 'video', 'pictures', 'engines.keras', 'engines.savedmodel', 'engines.tflite', 'engines.onnx',
     'engines.openvino', 'engines', 'serving', 'results', 'bulk', 'serving_beam',    # models at work

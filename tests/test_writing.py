@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, and engines that are not there."""
 import pytest
 
-from keras_efficientdet.export.writing import engine, new_file
+from keras_efficientdet.writing import engine, new_file, replaced_file
 
 
 def names(folder):
@@ -35,6 +35,18 @@ def test_what_stands_there_stays(tmp_path, there):
 def test_another_ending_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r'expected a path that ends in \.onnx'), new_file(tmp_path / 'net.xml', '.onnx'):
         pass
+
+
+def test_a_file_is_replaced_whole_or_stays(tmp_path):
+    path = tmp_path / 'deep' / 'best.weights.h5'
+    for content in ('first', 'second'):
+        with replaced_file(path) as working:
+            assert working.name.endswith('.best.weights.h5')
+            working.write_text(content)
+    with pytest.raises(KeyError), replaced_file(path) as working:
+        working.write_text('half')
+        raise KeyError
+    assert names(path.parent) == [path.name] and path.read_text() == 'second'
 
 
 def test_a_missing_engine_says_how_to_install_it():

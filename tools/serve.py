@@ -14,7 +14,7 @@ from command import run
 
 from keras_efficientdet.engines.savedmodel import folder_of
 from keras_efficientdet.export.labels import read_labels
-from keras_efficientdet.export.writing import engine
+from keras_efficientdet.writing import engine
 
 _MODEL = flags.DEFINE_string('model', None, 'Folder that export.py wrote, or one version in it; default: the newest version.',
                              required=True)

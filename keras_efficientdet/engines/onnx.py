@@ -2,7 +2,7 @@
 import json
 
 from keras_efficientdet.export.labels import KEY
-from keras_efficientdet.export.writing import engine
+from keras_efficientdet.writing import engine
 
 _PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')
 

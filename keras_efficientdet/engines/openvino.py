@@ -1,6 +1,6 @@
 """OpenVINO models of `export_openvino` (extra `openvino`)."""
 from keras_efficientdet.export.labels import read_labels
-from keras_efficientdet.export.writing import engine
+from keras_efficientdet.writing import engine
 
 
 def load(path):

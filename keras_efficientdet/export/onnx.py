@@ -4,7 +4,7 @@ import logging
 
 from keras_efficientdet.export.frozen import candidates, detect, frozen, photos_in
 from keras_efficientdet.export.labels import KEY, labels
-from keras_efficientdet.export.writing import engine, new_file
+from keras_efficientdet.writing import engine, new_file
 
 OPSET = 17
 

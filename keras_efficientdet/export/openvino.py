@@ -6,7 +6,7 @@ from keras_efficientdet.export.calibration import calibration_pictures
 from keras_efficientdet.export.frozen import frozen, photos_in
 from keras_efficientdet.export.labels import KEY, labels
 from keras_efficientdet.export.savedmodel import save_functions
-from keras_efficientdet.export.writing import engine, new_file
+from keras_efficientdet.writing import engine, new_file
 
 
 def export_openvino(model, path, config=None, *, quantization=None, calibration=None):

@@ -12,7 +12,7 @@ from keras_efficientdet.export.frozen import detect, frozen
 from keras_efficientdet.export.labels import labels
 from keras_efficientdet.export.savedmodel import save_functions
 from keras_efficientdet.export.tflite_metadata import with_metadata
-from keras_efficientdet.export.writing import new_file
+from keras_efficientdet.writing import new_file
 
 OUTPUTS = ('boxes', 'classes', 'scores', 'count')          # the order of TFLite_Detection_PostProcess
 QUANTIZATIONS = (None, 'float16', 'dynamic', 'int8')

@@ -15,6 +15,7 @@ from keras_efficientdet.drawing import grid, learning_curves
 from keras_efficientdet.report.confusion import confusion
 from keras_efficientdet.report.curves import f1_confidence, precision_recall
 from keras_efficientdet.report.gallery import gallery
+from keras_efficientdet.writing import replaced_file
 
 PICTURES = 6            # of the worst images, and of random ones
 PAGE = 'report.html'
@@ -147,8 +148,6 @@ def _encoded(array, kind, **settings):
 
 def _write(folder, files):
     """{name: bytes} as files, each whole or not at all, the page last."""
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        working = folder / f'writing.{name}'
-        working.write_bytes(content)
-        working.replace(folder / name)
+        with replaced_file(folder / name) as working:
+            working.write_bytes(content)

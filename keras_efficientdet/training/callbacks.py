@@ -9,6 +9,7 @@ from keras_efficientdet.config_values import ConfigError
 from keras_efficientdet.evaluation import STATISTICS, evaluate, report
 from keras_efficientdet.models import detect_batch
 from keras_efficientdet.training.schedules import assignable_rate, last_rate
+from keras_efficientdet.writing import replaced_file
 
 
 class CocoEvaluation(keras.callbacks.Callback):
@@ -90,7 +91,7 @@ class CsvLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({'epoch': epoch + 1, **logs})
         columns = dict.fromkeys(name for row in self.rows for name in row)
-        with written_whole(self.path) as working, open(working, 'w', newline='') as file:
+        with replaced_file(self.path) as working, open(working, 'w', newline='') as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
@@ -125,17 +126,5 @@ def check_callbacks(callbacks, train):
 
 def save_weights(model, path):
     """Keras' save_weights, but never half written."""
-    with written_whole(path) as working:
+    with replaced_file(path) as working:
         model.save_weights(str(working))
-
-
-@contextlib.contextmanager
-def written_whole(path):
-    """Yields another name to write under. The file gets its own name once it is complete; a broken one is removed."""
-    path = pathlib.Path(path)
-    working = path.with_name(f'writing.{path.name}')
-    try:
-        yield working
-        working.replace(path)
-    finally:
-        working.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet.checkpoints import variable_path
-from keras_efficientdet.training.callbacks import written_whole
+from keras_efficientdet.writing import replaced_file
 
 CAUSES = """Probable causes, the most frequent first:
 - the learning rate is too high for the batch size, or the warm-up too short (learning_rate is given per 64 images)
@@ -42,7 +42,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
             self.first = batch + 1
             return
         step, arrays = self._offending(batch)
-        with written_whole(self.workdir / 'nonfinite_batch.npz') as working, open(working, 'wb') as file:
+        with replaced_file(self.workdir / 'nonfinite_batch.npz') as working, open(working, 'wb') as file:
             np.savez(file, **arrays)
         text = self._report(step, batch, arrays, logs)
         (self.workdir / 'nonfinite.txt').write_text(text)

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet.config_values import ConfigError
-from keras_efficientdet.training.callbacks import written_whole
 from keras_efficientdet.training.schedules import assignable_rate, build_once
+from keras_efficientdet.writing import replaced_file
 
 KEPT = 2
 
@@ -46,7 +46,7 @@ class Checkpoint(keras.callbacks.Callback):
         path = self.folder / f'epoch-{epoch + 1:04d}.npz'
         try:
             self.folder.mkdir(exist_ok=True)
-            with written_whole(path) as working, open(working, 'wb') as file:
+            with replaced_file(path) as working, open(working, 'wb') as file:
                 np.savez(file, state=json.dumps(state), **_arrays(self.model))
                 file.flush()
                 os.fsync(file.fileno())

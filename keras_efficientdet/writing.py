@@ -1,4 +1,4 @@
-"""What the exports share: a file appears whole or not at all, and a missing engine is named."""
+"""Files that appear whole or not at all; optional packages that are named where they are missing."""
 import contextlib
 import importlib
 import os
@@ -36,7 +36,7 @@ def new_file(path, *endings):
 def replaced_file(path):
     """Gives a name to write under, which takes the place of `path` at the end; after an error `path` is as it was."""
     path = pathlib.Path(path)
-    working = path.with_name(f'{path.stem}.writing-{os.getpid()}{path.suffix}')
+    working = path.with_name(f'writing-{os.getpid()}.{path.name}')       # its ending says as what libraries write it
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield working
