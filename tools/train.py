@@ -36,7 +36,7 @@ _TEST = flags.DEFINE_string('test', None, 'Data to evaluate the best weights on 
 
 def with_recipe(name, config, train, given):
     """The configuration with a recipe's settings under those that were given. Prints what it chose and why."""
-    chosen, reasons = recipe(name, config, count_examples(train), detector_weights=_WEIGHTS.value not in (None, 'imagenet'))
+    chosen, reasons = recipe(name, config, count_examples(train))
     config = load_config(config, [chosen, *given])
     print(f'recipe {name}:\n{explain(chosen, reasons, config)}')
     return config

@@ -1,4 +1,4 @@
-"""Recipes: what to train with, chosen from the size of the data, the batch and where the weights come from."""
+"""Recipes: what to train with, chosen from the size of the data and of the batch."""
 import math
 
 from keras_efficientdet.config import ConfigError
@@ -11,7 +11,7 @@ FEW_IMAGES = 1000
 SMALLEST_BATCH = 4              # below it statistics of a batch are noise
 
 
-def recipe(name, config, images, *, detector_weights=False):
+def recipe(name, config, images):
     """Settings of a recipe for this much data.
 
     Args:
@@ -19,7 +19,6 @@ def recipe(name, config, images, *, detector_weights=False):
         (from random weights: the official schedule).
       config: Config; model and `train.batch_size` are read.
       images: number of training pictures.
-      detector_weights: whether the weights are a whole detector's and not only a backbone's.
     Returns:
       {key: value} to be applied before the user's own settings, {key: why}.
     Raises:
@@ -28,49 +27,33 @@ def recipe(name, config, images, *, detector_weights=False):
     if name not in RECIPES:
         raise ConfigError(f'unknown recipe {name!r}; valid: {", ".join(RECIPES)}')
     batch = config.train.batch_size
-    chosen = RECIPES[name](config, images, max(1, images // batch))
-    if batch < SMALLEST_BATCH and name != 'scratch':
-        pattern = f'^{config.model.backbone_name}/.*batch_normalization'
-        chosen['freeze'] = ((*chosen.get('freeze', ((), ''))[0], pattern), f'statistics of {batch} pictures are noise')
-    if detector_weights:
-        chosen.pop('anchor_scale', None)
+    chosen = RECIPES[name](batch, images, max(1, images // batch))
+    if name != 'scratch':
+        chosen |= _frozen(name, config.model.backbone_name, batch, images)
     return {key: value for key, (value, _) in chosen.items()}, {key: why for key, (_, why) in chosen.items()}
 
 
-def _small(config, images, steps_per_epoch):
+def _small(batch, images, steps_per_epoch):
     epochs = min(300, math.ceil(SMALL_STEPS / steps_per_epoch))
-    steps, batch = epochs * steps_per_epoch, config.train.batch_size
     return {
-        'num_epochs': (epochs, f'{steps} steps of {batch} pictures'),
         'optimizer': ('adam', 'new heads on a small set: needs no search of the rate'),
         **_rate(0.002 * math.sqrt(batch / 8), batch, '0.002 at batch 8, times the root of the batch'),
-        **_warm_up(steps, steps_per_epoch, 0.0002),
-        **_average(steps),
-        'jitter_min': (0.7, 'few pictures: mild scaling, so that small objects stay'),
-        'jitter_max': (1.4, 'as above'),
+        **_schedule(epochs, steps_per_epoch, batch, warm_up_from=0.0002),
+        **_jitter(0.7, 1.4, 'few pictures: mild scaling, so that small objects stay'),
     }
 
 
-def _finetune(config, images, steps_per_epoch):
-    batch = config.train.batch_size
+def _finetune(batch, images, steps_per_epoch):
     epochs = min(150, max(12, math.ceil(FINETUNE_IMAGES / images)))
-    steps = epochs * steps_per_epoch
-    frozen = {'freeze': ((f'^{config.model.backbone_name}/',), f'{images} pictures are too few for a backbone that knows many'
-                         )} if images < FEW_IMAGES else {}
     return {
-        'num_epochs': (epochs, f'about {FINETUNE_IMAGES} pictures seen, between 12 and 150 epochs'),
         'optimizer': ('sgd', 'as the weights were trained'),
         **_rate(0.01 * batch / REFERENCE_BATCH, batch, 'an eighth of the official rate: the weights are good already'),
-        **_warm_up(steps, steps_per_epoch, 0.001 * batch / REFERENCE_BATCH),
-        **_average(steps),
-        'jitter_min': (0.5, 'half of the official scaling: a short training'),
-        'jitter_max': (1.5, 'as above'),
-        **frozen,
+        **_schedule(epochs, steps_per_epoch, batch, warm_up_from=0.001 * batch / REFERENCE_BATCH),
+        **_jitter(0.5, 1.5, 'half of the official scaling: a short training'),
     }
 
 
-def _scratch(config, images, steps_per_epoch):
-    batch = config.train.batch_size
+def _scratch(batch, images, steps_per_epoch):
     return {
         'num_epochs': (300, 'the official schedule'),
         'optimizer': ('sgd', 'the official one'),
@@ -89,15 +72,27 @@ def _rate(peak, batch, why):
             'lr_decay_method': ('cosine', 'down to nothing at the end')}
 
 
-def _warm_up(steps, steps_per_epoch, start):
+def _schedule(epochs, steps_per_epoch, batch, warm_up_from):
+    """Epochs, warm-up, and an average that covers the last tenth of the steps."""
+    steps = epochs * steps_per_epoch
     warm = min(steps // 10, max(steps_per_epoch, 25))
-    return {'lr_warmup_epoch': (_rounded(warm / steps_per_epoch), f'{warm} steps'),
-            'lr_warmup_init': (_rounded(start), 'a tenth of the peak, not scaled')}
+    return {'num_epochs': (epochs, f'{steps} steps of {batch} pictures'),
+            'lr_warmup_epoch': (_rounded(warm / steps_per_epoch), f'{warm} steps'),
+            'lr_warmup_init': (_rounded(warm_up_from), 'a tenth of the peak'),
+            'moving_average_decay': (_rounded(min(0.9998, 1. - 10. / max(steps, 20))), 'averages the last tenth of the steps')}
 
 
-def _average(steps):
-    decay = min(0.9998, 1. - 10. / max(steps, 20))
-    return {'moving_average_decay': (_rounded(decay), 'averages the last tenth of the steps')}
+def _jitter(smallest, largest, why):
+    return {'jitter_min': (smallest, why), 'jitter_max': (largest, 'as above')}
+
+
+def _frozen(name, backbone, batch, images):
+    """What is to keep still: a backbone that knows many pictures where there are few, or its batch norm in a tiny batch."""
+    if name == 'finetune' and images < FEW_IMAGES:
+        return {'freeze': ((f'^{backbone}/',), f'{images} pictures are too few for a backbone that knows many')}
+    if batch < SMALLEST_BATCH:
+        return {'freeze': ((f'^{backbone}/.*batch_normalization',), f'statistics of {batch} pictures are noise')}
+    return {}
 
 
 def _rounded(value):
