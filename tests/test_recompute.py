@@ -1,9 +1,11 @@
 """Recomputed features: the same step, bit for bit or nearly, and the plan of what is kept."""
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 
-from keras_efficientdet.training.recompute import _best_cuts, _calls, _cut, _name
+from keras_efficientdet.losses import BoxLoss, FocalLoss
+from keras_efficientdet.training.recompute import RecomputedLoss, _best_cuts, _calls, _cut, _name
 
 
 def test_steps_are_the_same_with_statistics_and_masks():
@@ -14,6 +16,24 @@ def test_steps_are_the_same_with_statistics_and_masks():
         assert tiny.difference(tiny.values(again), tiny.values(plain)) < tolerance
     moved = np.array(again.get_layer('bn').moving_mean)
     assert np.all(moved != 0.)
+
+
+@pytest.mark.parametrize('loss, width', [(FocalLoss(0.25, 1.5, 0.1), 3), (BoxLoss(0.1), 4)])
+def test_losses_image_by_image_are_the_same_with_gradients(loss, width):
+    rng, weights = np.random.default_rng(0), tf.constant([0.5, 2.])
+    truth = rng.integers(-2, 3, (2, 50)) if width == 3 else rng.standard_normal((2, 50, 4)).astype(np.float32)
+    predictions = tf.constant(rng.standard_normal((2, 50, width)), tf.float32)
+
+    @tf.function
+    def value_and_gradient(of):
+        with tf.GradientTape() as tape:
+            tape.watch(predictions)
+            value = of(truth, predictions, sample_weight=weights)
+        return value, tape.gradient(value, predictions)
+
+    for found, wanted in zip(value_and_gradient(RecomputedLoss(loss)), value_and_gradient(loss), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-6)
+        assert np.any(np.asarray(wanted) != 0.)
 
 
 def test_inference_is_untouched():

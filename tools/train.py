@@ -7,6 +7,8 @@ Example:
 Every key of keras_efficientdet/config.py can be set; --hparams takes what the official programs take. Learning rates are given
 for batch 64 and scaled with the batch. photos/train is a folder, or the split train of the data set in photos/.
 """
+import os
+
 import yaml
 from absl import flags
 from command import run
@@ -18,6 +20,7 @@ from keras_efficientdet.evaluation import report
 from keras_efficientdet.official_hparams import from_official
 from keras_efficientdet.records import count_examples
 from keras_efficientdet.training import is_chief, load_trained, strategy_for
+from keras_efficientdet.training.batch_size import fill_memory
 from keras_efficientdet.training.recipes import RECIPES, explain, recipe
 
 _MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')
@@ -31,6 +34,7 @@ _RECIPE = flags.DEFINE_enum('recipe', None, sorted(RECIPES), 'Settings by the si
 _EVERY = flags.DEFINE_integer('evaluate_every', 1, 'Epochs between evaluations.')
 _STRATEGY = flags.DEFINE_enum('strategy', 'auto', ['auto', 'one', 'mirrored', 'multi_worker', 'tpu'],
                                'One device or several; auto decides by TF_CONFIG, TPU_NAME and the GPUs (docs/TRAINING.md).')
+_AUTO_BATCH = flags.DEFINE_bool('auto_batch', False, 'Measures the largest batch that fits, before training.')
 _TEST = flags.DEFINE_string('test', None, 'Data to evaluate the best weights on in the end.')
 
 
@@ -43,15 +47,21 @@ def with_recipe(name, config, train, given):
 
 
 def main(_):
+    if _AUTO_BATCH.value:
+        os.environ.setdefault('TF_FORCE_GPU_ALLOW_GROWTH', 'true')      # else nothing is left for the process that measures
     strategy = strategy_for(_STRATEGY.value)             # first: workers are joined before anything else
     converted, left_out = from_official(_HPARAMS.value)
     if left_out:
         print(f'{len(left_out)} official keys are without effect here:')
         print(''.join(f'  {key}: {reason}\n' for key, reason in left_out.items()), end='')
     train = records_of(_TRAIN.value)
-    config = load_config(_MODEL.value, [label_overrides(train), converted, *_SET.value])
+    given = [converted, *_SET.value]
+    config = load_config(_MODEL.value, [label_overrides(train), *given])
+    if _AUTO_BATCH.value:
+        given.append(fill_memory(config, strategy))
+        config = load_config(config, given)
     if _RECIPE.value:
-        config = with_recipe(_RECIPE.value, config, train, [converted, *_SET.value])
+        config = with_recipe(_RECIPE.value, config, train, given)
     history = fit(config, train, _VALID.value, _WORKDIR.value, weights=_WEIGHTS.value, evaluate_every=_EVERY.value,
                   strategy=strategy)
     if not is_chief(strategy):

@@ -28,7 +28,7 @@ from keras_efficientdet.training.freezing import freeze
 from keras_efficientdet.training.interrupts import interruptible
 from keras_efficientdet.training.nonfinite import StopOnNonFinite
 from keras_efficientdet.training.pictures import ValidationPictures
-from keras_efficientdet.training.recompute import recomputing
+from keras_efficientdet.training.recompute import RecomputedLoss, recomputing
 from keras_efficientdet.training.resume import Checkpoint, restore
 from keras_efficientdet.training.state import TrainingState
 from keras_efficientdet.training.strategies import ChiefEvaluation, distributed, is_chief, own_folder
@@ -50,6 +50,8 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
     if config.train.freeze:
         print(freeze(model, config.train.freeze))
     losses, weights = head_of(config).losses(config)
+    if config.train.recompute:
+        losses = {name: RecomputedLoss(loss) for name, loss in losses.items()}
     strategy = model.distribute_strategy
     with strategy.scope():
         check_steps_per_execution(config.train.steps_per_execution)

@@ -3,6 +3,7 @@ import inspect
 import math
 import typing
 
+import keras
 import tensorflow as tf
 
 from keras_efficientdet.layers import computed_again
@@ -47,6 +48,27 @@ def recomputing(model):
         return tf.nest.pack_sequence_as(model.output, [features[name] for name in outputs])
 
     return forward
+
+
+class RecomputedLoss(keras.losses.Loss):
+    """The same loss, one image at a time, which keeps nothing for its gradient but targets and predictions.
+
+    The dozen tensors [B, A, K] of a focal loss are as large as the features of the network.
+
+    Args:
+      loss: a keras.losses.Loss whose `call` gives float32 [B].
+    """
+
+    def __init__(self, loss):
+        super().__init__(name=loss.name, reduction='sum')
+        self.loss = loss
+
+    def call(self, y_true, y_pred):
+        def one(pair):
+            truth = pair[0][None]
+            return tf.recompute_grad(lambda prediction: self.loss.call(truth, prediction[None])[0])(pair[1])
+
+        return tf.map_fn(one, (y_true, y_pred), parallel_iterations=1, fn_output_signature=tf.float32)
 
 
 def _run_twice(segment, needed, passed_on):
