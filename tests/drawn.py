@@ -24,12 +24,18 @@ def picture(height, width, annotations):
     return image
 
 
-def write_coco(folder, photos, labels=None):
+def noisy(image, strength, seed):
+    """`image` with normal noise: batch norm of plain areas would divide rounding by nearly nothing."""
+    noise = np.random.default_rng(seed).normal(0., strength, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def write_coco(folder, photos, labels=None, noise=0.):
     """Writes photos [(height, width, annotations)] as PNG. Returns (annotation file, folder of pictures)."""
     (folder / 'images').mkdir(parents=True, exist_ok=True)
     content = {'images': [], 'annotations': [], 'categories': [{'id': i, 'name': n} for i, n in (labels or LABELS).items()]}
     for i, (height, width, annotations) in enumerate(photos, 1):
-        Image.fromarray(picture(height, width, annotations)).save(folder / 'images' / f'{i}.png')
+        Image.fromarray(noisy(picture(height, width, annotations), noise, i)).save(folder / 'images' / f'{i}.png')
         content['images'].append({'id': i, 'file_name': f'{i}.png', 'height': height, 'width': width})
         for a in annotations:
             content['annotations'].append({'id': len(content['annotations']) + 1, 'image_id': i, **a})
@@ -37,7 +43,7 @@ def write_coco(folder, photos, labels=None):
     return folder / 'instances.json', folder / 'images'
 
 
-def records(folder, photos, labels=None):
+def records(folder, photos, labels=None, noise=0.):
     """The folder of TFRecords of such photos."""
-    write_records(read_coco(*write_coco(folder, photos, labels)), folder / 'records', progress=False)
+    write_records(read_coco(*write_coco(folder, photos, labels, noise)), folder / 'records', progress=False)
     return folder / 'records'

@@ -44,7 +44,7 @@ def _start(program, arguments, output, cluster):
 def _finish(processes, outputs):
     try:
         for process, output in zip(processes, outputs, strict=True):
-            assert process.wait(600) == 0, pathlib.Path(f'{output}.txt').read_text()[-3000:]
+            assert process.wait(1500) == 0, pathlib.Path(f'{output}.txt').read_text()[-3000:]
     finally:
         for process in processes:
             process.kill()

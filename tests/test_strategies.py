@@ -30,7 +30,7 @@ def _records(folder, files):
         photos.append((96, 96, [drawn.box(x, y, width, height, (1, 18, 400)[i % 3])]))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(record_writer, 'PHOTOS_PER_SHARD', 20 // files)
-        return drawn.records(folder, photos)
+        return drawn.records(folder, photos, noise=60.)
 
 
 @pytest.fixture(scope='module')

@@ -22,6 +22,7 @@ from keras_efficientdet.records import count_examples
 from keras_efficientdet.training import is_chief, load_trained, strategy_for
 from keras_efficientdet.training.batch_size import fill_memory
 from keras_efficientdet.training.recipes import RECIPES, explain, recipe
+from keras_efficientdet.writing import replaced_file
 
 _MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')
 _TRAIN = flags.DEFINE_string('train', None, 'Data to train on: folder, folder/split, or file of any known format.', required=True)
@@ -70,8 +71,8 @@ def main(_):
           f'{_WORKDIR.value}/report/report.html')
     if _TEST.value:
         figures = evaluate(load_trained(_WORKDIR.value), dataset(_TEST.value, config, training=False))
-        with open(f'{_WORKDIR.value}/test.yaml', 'w') as file:
-            yaml.safe_dump(figures, file, sort_keys=False)
+        with replaced_file(f'{_WORKDIR.value}/test.yaml') as working:
+            working.write_text(yaml.safe_dump(figures, sort_keys=False))
         print(f'{_TEST.value}:\n{report(figures)}')
 
 

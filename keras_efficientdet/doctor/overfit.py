@@ -21,6 +21,7 @@ from keras_efficientdet.evaluation import evaluate
 from keras_efficientdet.models import detect_batch, efficientdet
 from keras_efficientdet.records import DataError, record_files
 from keras_efficientdet.training.loop import compile_for_training
+from keras_efficientdet.writing import replaced_file
 
 PICTURES = 8
 WANTED_AP50 = 0.9
@@ -49,7 +50,7 @@ class Overfit:
         """Writes the curve as csv in the columns that `drawing.save_curves` reads; an `epoch` is 25 steps."""
         columns = {'AP': 'val_AP', 'AP50': 'val_AP50'}
         rows = [{'epoch': i, **{columns.get(k, k): v for k, v in row.items()}} for i, row in enumerate(self.curve, 1)]
-        with open(path, 'w', newline='') as file:
+        with replaced_file(path) as working, open(working, 'w', newline='') as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)

@@ -13,6 +13,7 @@ from keras_efficientdet.config import class_ids
 from keras_efficientdet.evaluation import evaluate
 from keras_efficientdet.record_writer import rgb
 from keras_efficientdet.records import parse, record_files
+from keras_efficientdet.writing import replaced_file
 
 LIMIT = 300      # pictures; more change the ranges of activations little
 
@@ -61,7 +62,7 @@ def quantization_report(functions, data, config, path):
         figures = evaluate(function, data, config)
         first = rows[0]['AP'] if rows else figures['AP']
         rows.append({'form': name, **{k: figures[k] for k in ('AP', 'AP50', 'AP75')}, 'lost AP': first - figures['AP']})
-    with open(path, 'w', newline='') as file:
+    with replaced_file(path) as working, open(working, 'w', newline='') as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows({k: v if isinstance(v, str) else round(v, 4) for k, v in row.items()} for row in rows)

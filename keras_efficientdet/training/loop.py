@@ -32,6 +32,7 @@ from keras_efficientdet.training.recompute import RecomputedLoss, recomputing
 from keras_efficientdet.training.resume import Checkpoint, restore
 from keras_efficientdet.training.state import TrainingState
 from keras_efficientdet.training.strategies import ChiefEvaluation, distributed, is_chief, own_folder
+from keras_efficientdet.writing import replaced_file
 
 _LAST = 'last.weights.h5'
 
@@ -108,7 +109,8 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
         return _history(model, log)
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / _LAST).unlink(missing_ok=True)
-    (workdir / 'config.yaml').write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
+    with replaced_file(workdir / 'config.yaml') as working:
+        working.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     doctor.before_training(train, valid, config, weights)
     evaluation = _evaluation(config, valid, workdir, evaluate_every, done.best)
     batches, validation = distributed(train, config, strategy, done.epoch), validation_dataset(valid, config)
