@@ -7,6 +7,7 @@ import numpy as np
 import official
 import planted
 import pytest
+from tensorflow.python.framework import func_graph
 
 from keras_efficientdet import Detector, checkpoints, efficientdet, load_config
 
@@ -90,6 +91,18 @@ def _seeded(config):
 @pytest.fixture(scope='session')
 def small_detector(small_model):
     return Detector(small_model)
+
+
+@pytest.fixture
+def traces(monkeypatch):
+    """The names of the graphs that TensorFlow has traced since the test began, those too that were thrown away at once."""
+    names, usual = [], func_graph.FuncGraph.__init__
+
+    def counted(self, name, *args, **kwargs):
+        names.append(name)
+        usual(self, name, *args, **kwargs)
+    monkeypatch.setattr(func_graph.FuncGraph, '__init__', counted)
+    return names
 
 
 @pytest.fixture
