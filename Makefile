@@ -16,8 +16,10 @@ test-slow: $(VENV)/ready
 	$(BIN)/python -m pytest -q -m slow
 
 # The engines weigh 600 MB, so they are not in the `test` extra; the extras go in together with the core (docs/EXPORT.md).
+# supervision, which reads `to_supervision`, is no dependency and goes in beside them.
 test-engines: $(VENV)/engines
-	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py tests/test_video.py
+	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py tests/test_video.py \
+	  tests/test_results.py
 
 # A server and its clients over the loopback interface, with load: an environment of its own, since mlserver holds protobuf back.
 test-serve: $(VENV)-serve/ready
@@ -29,7 +31,7 @@ $(VENV)-serve/ready: requirements.txt pyproject.toml
 	touch $@
 
 $(VENV)/engines: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert,video]"
+	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert,video]" supervision
 	touch $@
 
 lint: $(VENV)/ready

@@ -91,6 +91,8 @@ MUTATIONS = (
              'test_upright.py'),
     Mutation('scores and classes of a TFLite file swapped', 'export/tflite.py', "('boxes', 'classes', 'scores', 'count')",
              "('boxes', 'scores', 'classes', 'count')", 'test_tflite.py -k "order or hard"'),
+    Mutation('a trace for each size of picture', 'engines/keras.py', '[tf.TensorSpec([None, None, None, 3], tf.uint8)]', 'None',
+             'test_serving.py -k one_trace'),
 )
 
 

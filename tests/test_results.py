@@ -58,7 +58,7 @@ def test_an_error_leaves_the_old_file(tmp_path):
 
 
 def test_to_supervision():
-    pytest.importorskip('supervision', reason='supervision is not installed')
+    pytest.importorskip('supervision', reason='supervision is not installed; `make test-engines` installs it')
     found = FOUND.to_supervision()
     np.testing.assert_array_equal(found.xyxy, [[20, 10, 80, 40], [2.5, 1.25, 4, 3]])
     np.testing.assert_allclose(found.confidence, FOUND.scores)
