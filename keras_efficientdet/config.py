@@ -91,7 +91,7 @@ class TrainConfig:
     freeze: tuple[str, ...] | None = None            # name parts or regular expressions: layers that do not train
     accumulation_steps: int = 1                      # parts of a batch that go through the network one after the other
     mixed_precision: str | None = None               # 'mixed_float16' or 'mixed_bfloat16', Keras' own names
-    recompute: bool = False                          # gradient checkpointing: a forward more, half the memory or less
+    recompute: bool = False                          # gradient checkpointing: a forward more, about half the memory
     jit_compile: bool = False                        # the train step through XLA
     seed: int = 0
 

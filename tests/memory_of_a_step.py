@@ -5,7 +5,7 @@ One process measures one setting, for the peak of a process never falls. results
 import sys
 
 from keras_efficientdet import compile_for_training, efficientdet, load_config
-from keras_efficientdet.training.batch_size import peak_memory, step_memory
+from keras_efficientdet.training.step_memory import peak_memory, step_memory
 
 
 def main(name, size, batch, *overrides):

@@ -1,44 +1,58 @@
 """The largest batch: a line through what was measured, and real steps in a process of their own."""
+import subprocess
+import sys
+
 import pytest
-import tensorflow as tf
 
 from keras_efficientdet import load_config
 from keras_efficientdet.config import ConfigError
-from keras_efficientdet.training.batch_size import _drawn_out, fill_memory, largest_batch, peak_memory
+from keras_efficientdet.training.batch_size import _fitting, _rounded, batch_for, largest_batch
+from keras_efficientdet.training.step_memory import Measured, free_memory, measured
 
 GIB = 2 ** 30
+LITTLE = {'image_size': 64, 'num_classes': 2, 'moving_average_decay': 0.}
 
 
-@pytest.mark.parametrize('found, unit, images', [
-    ([(1, 2, 10), (2, 3, 10)], 1, 7),                      # 3 GiB, and 1 for each image more: 8 of 10 are reached by 7
-    ([(1, 9, 9), (2, 3, 20), (8, 6, 20)], 1, 24),          # the last two count: 8 + (16 - 6) / 0.5 = 28, and a multiple of 8
-    ([(3, 2, 10), (6, 4, 10)], 3, 12),                     # unit 3: 6 + 4 / (2 / 3)
-    ([(1, 7, 8), (2, 9, 8)], 1, 1),                        # 2 are too many already
-    ([(2, 7, 8), (4, 9, 8)], 2, 2)])
-def test_a_line_is_drawn_out_to_four_fifths_of_the_memory(found, unit, images):
-    assert _drawn_out([(n, peak * GIB, memory * GIB) for n, peak, memory in found], unit)[0] == images
+@pytest.mark.parametrize('peaks, memory, full, images', [
+    ({1: 1, 2: 2, 8: 8}, 20, False, 16),                   # 8 of 20 GiB, one for each image: 16 fill four fifths
+    ({1: 5, 2: 3, 8: 6}, 20, False, 28),                   # the last two count: 8 + (16 - 6) / 0.5
+    ({1: 1, 2: 1.1}, 20, False, 8),                        # no further than four times the largest
+    ({1: 3, 2: 3, 8: 3}, 20, False, 32),                   # nothing to see: the same
+    ({1: 1, 2: 7}, 8, False, 1),                           # two are too many already
+    ({1: 1, 2: 2, 8: 8}, 20, True, 8)])                    # more was tried, and failed
+def test_a_line_is_drawn_out_to_four_fifths_of_the_memory(peaks, memory, full, images):
+    assert _fitting(Measured({n: peak * GIB for n, peak in peaks.items()}, memory * GIB, full)) == images
 
 
-def test_real_steps_are_measured():
-    config = load_config('efficientdet-lite0', {'image_size': 64, 'num_classes': 2, 'accumulation_steps': 2,
-                                                'moving_average_decay': 0.})
-    images, measured = largest_batch(config, memory=3 * GIB)
-    assert images >= 8 and images % 2 == 0 and '4 images take' in measured and '2.4 GiB of 3.0 GiB' in measured
+@pytest.mark.parametrize('images, unit, rounded', [
+    (7, 1, 7), (9, 1, 8), (31, 1, 24), (31, 3, 24), (23, 3, 21), (1, 2, 2), (-3, 2, 2)])
+def test_batches_are_multiples(images, unit, rounded):
+    assert _rounded(images, unit) == rounded
+
+
+@pytest.mark.slow
+def test_a_real_batch_fits_and_few_pictures_make_it_smaller(capsys):
+    """The step of the chosen batch is taken, in a process of its own."""
+    config, memory = load_config('efficientdet-lite0', {**LITTLE, 'accumulation_steps': 2}), 3 * GIB
+    images, text = largest_batch(config, memory)
+    assert images % 16 == 0 and 'GiB of 3.0 GiB' in text
+    step = [sys.executable, 'tests/memory_of_a_step.py', 'efficientdet-lite0', '64', str(images), 'num_classes=2',
+            'moving_average_decay=0.0', 'accumulation_steps=2']
+    peak = float(subprocess.run(step, capture_output=True, text=True, check=True).stdout.split()[1])
+    assert 1. < peak < 3.
+    assert batch_for(config, examples=170) == {'batch_size': 16}
+    assert ' fit, but 170 pictures shall make 10 steps or more' in capsys.readouterr().out
 
 
 def test_what_went_wrong_in_the_other_process_is_told():
-    config = load_config('efficientdet-lite0', {'image_size': 64, 'freeze': ('no_such_layer',)})
-    with pytest.raises(ConfigError, match=r'efficientdet-lite0: not one step could be measured \(.*no_such_layer'):
-        largest_batch(config)
+    with pytest.raises(ConfigError, match=r'efficientdet-lite0: a training step could not be measured: .*no_such_layer'):
+        measured(load_config('efficientdet-lite0', {**LITTLE, 'freeze': ('no_such_layer',)}))
 
 
-def test_the_peak_grows_with_what_is_held():
-    before = peak_memory()
-    held = tf.ones([before // 4 + 2 ** 26])
-    assert peak_memory() >= before + 2 ** 27 and float(held[0]) == 1.
+def test_several_replicas_are_refused():
+    with pytest.raises(ConfigError, match='measured for one device, found 2 replicas; give batch_size'):
+        batch_for(load_config(), 100, replicas=2)
 
 
-def test_strategies_that_cannot_be_measured_are_refused():
-    strategy = tf.distribute.MultiWorkerMirroredStrategy.__new__(tf.distribute.MultiWorkerMirroredStrategy)
-    with pytest.raises(ConfigError, match='not on a TPU or over several workers; give batch_size'):
-        fill_memory(load_config(), strategy)
+def test_free_memory_is_that_of_this_machine():
+    assert 2 ** 27 < free_memory() < 2 ** 46

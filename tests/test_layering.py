@@ -24,9 +24,8 @@ ORDER = (
     'report.curves', 'report.confusion', 'report.gallery', 'report.html', 'report.writer', 'report',
     'training.schedules', 'training.recipes', 'training.state', 'training.callbacks', 'training.pictures',
     'training.resume', 'training.interrupts', 'training.nonfinite', 'training.freezing',
-    'training.accumulation', 'training.recompute', 'training.strategies', 'training.loop', 'training.batch_size',
-    'training',
-    'doctor.overfit',
+    'training.accumulation', 'training.recompute', 'training.strategies', 'training.loop',
+    'training.step_memory', 'training.batch_size', 'training', 'doctor.overfit',
     'export.labels', 'export.frozen', 'export.upright', 'export.savedmodel',  # use
     'export.calibration', 'export.tflite_metadata', 'export.tflite', 'export.onnx', 'export.openvino', 'export',
     'detections', 'video', 'pictures', 'engines.keras', 'engines.savedmodel', 'engines.tflite', 'engines.onnx',

@@ -1,4 +1,5 @@
 """Recomputed features: the same step, bit for bit or nearly, and the plan of what is kept."""
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -34,6 +35,16 @@ def test_losses_image_by_image_are_the_same_with_gradients(loss, width):
     for found, wanted in zip(value_and_gradient(RecomputedLoss(loss)), value_and_gradient(loss), strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-6)
         assert np.any(np.asarray(wanted) != 0.)
+
+
+def test_a_compiled_model_is_saved_with_its_losses(tmp_path):
+    loss = RecomputedLoss(FocalLoss(0.3, 2., 0.1))
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert again.get_config() == loss.get_config() and (again.loss.alpha, again.loss.gamma) == (0.3, 2.)
+    model = tiny.compiled(recompute=True)
+    assert {type(part) for part in model.loss.values()} == {RecomputedLoss}
+    model.save(tmp_path / 'model.keras')
+    assert {type(part) for part in keras.models.load_model(tmp_path / 'model.keras').loss.values()} == {RecomputedLoss}
 
 
 def test_inference_is_untouched():

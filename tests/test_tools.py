@@ -47,10 +47,12 @@ def inside(monkeypatch, tmp_path):
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         flags.FLAGS([tool, *map(str, given)])
-        module.main([tool])
-    yield call
-    for name in set(flags.FLAGS) - others:
-        delattr(flags.FLAGS, name)
+        try:
+            module.main([tool])
+        finally:
+            for name in set(flags.FLAGS) - others:
+                delattr(flags.FLAGS, name)
+    return call
 
 
 @pytest.mark.parametrize('tool', ['make_records', 'doctor', 'train', 'evaluate', 'detect', 'export', 'serve', 'benchmark',
@@ -70,12 +72,13 @@ def test_help_shows_the_example_and_its_flags(tool):
     ('doctor', ['--set=batch_size=8'], 'give --train, or --annotations and --images'),
     ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--set=learning_rat=1'], 'did you mean train.learning_rate?'),
     ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--hparams=learning_rat=1'], "unknown official key"),
+    ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--auto_batch', '--set=batch_size=8'], '--auto_batch chooses'),
     ('evaluate', ['--model=no_model', '--data=d'], 'no_model/config.yaml: not there'),
     ('detect', ['--model=m', '--images=no_photos/*.jpg', '--output=o'], 'no_photos/*.jpg: no pictures there'),
     ('export', ['--model=no_model', '--output=o'], 'no_model/config.yaml: not there'),
     ('export', ['--model=m', '--output=o', '--format=onnx', '--data=d'], '--data does not go with --format=onnx')],
-                         ids=['make_records', 'format', 'doctor', 'train', 'hparams', 'evaluate', 'detect', 'export',
-                              'export flags'])
+                         ids=['make_records', 'format', 'doctor', 'train', 'hparams', 'auto_batch', 'evaluate', 'detect',
+                              'export', 'export flags'])
 def test_bad_input_is_one_line_and_status_1(tool, flags, named, tmp_path):
     done = start(tool, *flags, cwd=tmp_path)
     assert done.returncode == 1
@@ -117,13 +120,17 @@ def test_the_doctor_says_the_same_of_annotations_and_records_once(inside, source
 
 def test_training_from_a_yolo_folder(inside, sources, tmp_path, capsys):
     folder = other_formats.write_yolo(sources['val'], tmp_path / 'photos')
-    inside('train', f'--train={folder}/train', f'--valid={folder}/train', f'--workdir={tmp_path}/run', '--recipe=small',
-           *(f'--set={key}={value}' for key, value in little.TINY.items()), '--set=num_epochs=1')
+    settings = {key: value for key, value in little.TINY.items() if key != 'batch_size'} | {'num_epochs': 1}
+    flags = (f'--train={folder}/train', f'--valid={folder}/train', f'--workdir={tmp_path}/run', '--recipe=small',
+             *(f'--set={key}={value}' for key, value in settings.items()))
+    inside('train', '--set=batch_size=4', *flags)
     said = capsys.readouterr().out
     assert 'photos, split train: read as yolo' in said and 'recipe small:' in said and 'best val_AP ' in said
     config = load_config(tmp_path / 'run' / 'config.yaml')
     assert (config.train.num_epochs, list(config.model.label_map.values())) == (1, ['cat', 'dog', 'van'])
     assert (tmp_path / 'run' / 'report' / 'report.html').is_file() and len((tmp_path / 'run' / 'log.csv').open().readlines()) == 2
+    inside('train', '--auto_batch', *flags)                # the batch of what was begun, and nothing is measured
+    assert 'this training is finished' in capsys.readouterr().out
 
 
 def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_path):

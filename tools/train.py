@@ -8,6 +8,7 @@ Every key of keras_efficientdet/config.py can be set; --hparams takes what the o
 for batch 64 and scaled with the batch. photos/train is a folder, or the split train of the data set in photos/.
 """
 import os
+import pathlib
 
 import yaml
 from absl import flags
@@ -19,8 +20,9 @@ from keras_efficientdet.data import dataset
 from keras_efficientdet.evaluation import report
 from keras_efficientdet.official_hparams import from_official
 from keras_efficientdet.records import count_examples
+from keras_efficientdet.released import released_config, released_sets
 from keras_efficientdet.training import is_chief, load_trained, strategy_for
-from keras_efficientdet.training.batch_size import fill_memory
+from keras_efficientdet.training.batch_size import batch_for
 from keras_efficientdet.training.recipes import RECIPES, explain, recipe
 from keras_efficientdet.writing import replaced_file
 
@@ -35,16 +37,29 @@ _RECIPE = flags.DEFINE_enum('recipe', None, sorted(RECIPES), 'Settings by the si
 _EVERY = flags.DEFINE_integer('evaluate_every', 1, 'Epochs between evaluations.')
 _STRATEGY = flags.DEFINE_enum('strategy', 'auto', ['auto', 'one', 'mirrored', 'multi_worker', 'tpu'],
                                'One device or several; auto decides by TF_CONFIG, TPU_NAME and the GPUs (docs/TRAINING.md).')
-_AUTO_BATCH = flags.DEFINE_bool('auto_batch', False, 'Measures the largest batch that fits, before training.')
+_AUTO_BATCH = flags.DEFINE_bool('auto_batch', False, 'batch_size is the largest that fits and leaves ten steps an epoch.')
 _TEST = flags.DEFINE_string('test', None, 'Data to evaluate the best weights on in the end.')
 
 
-def with_recipe(name, config, train, given):
-    """The configuration with a recipe's settings under those that were given. Prints what it chose and why."""
-    chosen, reasons = recipe(name, config, count_examples(train))
+def configured(train, given):
+    """(Config of the model, the data, the recipe and what was given; what the recipe chose and why)"""
+    config = load_config(_MODEL.value, [label_overrides(train), *given])
+    if not _RECIPE.value:
+        return config, ''
+    chosen, reasons = recipe(_RECIPE.value, config, count_examples(train))
     config = load_config(config, [chosen, *given])
-    print(f'recipe {name}:\n{explain(chosen, reasons, config)}')
-    return config
+    return config, f'recipe {_RECIPE.value}:\n{explain(chosen, reasons, config)}\n'
+
+
+def batch_size(train, given, strategy):
+    """{'batch_size': of the training that workdir holds, or the largest that fits}"""
+    begun = pathlib.Path(_WORKDIR.value, 'config.yaml')
+    if begun.exists():
+        return {'batch_size': load_config(begun).train.batch_size}
+    config, _ = configured(train, given)
+    if _WEIGHTS.value in released_sets():
+        config = released_config(config, _WEIGHTS.value)
+    return batch_for(config, count_examples(train), strategy.num_replicas_in_sync)
 
 
 def main(_):
@@ -55,14 +70,14 @@ def main(_):
     if left_out:
         print(f'{len(left_out)} official keys are without effect here:')
         print(''.join(f'  {key}: {reason}\n' for key, reason in left_out.items()), end='')
+    if _AUTO_BATCH.value and ('batch_size' in converted or any('batch_size=' in text for text in _SET.value)):
+        raise ValueError('--auto_batch chooses batch_size, and it is set beside it; leave one of them out')
     train = records_of(_TRAIN.value)
     given = [converted, *_SET.value]
-    config = load_config(_MODEL.value, [label_overrides(train), *given])
     if _AUTO_BATCH.value:
-        given.append(fill_memory(config, strategy))
-        config = load_config(config, given)
-    if _RECIPE.value:
-        config = with_recipe(_RECIPE.value, config, train, given)
+        given.append(batch_size(train, given, strategy))
+    config, chosen = configured(train, given)
+    print(chosen, end='')
     history = fit(config, train, _VALID.value, _WORKDIR.value, weights=_WEIGHTS.value, evaluate_every=_EVERY.value,
                   strategy=strategy)
     if not is_chief(strategy):

@@ -50,18 +50,19 @@ def recomputing(model):
     return forward
 
 
+@keras.saving.register_keras_serializable('keras_efficientdet')
 class RecomputedLoss(keras.losses.Loss):
     """The same loss, one image at a time, which keeps nothing for its gradient but targets and predictions.
 
     The dozen tensors [B, A, K] of a focal loss are as large as the features of the network.
 
     Args:
-      loss: a keras.losses.Loss whose `call` gives float32 [B].
+      loss: a keras.losses.Loss whose `call` gives float32 [B], or its serialised form.
     """
 
-    def __init__(self, loss):
-        super().__init__(name=loss.name, reduction='sum')
-        self.loss = loss
+    def __init__(self, loss, name='recomputed_loss', reduction='sum', **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        self.loss = keras.saving.deserialize_keras_object(loss) if isinstance(loss, dict) else loss
 
     def call(self, y_true, y_pred):
         def one(pair):
@@ -69,6 +70,9 @@ class RecomputedLoss(keras.losses.Loss):
             return tf.recompute_grad(lambda prediction: self.loss.call(truth, prediction[None])[0])(pair[1])
 
         return tf.map_fn(one, (y_true, y_pred), parallel_iterations=1, fn_output_signature=tf.float32)
+
+    def get_config(self):
+        return {**super().get_config(), 'loss': keras.saving.serialize_keras_object(self.loss)}
 
 
 def _run_twice(segment, needed, passed_on):
