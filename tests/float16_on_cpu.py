@@ -1,7 +1,7 @@
 """Runs a program with gradients of float16 convolutions by way of float32: python tests/float16_on_cpu.py PROGRAM ARGUMENTS...
 
-TensorFlow's own kernels for them take half a minute a step on a CPU where float32 takes a second. Values are rounded to float16 where a GPU
-does so, and sums are float32, as on a GPU. For results/precision.sh.
+TensorFlow's own kernels for them take half a minute a step on a CPU where float32 takes a second. Values are rounded to float16
+where a GPU does so, and sums are float32. For results/precision.sh.
 """
 import pathlib
 import runpy

@@ -37,6 +37,24 @@ def test_losses_image_by_image_are_the_same_with_gradients(loss, width):
         assert np.any(np.asarray(wanted) != 0.)
 
 
+def test_losses_keep_nothing_from_image_to_image(monkeypatch):
+    """The loop over images pushes targets, predictions and counters for its gradient, but none of the loss's own tensors."""
+    def pushes():
+        @tf.function
+        def gradient(predictions):
+            with tf.GradientTape() as tape:
+                tape.watch(predictions)
+                value = RecomputedLoss(FocalLoss())(tf.zeros([2, 50], tf.int32), predictions)
+            return tape.gradient(value, predictions)
+
+        graph = gradient.get_concrete_function(tf.zeros([2, 50, 3])).graph.as_graph_def()
+        return sum(node.op == 'TensorListPushBack' for part in graph.library.function for node in part.node_def)
+
+    kept = pushes()
+    monkeypatch.setattr(tf, 'recompute_grad', lambda function: function)
+    assert kept < 8 < pushes()
+
+
 def test_a_compiled_model_is_saved_with_its_losses(tmp_path):
     loss = RecomputedLoss(FocalLoss(0.3, 2., 0.1))
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
