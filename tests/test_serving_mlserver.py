@@ -163,7 +163,7 @@ def test_a_wrong_folder_is_refused_before_anything_listens(tmp_path):
 
 
 # The server keeps what TensorFlow and the allocator have taken while many requests met; after a thousand it may not grow.
-ROUNDS, WARM, GROWTH = 15, 5, 40        # of 200 requests; megabytes over the 2,000 after the first 1,000
+ROUNDS, WARM, GROWTH = 15, 5, 20        # of 200 requests; megabytes over the 2,000 after the first 1,000
 
 
 @pytest.mark.slow
