@@ -2,7 +2,7 @@
 from keras_efficientdet.config import ConfigError
 from keras_efficientdet.training.step_memory import measured
 
-SHARE = 0.8             # of the memory; the rest is for the data and for what single steps do not show
+_SHARE = 0.8             # of the memory; the rest is for the data and for what single steps do not show
 _FURTHER = 4            # times the largest batch that was measured: a line is not to be trusted beyond
 _STEPS = 10             # of an epoch, at least
 
@@ -56,7 +56,7 @@ def _fitting(found):
     image = (found.peaks[many] - found.peaks[few]) / (many - few)
     if image <= 0:
         return _FURTHER * many
-    return min(_FURTHER * many, many + int((SHARE * found.memory - found.peaks[many]) // image))
+    return min(_FURTHER * many, many + int((_SHARE * found.memory - found.peaks[many]) // image))
 
 
 def _rounded(images, unit):

@@ -13,7 +13,7 @@ from keras_efficientdet.config import ConfigError, load_config
 from keras_efficientdet.models import efficientdet, head_of
 from keras_efficientdet.training.loop import compile_for_training
 
-PARTS = (1, 2, 8, 32, 128)      # images, times accumulation_steps
+_IMAGES = (1, 2, 8, 32, 128)    # of the batches tried, times accumulation_steps
 
 
 class Measured(typing.NamedTuple):
@@ -103,7 +103,7 @@ def _child(memory):
     memory, config = memory or free_memory(), load_config(overrides=yaml.safe_load(sys.stdin))
     model, first = efficientdet(config), None
     compile_for_training(model, load_config(config, {'batch_size': config.train.accumulation_steps}))
-    for batch in (images * config.train.accumulation_steps for images in PARTS):
+    for batch in (images * config.train.accumulation_steps for images in _IMAGES):
         peak = step_memory(model, batch)
         first = first or peak
         print('measured', batch, peak, memory, flush=True)
