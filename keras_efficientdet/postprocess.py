@@ -8,16 +8,17 @@ def top_pairs(logits, boxes, count):
     """The `count` best (anchor, class) pairs: logits [B, A, K], boxes [B, A, 4] -> boxes [B, N, 4], scores, classes [B, N].
 
     Two steps, since sorting all A * K pairs is slow: an anchor that holds one of the best N pairs is among the N anchors
-    with the best maxima. count = 0 keeps the best class of every anchor. Scores are sigmoids, classes int32.
+    with the best maxima. count = 0 keeps the best class of every anchor. Scores are sigmoids, classes int32. A and K are
+    static, so that N is: engines plan shapes that they know once, not in each step of NMS.
     """
+    logits = tf.convert_to_tensor(logits)
     best = tf.reduce_max(logits, -1)                                             # [B, A]
     if not count:
         return boxes, tf.sigmoid(best), tf.argmax(logits, -1, output_type=tf.int32)
-    anchors_kept = tf.minimum(count, tf.shape(best)[1])
-    anchor = tf.math.top_k(best, anchors_kept).indices                           # [B, n]
+    anchors, classes = min(count, logits.shape[1]), logits.shape[2]
+    anchor = tf.math.top_k(best, anchors).indices                                # [B, n]
     logits, boxes = tf.gather(logits, anchor, batch_dims=1), tf.gather(boxes, anchor, batch_dims=1)
-    classes = tf.shape(logits)[2]
-    values, pair = tf.math.top_k(tf.reshape(logits, [tf.shape(logits)[0], -1]), tf.minimum(count, anchors_kept * classes))
+    values, pair = tf.math.top_k(tf.reshape(logits, [-1, anchors * classes]), min(count, anchors * classes))
     return tf.gather(boxes, pair // classes, batch_dims=1), tf.sigmoid(values), pair % classes
 
 
@@ -45,34 +46,33 @@ def non_max_suppression(boxes, scores, classes, *, method='gaussian', iou_thresh
     decay = (lambda iou: tf.exp(-iou * iou / sigma)) if method == 'gaussian' else (
         lambda iou: tf.cast(iou <= iou_thresh, tf.float32))
     threshold = tf.cast(score_thresh, tf.float32)
-    areas = area(boxes)
+    rows = tf.concat([boxes, area(boxes)[..., None], tf.cast(classes, tf.float32)[..., None]], -1)      # [B, N, 6]
+    columns = tf.unstack(rows, axis=-1)         # [B, N] each: engines are slow at tensors whose last axis is 2 or 4
+    order, places = tf.range(tf.shape(scores)[1])[None], tf.range(max_output_size)[None, :, None]
 
-    def step(i, left, picked, kept):
-        best = tf.argmax(left, 1, output_type=tf.int32)                          # [B]
-        score = tf.gather(left, best, batch_dims=1)
-        overlap = _iou_with(boxes, areas, best)                                  # [B, N]
-        weight = decay(overlap)
+    def step(i, left, score, best, kept):
+        row = tf.gather(rows, best, batch_dims=1)                                # [B, 1, 6]
+        weight = decay(_iou(columns, tf.unstack(row, axis=-1)))                  # [B, N]
         if per_class:
-            same = classes == tf.gather(classes, best, batch_dims=1)[:, None]
-            weight = tf.where(same, weight, 1.)
-        left = tf.where(tf.range(tf.shape(left)[1])[None] == best[:, None], 0., left * weight)
+            weight = tf.where(columns[5] == row[..., 5], weight, 1.)
+        left = tf.where(order == best, 0., left * weight)
         left = tf.where(left > threshold, left, 0.)
-        here = tf.range(max_output_size)[None] == i
-        return i + 1, left, tf.where(here, best[:, None], picked), tf.where(here, score[:, None], kept)
+        kept = tf.where(places == i, tf.concat([row, score[..., None]], -1), kept)
+        return i + 1, left, *tf.math.top_k(left, 1), kept
 
     left = tf.where(scores > threshold, scores, 0.)
-    empty = tf.zeros([tf.shape(boxes)[0], max_output_size])                      # no TensorArray: ONNX and OpenVINO lack it
-    _, _, picked, kept = tf.while_loop(lambda i, left, *_: (i < max_output_size) & tf.reduce_any(left > 0.), step,
-                                       (0, left, tf.cast(empty, tf.int32), empty))
-    valid = kept > 0.                                                            # [B, D]
-    return (tf.where(valid[..., None], tf.gather(boxes, picked, batch_dims=1), 0.), kept,
-            tf.where(valid, tf.gather(classes, picked, batch_dims=1), 0), tf.reduce_sum(tf.cast(valid, tf.int32), 1))
+    kept = tf.zeros([tf.shape(boxes)[0], max_output_size, 7])                    # no TensorArray: ONNX and OpenVINO lack it
+    *_, kept = tf.while_loop(lambda i, left, score, *_: (i < max_output_size) & tf.reduce_any(score > 0.), step,
+                             (0, left, *tf.math.top_k(left, 1), kept))
+    valid = kept[..., 6] > 0.                                                    # [B, D]
+    kept = tf.where(valid[..., None], kept, 0.)
+    return kept[..., :4], kept[..., 6], tf.cast(kept[..., 5], tf.int32), tf.reduce_sum(tf.cast(valid, tf.int32), 1)
 
 
-def _iou_with(boxes, areas, index):
-    """IoU of every box [B, N, 4] with the one at `index` [B] of its image -> [B, N]; degenerate boxes overlap nothing."""
-    chosen = tf.gather(boxes, index, batch_dims=1)[:, None]                      # [B, 1, 4]
-    sides = tf.minimum(boxes[..., 2:], chosen[..., 2:]) - tf.maximum(boxes[..., :2], chosen[..., :2])
-    shared = tf.reduce_prod(tf.maximum(sides, 0.), -1)
-    union = areas + tf.gather(areas, index, batch_dims=1)[:, None] - shared
-    return tf.where(shared > 0., shared / tf.where(shared > 0., union, 1.), 0.)
+def _iou(many, one):
+    """IoU of columns ymin, xmin, ymax, xmax, area, ... [B, N] with those of one box [B, 1] -> [B, N]; degenerate boxes overlap
+    nothing."""
+    (ymin, xmin, ymax, xmax, areas, *_), (top, left, bottom, right, own, *_) = many, one
+    height, width = tf.minimum(ymax, bottom) - tf.maximum(ymin, top), tf.minimum(xmax, right) - tf.maximum(xmin, left)
+    shared = tf.maximum(height, 0.) * tf.maximum(width, 0.)
+    return shared / tf.maximum(areas + own - shared, 1e-30)          # it can be 0 or less only where nothing is shared

@@ -200,6 +200,14 @@ def test_onnx_without_nms(small_model, tmp_path):
         np.testing.assert_allclose(inside, np.asarray(expected['boxes'])[i, 0], atol=1e-2)
 
 
+def test_openvino_sorts_candidates_by_heap(small_model, tmp_path):
+    needs('openvino')
+    import openvino
+    network = openvino.Core().read_model(export_openvino(small_model, tmp_path / 'x.xml'))
+    sorts = [node for node in network.get_ops() if node.get_type_name() == 'TopK']
+    assert len(sorts) >= 2 and not any(node.get_attributes()['stable'] for node in sorts)
+
+
 def test_openvino_int8(small_model, tmp_path):
     needs('openvino', 'nncf')
     import openvino

@@ -6,6 +6,9 @@ the functions that the exports are made of. What the whole takes beyond pre and 
 Example:
   python tools/benchmark.py --model=efficientdet-lite0 --output=results/benchmark.csv
 """
+from command import run
+
+# isort: split
 import csv
 import importlib.util
 import json
@@ -19,12 +22,12 @@ import tempfile
 import keras
 import tensorflow as tf
 from absl import flags
-from command import run
 from matplotlib.figure import Figure
 
 from keras_efficientdet import efficientdet, load_config
 from keras_efficientdet.export.frozen import detect, frozen, prepare
 from keras_efficientdet.export.onnx import OPSET
+from keras_efficientdet.export.openvino import converted
 from keras_efficientdet.export.savedmodel import save_functions
 from keras_efficientdet.training import load_trained
 
@@ -110,7 +113,7 @@ def _write_onnx(model, folder, _):
 def _write_openvino(model, folder, _):
     import openvino
     for part, saved in _saved(functions(model)):
-        openvino.save_model(openvino.convert_model(saved), str(folder / f'{part}.xml'), compress_to_fp16=False)
+        openvino.save_model(converted(saved), str(folder / f'{part}.xml'), compress_to_fp16=False)
 
 
 def _saved(parts):

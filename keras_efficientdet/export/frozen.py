@@ -17,8 +17,14 @@ def frozen(model):
     function = tf.function(lambda images: model(images, training=False), input_signature=[spec])
     concrete = function.get_concrete_function()
     constant = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
-    names = sorted(concrete.structured_outputs)
-    return lambda images: dict(zip(names, constant(images), strict=True))
+    shapes = {name: output.shape for name, output in sorted(concrete.structured_outputs.items())}
+
+    def run(images):
+        outputs = dict(zip(shapes, constant(images), strict=True))
+        for name, output in outputs.items():
+            output.set_shape(shapes[name])              # known of the model, lost when its weights became constants
+        return outputs
+    return run
 
 
 def prepare(pictures, config):
