@@ -45,10 +45,18 @@ def converted(folder):
     """A SavedModel as an openvino.Model. It sorts by heap: the bubble sort that keeps the order of equal scores takes most of a
     photo's time with 5,000 candidates."""
     found = engine('openvino', 'openvino').convert_model(folder)
-    for node in found.get_ops():
+    for node in _nodes(found):
         if node.get_type_name() == 'TopK':
             node.set_attribute('stable', False)
     return found
+
+
+def _nodes(network):
+    """All nodes, those of loops too."""
+    for node in network.get_ops():
+        yield node
+        if node.get_type_name() == 'Loop':
+            yield from _nodes(node.get_function())
 
 
 def _quantized(network, pictures):
