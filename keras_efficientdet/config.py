@@ -134,6 +134,7 @@ PRESETS = {     # of the section `detect`: load_config(name, 'detect=fast')
     'official_eval': dataclasses.asdict(DetectConfig()),      # how the published figures were evaluated
     'fast': {**dataclasses.asdict(DetectConfig()), 'method': 'hard', 'score_thresh': 0.05, 'max_nms_inputs': 500},
 }
+NMS_METHODS = ('gaussian', 'hard', 'linear', 'diou')          # the last two: numpy_nms alone
 PRECISIONS = (None, 'mixed_float16', 'mixed_bfloat16')
 SECTIONS = {field.name: field.type for field in dataclasses.fields(Config)}
 _SECTION_OF = {f.name: s for s, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
@@ -173,6 +174,7 @@ def check_config(config):
         raise ConfigError('levels must satisfy 1 <= min_level <= 5 <= max_level, found '
                           f'{config.model.min_level} to {config.model.max_level}')
     _check_augmentation(config.data)
+    _check_detection(config.detect)
     if config.train.mixed_precision not in PRECISIONS:
         raise ConfigError(f'mixed_precision {config.train.mixed_precision!r}: expected one of {PRECISIONS}')
     return config
@@ -185,6 +187,16 @@ def _check_augmentation(data):
     for key in ('color_jitter', 'mosaic_prob', 'mixup_prob'):
         if not 0. <= getattr(data, key) <= 1.:
             raise ConfigError(f'{key} must lie between 0 and 1, found {getattr(data, key)}')
+
+
+def _check_detection(detect):
+    if detect.method not in NMS_METHODS:
+        raise ConfigError(f'method of NMS must be one of {", ".join(NMS_METHODS)}, found {detect.method!r}')
+    if not detect.sigma > 0.:
+        raise ConfigError(f'sigma of NMS must be above 0, found {detect.sigma}')
+    if detect.max_output_size < 1 or detect.max_nms_inputs < 0:
+        raise ConfigError('max_output_size must be 1 or more and max_nms_inputs 0 or more, found '
+                          f'{detect.max_output_size} and {detect.max_nms_inputs}')
 
 
 def class_ids(model_config):

@@ -1,12 +1,14 @@
 """The public builders: a configuration in, a plain `keras.Model` out."""
 import contextlib
+import dataclasses
 
 import keras
 import tensorflow as tf
 
 from keras_efficientdet import anchor_head, images
 from keras_efficientdet.bifpn import bifpn
-from keras_efficientdet.checkpoints import load_backbone, load_official
+from keras_efficientdet.checkpoints import load_backbone, load_official, official_weights
+from keras_efficientdet.class_count import class_count
 from keras_efficientdet.config import Config, load_config
 from keras_efficientdet.efficientnet import efficientnet
 from keras_efficientdet.layers import random_step
@@ -69,7 +71,7 @@ def head_of(config):
     return HEADS['anchor']
 
 
-def efficientdet(config='efficientdet-d0', weights=None):
+def efficientdet(config='efficientdet-d0', weights=None, *, on_class_mismatch='error'):
     """EfficientDet as a Keras model.
 
     Args:
@@ -77,8 +79,9 @@ def efficientdet(config='efficientdet-d0', weights=None):
       weights: None (random), 'imagenet' (backbone only, EfficientNet-Lite0-2 from the `pretrained` extra), a released set
         ('coco', 'coco640', 'advprop': fetched into Keras' cache, and what it expects of image size and scaling is set where
         the configuration has its model's own values), a `.weights.h5` file that Keras saved of this model, or what
-        `load_official` takes: a checkpoint, or a mapping. For classes other than COCO's build with None, then
-        load_official(model, released.released_checkpoint('efficientdet-d0'), on_class_mismatch='reinit').
+        `load_official` takes: a checkpoint, or a mapping.
+      on_class_mismatch: 'error', or 'reinit': where the weights know another number of classes, as COCO's 90, the class
+        prediction alone starts fresh, which is printed.
     Returns:
       keras.Model from float32 images [B, H, W, 3], normalised as `images.prepare` does, to {'classes': [B, A, num_classes]
       logits, 'boxes': [B, A, 4] codes ty tx th tw}. H and W may be any size. With `train.mixed_precision` its layers compute in
@@ -92,13 +95,26 @@ def efficientdet(config='efficientdet-d0', weights=None):
         config, weights = released_config(config, weights), released_checkpoint(config.model.name, weights)
     with _precision(config.train.mixed_precision):
         network = _network(config)
-    if isinstance(weights, str) and weights == 'imagenet':
-        load_backbone(network, imagenet_backbone(config.model.backbone_name))
-    elif str(weights).endswith('.weights.h5'):
-        network.load_weights(str(weights))
-    elif weights is not None:
-        load_official(network, weights)
+    report = _load(network, weights, on_class_mismatch)
+    if report and report.reinitialised:
+        print(f'{report.source}: knows another number of classes; the class prediction starts fresh, all else is taken over')
     return network
+
+
+def _load(network, weights, on_class_mismatch):
+    """LoadReport, or None where Keras reads the file itself."""
+    if weights is None:
+        return None
+    if isinstance(weights, str) and weights == 'imagenet':
+        return load_backbone(network, imagenet_backbone(network.detection_config.model.backbone_name))
+    if not str(weights).endswith('.weights.h5'):
+        return load_official(network, weights, on_class_mismatch=on_class_mismatch)
+    count = class_count(weights, network.detection_config.model) if on_class_mismatch == 'reinit' else None
+    if count in (None, network.detection_config.model.num_classes):
+        return network.load_weights(str(weights))
+    donor = _network(load_config(network.detection_config, {'model': {'num_classes': count, 'label_map': None}}))
+    donor.load_weights(str(weights))
+    return dataclasses.replace(load_official(network, official_weights(donor), on_class_mismatch='reinit'), source=str(weights))
 
 
 @contextlib.contextmanager

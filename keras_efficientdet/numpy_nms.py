@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet import anchor_head, images
+from keras_efficientdet.config import ConfigError
 
 METHODS = ('hard', 'gaussian', 'linear', 'diou')
 
@@ -70,9 +71,12 @@ def per_class(boxes, scores, classes, max_output_size=100, **settings):
 def detect_batch(model, config):
     """Like `models.detect_batch`, with this NMS: a function (images [B, H, W, 3], scale back [B]) -> detections.
 
-    Give it to `evaluate` in place of the model. `config.detect.method` may be any of METHODS.
+    Give it to `evaluate` in place of the model. `config.detect.method` may be any of METHODS. Raises ConfigError for
+    per_class=false, which the official numpy NMS does not have.
     """
     detect = config.detect
+    if not detect.per_class:
+        raise ConfigError('per_class=false: the numpy NMS goes class by class; leave --numpy_nms or per_class out')
     settings = {'method': detect.method, 'iou_thresh': detect.iou_thresh, 'sigma': detect.sigma,
                 'score_thresh': detect.score_thresh, 'max_output_size': detect.max_output_size}
     candidates = tf.function(lambda prepared: anchor_head.candidates(model(prepared, training=False), config),

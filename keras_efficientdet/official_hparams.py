@@ -133,7 +133,8 @@ def _label_map(labels, count):
 
 def _detect(nms):
     """Unset thresholds are None or 0 officially, and mean what the method makes of them."""
-    detect = {key: _DETECT[key] if value is None else value for key, value in nms.items() if key not in LEFT_OUT}
+    unset = {key for key, value in nms.items() if value is None or (key in ('iou_thresh', 'sigma') and not value)}
+    detect = {key: _DETECT[key] if key in unset else value for key, value in nms.items() if key not in LEFT_OUT}
     if 'method' in nms:
         detect['method'] = nms['method'] or 'hard'
     if not detect.get('score_thresh') and {'method', 'score_thresh'} & set(nms):

@@ -3,6 +3,8 @@ import tensorflow as tf
 
 from keras_efficientdet.boxes import area
 
+METHODS = ('gaussian', 'hard')
+
 
 def top_pairs(logits, boxes, count):
     """The `count` best (anchor, class) pairs: logits [B, A, K], boxes [B, A, 4] -> boxes [B, N, 4], scores, classes [B, N].
@@ -41,7 +43,7 @@ def non_max_suppression(boxes, scores, classes, *, method='gaussian', iou_thresh
       ValueError: unknown method.
     Source: Soft-NMS (Bodla et al. 2017); google/automl tf2/postprocess.py.
     """
-    if method not in ('gaussian', 'hard'):
+    if method not in METHODS:
         raise ValueError(f'NMS method {method!r}: expected gaussian or hard')
     decay = (lambda iou: tf.exp(-iou * iou / sigma)) if method == 'gaussian' else (
         lambda iou: tf.cast(iou <= iou_thresh, tf.float32))
@@ -75,4 +77,4 @@ def _iou(many, one):
     (ymin, xmin, ymax, xmax, areas, *_), (top, left, bottom, right, own, *_) = many, one
     height, width = tf.minimum(ymax, bottom) - tf.maximum(ymin, top), tf.minimum(xmax, right) - tf.maximum(xmin, left)
     shared = tf.maximum(height, 0.) * tf.maximum(width, 0.)
-    return shared / tf.maximum(areas + own - shared, 1e-30)          # it can be 0 or less only where nothing is shared
+    return tf.where(shared > 0., shared / (areas + own - shared), 0.)

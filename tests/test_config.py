@@ -116,6 +116,8 @@ ERRORS = [({'detect': 'fats'}, "unknown preset 'fats' of detect; valid: official
           ({'label_map': {1: 'a', 2: 'b'}}, 'label_map has 2 classes but num_classes is 90'),
           ({'label_map': ['a', 'b'], 'num_classes': 2}, 'ids to names'),
           ({'label_map': {'cat': 1}, 'num_classes': 1}, 'ids to names'),
+          ({'method': 'soft'}, "method of NMS must be one of gaussian, hard, linear, diou, found 'soft'"),
+          ({'sigma': 0.}, 'sigma of NMS must be above 0'), ({'max_output_size': 0}, 'found 0 and 5000'),
           ({'min_level': 6}, 'found 6 to 7'), ({'max_level': 4}, 'found 3 to 4')]
 
 

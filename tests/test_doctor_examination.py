@@ -11,7 +11,7 @@ import tensorflow as tf
 from little import little_config
 from planted import alarms, all_crowds, changed, configured, counted_from_0, moved, without_boxes, written
 
-from keras_efficientdet import DataError, fit, load_config, read_coco, read_folder
+from keras_efficientdet import ConfigError, DataError, fit, load_config, read_coco, read_folder
 from keras_efficientdet.cache import label_overrides
 from keras_efficientdet.doctor import before_training, examination, examine, examine_source, report
 from keras_efficientdet.records import summary_of
@@ -113,6 +113,13 @@ def test_training_stops_where_there_is_nothing_to_learn(plant, key, found, sourc
 def test_training_goes_on_with_other_errors(healthy, capsys):
     before_training(healthy['train'], healthy['train'], configured())
     assert 'ERROR    train = val: all 24' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('method', ['linear', 'diou'])
+def test_fit_refuses_what_could_not_be_evaluated(method, healthy, tmp_path):
+    with pytest.raises(ConfigError, match=f"method '{method}': evaluation while training knows gaussian and hard"):
+        fit(little_config(healthy['train'], {'method': method}), healthy['train'], healthy['val'], tmp_path / 'run')
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_fit_asks_the_doctor_first(sources, tmp_path):

@@ -11,7 +11,7 @@ ORDER = (
     'config_values', 'config', 'label_maps', 'official_hparams', 'writing',                     # configuration, files
     'replicas', 'layers', 'blocks', 'efficientnet', 'bifpn', 'heads',                           # network
     'boxes', 'anchors', 'matching', 'postprocess', 'losses', 'iou_losses', 'anchor_head',       # detection
-    'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'images', 'models',            # models
+    'checkpoint_files', 'checkpoints', 'pretrained', 'released', 'class_count', 'images', 'models',   # models
     'numpy_nms', 'ensemble',                                                                    # official and joint detection
     'augment.geometry', 'augment.color', 'augment.affine', 'augment.masks', 'augment.box_only', # augmentation
     'augment.operations', 'augment.policies', 'augment.mixing', 'augment',

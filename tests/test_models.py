@@ -4,8 +4,9 @@ import numpy as np
 import official
 import pytest
 import tensorflow as tf
+from little import TINY
 
-from keras_efficientdet import efficientdet, load_config, load_official, model_names
+from keras_efficientdet import CheckpointError, efficientdet, load_config, load_official, model_names
 from keras_efficientdet.checkpoints import official_shapes, official_weights
 
 LIMIT = 1e-3        # of each tensor's standard deviation; a correct float32 implementation needs 1e-4 at most
@@ -105,6 +106,27 @@ def test_save_and_load_round_trip(tmp_path, fusion):
         after = other(images)
         np.testing.assert_array_equal(before['classes'], after['classes'])
         np.testing.assert_array_equal(before['boxes'], after['boxes'])
+
+
+@pytest.mark.parametrize('form', ['mapping', 'Keras file'])
+def test_weights_of_other_classes_give_all_but_the_class_prediction(form, tmp_path, capsys):
+    three, five = (load_config('efficientdet-lite0', {**TINY, 'num_classes': count}) for count in (3, 5))
+    source = efficientdet(five)
+    weights = wanted = official_weights(source)
+    if form == 'Keras file':
+        weights = str(tmp_path / 'five.weights.h5')
+        source.save_weights(weights)
+    with pytest.raises((CheckpointError, ValueError), match='shape'):
+        efficientdet(three, weights)
+    found = official_weights(efficientdet(three, weights, on_class_mismatch='reinit'))
+    assert 'the class prediction starts fresh, all else is taken over' in capsys.readouterr().out
+    fresh = {name for name, value in found.items() if value.shape != wanted[name].shape}
+    assert fresh == {'class_net/class-predict/bias', 'class_net/class-predict/pointwise_kernel'}
+    np.testing.assert_allclose(found['class_net/class-predict/bias'], -np.log(99.), rtol=1e-6)
+    for name in set(found) - fresh:
+        np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
+    efficientdet(five, weights, on_class_mismatch='reinit')
+    assert capsys.readouterr().out == ''
 
 
 def test_two_models_in_one_process_have_the_same_names():

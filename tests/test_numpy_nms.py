@@ -4,7 +4,7 @@ import official
 import pytest
 from test_postprocess import candidates_of, cases, same_rows
 
-from keras_efficientdet import anchor_head, load_config, numpy_nms
+from keras_efficientdet import ConfigError, anchor_head, load_config, numpy_nms
 from keras_efficientdet.models import detect_batch
 
 NMS = 'func/nms_np.npz'
@@ -69,6 +69,11 @@ def test_behind_a_network_it_finds_what_the_compiled_one_finds(small_model, smal
     assert {k: (v.shape, v.dtype) for k, v in ours.items()} == {k: (v.shape, v.dtype) for k, v in theirs.items()}
     np.testing.assert_allclose(ours['scores'][:, 0], theirs['scores'][:, 0], rtol=1e-6)
     np.testing.assert_array_equal(ours['classes'][:, 0], theirs['classes'][:, 0])
+
+
+def test_all_classes_together_is_refused(small_model, small_config):
+    with pytest.raises(ConfigError, match='per_class=false'):
+        numpy_nms.detect_batch(small_model, load_config(small_config, {'per_class': False}))
 
 
 def test_unknown_method():

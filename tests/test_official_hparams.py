@@ -130,7 +130,8 @@ def test_coco_names_never_meet_another_class_count():
     ('nms_configs.method=hard', {'method': 'hard', 'score_thresh': 0.}),
     ('nms_configs.method=gaussian', {'method': 'gaussian', 'score_thresh': 0.001}),
     ('nms_configs.method=None,nms_configs.score_thresh=0.2', {'method': 'hard', 'score_thresh': 0.2}),
-    ('nms_configs.iou_thresh=None,nms_configs.score_thresh=0.0', {'iou_thresh': 0.5, 'score_thresh': 0.001})])
+    ('nms_configs.iou_thresh=None,nms_configs.score_thresh=0.0', {'iou_thresh': 0.5, 'score_thresh': 0.001}),
+    ('nms_configs.iou_thresh=0,nms_configs.sigma=0.0', {'iou_thresh': 0.5, 'sigma': 0.5})])
 def test_unset_thresholds_mean_what_they_mean_officially(text, wanted):
     assert from_official(text).overrides == {'detect': wanted}
 

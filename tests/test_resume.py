@@ -192,6 +192,11 @@ def test_other_settings_in_the_same_folder_are_refused(changes, steps, words, tm
     assert all(np.array_equal(a, b) for a, b in zip(before, other.get_weights(), strict=True))
 
 
+def test_settings_that_no_weight_depends_on_may_change(tmp_path):
+    writer(toy(), tmp_path)
+    assert restore(toy(method='hard', data_service='grpc://elsewhere:5000'), tmp_path / 'checkpoint', 10).epoch > 0
+
+
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')     # numpy's zip file, cut off
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
     checkpoint = writer(toy(), tmp_path)

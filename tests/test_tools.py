@@ -73,12 +73,13 @@ def test_help_shows_the_example_and_its_flags(tool):
     ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--set=learning_rat=1'], 'did you mean train.learning_rate?'),
     ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--hparams=learning_rat=1'], "unknown official key"),
     ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--auto_batch', '--set=batch_size=8'], '--auto_batch chooses'),
+    ('train', ['--train=no_records', '--valid=v', '--workdir=w', '--recipe=finetune'], '--recipe=finetune starts from weights'),
     ('evaluate', ['--model=no_model', '--data=d'], 'no_model/config.yaml: not there'),
     ('detect', ['--model=m', '--images=no_photos/*.jpg', '--output=o'], 'no_photos/*.jpg: no pictures there'),
     ('export', ['--model=no_model', '--output=o'], 'no_model/config.yaml: not there'),
     ('export', ['--model=m', '--output=o', '--format=onnx', '--data=d'], '--data does not go with --format=onnx')],
-                         ids=['make_records', 'format', 'doctor', 'train', 'hparams', 'auto_batch', 'evaluate', 'detect',
-                              'export', 'export flags'])
+                         ids=['make_records', 'format', 'doctor', 'train', 'hparams', 'auto_batch', 'recipe', 'evaluate',
+                              'detect', 'export', 'export flags'])
 def test_bad_input_is_one_line_and_status_1(tool, flags, named, tmp_path):
     done = start(tool, *flags, cwd=tmp_path)
     assert done.returncode == 1

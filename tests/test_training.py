@@ -16,6 +16,7 @@ from keras_efficientdet.checkpoints import official_shapes, official_variables, 
 from keras_efficientdet.training import CsvLog
 from keras_efficientdet.training.state import TrainingState
 
+STEM = 'efficientnet-lite0/stem/conv2d/kernel'
 # Relative differences that 1e-7 of input noise explains; they grow from step to step (the step itself is exact).
 LOSS = {'sgd': (1e-5, 5e-5, 2e-3), 'adam': (1e-5, 1e-3)}
 WORST = {'sgd': (5e-5, 1e-3, 3e-2), 'adam': (1e-3, 5e-3)}
@@ -194,10 +195,12 @@ def trained(tmp_path_factory):
     write_records(read_coco(folder / 'coco.json', folder), folder / 'records', progress=False)
     config = load_config('efficientdet-lite0', [label_overrides(folder / 'records'), {
         'image_size': 96, 'batch_size': 4, 'num_epochs': 3, 'optimizer': 'adam', 'fpn_cell_repeats': 1, 'jitter_min': 1.0,
-        'jitter_max': 1.0}])
+        'jitter_max': 1.0, 'freeze': ['/stem/']}])
+    weights = official_weights(efficientdet(load_config(config, {'model': {'num_classes': 5, 'label_map': None}})))
+    np.save(folder / 'stem.npy', weights[STEM])
     stopped = keras.callbacks.EarlyStopping(monitor='val_AP', mode='max', patience=10)
     theirs = keras.callbacks.CSVLogger(str(folder / 'theirs.csv'))
-    history = fit(config, folder / 'records', folder / 'records', folder / 'run', callbacks=[stopped, theirs])
+    history = fit(config, folder / 'records', folder / 'records', folder / 'run', weights=weights, callbacks=[stopped, theirs])
     return history, folder / 'run', config, folder / 'records', stopped
 
 
@@ -209,6 +212,12 @@ def test_fit_logs_ap_for_other_callbacks_and_files(trained):
     rows = list(csv.DictReader((run / 'log.csv').open()))
     assert [float(r['val_AP']) for r in rows] == pytest.approx(history.history['val_AP'])
     assert list(run.glob('logs/**/events*'))
+
+
+def test_fit_starts_from_weights_of_other_classes(trained):
+    """They know five classes, the data two; the frozen stem is still theirs."""
+    history, run, *_ = trained
+    np.testing.assert_array_equal(official_weights(history.model)[STEM], np.load(run.parent / 'stem.npy'))
 
 
 def test_keras_own_logger_writes_what_ours_writes(trained):

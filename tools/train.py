@@ -46,6 +46,9 @@ def configured(train, given):
     config = load_config(_MODEL.value, [label_overrides(train), *given])
     if not _RECIPE.value:
         return config, ''
+    if _RECIPE.value == 'finetune' and not _WEIGHTS.value:
+        raise ValueError('--recipe=finetune starts from weights: give --weights=coco, imagenet or a checkpoint, or take small or '
+                         'scratch')
     chosen, reasons = recipe(_RECIPE.value, config, count_examples(train))
     config = load_config(config, [chosen, *given])
     return config, f'recipe {_RECIPE.value}:\n{explain(chosen, reasons, config)}\n'
@@ -85,7 +88,8 @@ def main(_):
     print(f'best val_AP {max(history.history["val_AP"]):.3f}; weights and log in {_WORKDIR.value}, look at '
           f'{_WORKDIR.value}/report/report.html')
     if _TEST.value:
-        figures = evaluate(load_trained(_WORKDIR.value), dataset(_TEST.value, config, training=False))
+        model = load_trained(_WORKDIR.value)             # its Config is not ours: released weights bring settings of their own
+        figures = evaluate(model, dataset(_TEST.value, model.detection_config, training=False))
         with replaced_file(f'{_WORKDIR.value}/test.yaml') as working:
             working.write_text(yaml.safe_dump(figures, sort_keys=False))
         print(f'{_TEST.value}:\n{report(figures)}')

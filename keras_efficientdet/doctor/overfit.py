@@ -30,7 +30,9 @@ SEARCHED = 2000         # pictures among which the eight are chosen
 # Constant Adam of 1e-3 in each step, nothing random in the pictures or the network, no averages that lag behind.
 SETTINGS = {'optimizer': 'adam', 'learning_rate': 0.008, 'batch_size': PICTURES, 'lr_decay_method': 'constant',
             'lr_warmup_init': 1e-4, 'lr_warmup_epoch': CHUNK, 'moving_average_decay': 0.0, 'batch_norm_ramp': True,
-            'input_rand_hflip': False, 'jitter_min': 1.0, 'jitter_max': 1.0, 'survival_prob': 1.0, 'weight_decay': 0.0}
+            'input_rand_hflip': False, 'jitter_min': 1.0, 'jitter_max': 1.0, 'survival_prob': 1.0, 'weight_decay': 0.0,
+            'input_rand_vflip': False, 'color_jitter': 0.0, 'autoaugment_policy': None, 'grid_mask': False, 'mosaic_prob': 0.0,
+            'mixup_prob': 0.0, 'freeze': None, 'accumulation_steps': 1, 'steps_per_execution': 1, 'data_service': None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +106,7 @@ def _copy(files, rows, path):
 
 def _train(folder, config, weights, steps):
     """(curve, figures of the last evaluation)"""
-    model = efficientdet(config, weights)
+    model = efficientdet(config, weights, on_class_mismatch='reinit')
     config = model.detection_config
     compile_for_training(model, config, steps_per_epoch=1)
     batches, plain = dataset(folder, config, training=True).cache().repeat(), dataset(folder, config, training=False).cache()

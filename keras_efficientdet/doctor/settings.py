@@ -1,9 +1,6 @@
 """Checks of a configuration: learning rate, steps, scaling of the input, and the weights that training starts from."""
-import os
-
-import h5py
-
-from keras_efficientdet.checkpoints import CheckpointError, read_checkpoint
+from keras_efficientdet.checkpoint_files import CheckpointError
+from keras_efficientdet.class_count import class_count
 from keras_efficientdet.config import load_config, model_names
 from keras_efficientdet.doctor.findings import Finding
 from keras_efficientdet.released import released_config, released_sets
@@ -13,14 +10,12 @@ GOOD_RATES = {'sgd': '0.08 for 64 images, the official one', 'adam': '0.001 to 0
 SMALL_BATCH = 4
 FEW_STEPS = 200
 FORGOTTEN = {False: 690, True: 1000}    # steps after which momentum .99 forgets where it began; with averages of it
-COCO_CLASSES = 90                       # places of the official COCO head
-_CLASS_BIAS = 'class_net/class-predict/bias'
 
 
 def check_settings(config, images, weights=None):
     """Findings about a Config for `images` training pictures; `weights` as `models.efficientdet` takes them."""
     found = [_batch(config.train, images), _rate(config.train), _warmup_start(config.train), *_steps(config.train, images),
-             _scaling(config, weights), _image_size(config.model), _checkpoint(config, weights)]
+             _scaling(config, weights), _image_size(config.model), _frozen(config.train, weights), _checkpoint(config, weights)]
     return [f for f in found if f]
 
 
@@ -109,45 +104,22 @@ def _image_size(model):
                    'that the coarse levels have anchors at fractions of a pixel', f'fine as it is; {nearest} avoids it')
 
 
+def _frozen(train, weights):
+    if weights is not None or not train.freeze:
+        return None
+    return Finding('freeze', 'warning', f'layers that match {list(train.freeze)} are frozen, and training starts from random '
+                   'values: they will stay random', 'start from weights, as --weights=imagenet, or leave freeze out')
+
+
 def _checkpoint(config, weights):
     if weights is None or (isinstance(weights, str) and weights == 'imagenet'):
         return None
     try:
-        count = _class_count(config.model, weights)
+        count = class_count(weights, config.model)
     except CheckpointError as error:
         return Finding('weights', 'error', str(error), 'check the path of the weights')
     if count in (None, config.model.num_classes):
         return None
-    return Finding('weights', 'error', f'the weights know {count} classes, the configuration has {config.model.num_classes}',
-                   "load them with load_official(model, source, on_class_mismatch='reinit'): all but the class prediction is "
-                   'taken over')
-
-
-def _class_count(model, weights):
-    """Number of classes that weights predict, or None where it cannot be told. Raises CheckpointError."""
-    per_place = model.num_scales * len(model.aspect_ratios)
-    if isinstance(weights, str) and weights in released_sets():
-        return COCO_CLASSES
-    if isinstance(weights, str | os.PathLike) and str(weights).endswith('.weights.h5'):
-        return _class_count_of_keras(weights, model.fpn_num_filters, per_place)
-    values = read_checkpoint(weights) if isinstance(weights, str | os.PathLike) else weights
-    bias = next((value for name, value in values.items() if name.startswith(_CLASS_BIAS)), None)
-    return None if bias is None else len(bias) // per_place
-
-
-def _class_count_of_keras(path, filters, per_place):
-    """Keras 2 names variables after their place only, so the two predicting convolutions are known by their shape."""
-    widths = []
-
-    def look(_, value):
-        if isinstance(value, h5py.Dataset) and value.shape[:-1] == (1, 1, filters) and value.shape[-1] % per_place == 0:
-            widths.append(value.shape[-1] // per_place)
-
-    try:
-        with h5py.File(path) as file:
-            file.visititems(look)
-    except OSError as error:
-        raise CheckpointError(f'{path}: cannot be read: {error}') from error
-    if 4 in widths:
-        widths.remove(4)                                            # the box prediction
-    return widths[0] if len(widths) == 1 else None
+    return Finding('weights', 'note', f'the weights know {count} classes, the configuration has {config.model.num_classes}',
+                   "fit gives the class prediction fresh values and takes all else over; so does on_class_mismatch='reinit' of "
+                   'efficientdet')

@@ -7,9 +7,10 @@ import yaml
 
 from keras_efficientdet import doctor
 from keras_efficientdet.cache import records_of
-from keras_efficientdet.config import load_config
+from keras_efficientdet.config import ConfigError, load_config
 from keras_efficientdet.data import dataset, steps_in_epoch, training_stream, validation_dataset
 from keras_efficientdet.models import efficientdet, head_of
+from keras_efficientdet.postprocess import METHODS
 from keras_efficientdet.replicas import check_steps_per_execution
 from keras_efficientdet.report import write_report
 from keras_efficientdet.training import schedules
@@ -81,7 +82,8 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
       workdir: for best.weights.h5 (averaged weights of the best val_AP), last.weights.h5 (averaged, end of training),
         config.yaml, log.csv, checkpoint/, TensorBoard's logs (val_AP is `epoch_AP` of its run `validation`, pictures with
         detections are the run `pictures`) and report/report.html, about the best weights.
-      weights: what `efficientdet` takes; 'imagenet' for a pretrained backbone.
+      weights: what `efficientdet` takes; 'imagenet' for a pretrained backbone. Where they know other classes, as COCO's, the
+        class prediction starts fresh and all else is taken over.
       callbacks: more Keras callbacks; at the end of an epoch they see `val_AP` and `learning_rate` in their logs and the
         averaged weights. ReduceLROnPlateau needs lr_decay_method=constant and lr_warmup_epoch=0.
       evaluate_every: epochs between evaluations; the last epoch is always evaluated.
@@ -93,11 +95,14 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
       ConfigError: the workdir holds a training with other settings. NonFiniteLossError: the loss became infinite or no number.
     """
     check_callbacks(callbacks, config.train)
+    if config.detect.method not in METHODS:
+        raise ConfigError(f'method {config.detect.method!r}: evaluation while training knows {" and ".join(METHODS)}; numpy_nms, '
+                          'for tools/evaluate.py, knows the others')
     train, valid = records_of(train), records_of(valid)
     keras.utils.set_random_seed(config.train.seed)
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
-        model = efficientdet(config, weights)
+        model = efficientdet(config, weights, on_class_mismatch='reinit')
     config = model.detection_config                   # released weights bring their own scaling of the input
     shared, workdir, steps = pathlib.Path(workdir), own_folder(workdir, strategy), steps_in_epoch(train, config)
     compile_for_training(model, config, steps)
