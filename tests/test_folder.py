@@ -1,5 +1,7 @@
 """What a folder is taken for, and why; what is said where that cannot be known."""
+import dataclasses
 import json
+import shutil
 
 import drawn
 import other_formats
@@ -64,6 +66,39 @@ def test_a_folder_of_folders(source, tmp_path):
     assert len(read_folder(devkit, 'val').photos) == 2
     with pytest.raises(DataError, match='several splits, train, val; name the split'):
         read_folder(devkit)
+
+
+@pytest.mark.parametrize('name', ['{}.json', 'instances_{}2017.json'])
+@pytest.mark.parametrize('kind', ['coco', 'csv'])
+def test_pictures_of_equal_names_are_those_of_the_split(tmp_path, kind, name):
+    """train/1.png and val/1.png: the first is 20 high, the second 30."""
+    for split, height in (('train', 20), ('val', 30)):
+        drawn.write_coco(tmp_path / split, [(height, 30, [drawn.box(1, 2, 3, 4, 18)])] * 2)
+        (tmp_path / 'images').mkdir(exist_ok=True)
+        (tmp_path / split / 'images').rename(tmp_path / 'images' / f'{split}2017')
+        file = tmp_path / 'annotations' / name.format(split)
+        file.parent.mkdir(exist_ok=True)
+        if kind == 'coco':
+            (tmp_path / split / 'instances.json').rename(file)
+        else:
+            file.with_suffix('.csv').write_text('path,xmin,ymin,xmax,ymax,class\n1.png,1,2,4,6,cat\n2.png,1,2,4,6,cat\n')
+        shutil.rmtree(tmp_path / split)
+    for split in ('train', 'val'):
+        found = read_folder(tmp_path, split, kind).photos
+        assert [p.path.parent.name for p in found] == [f'{split}2017'] * 2
+        assert {p.height for p in found} == {20 if split == 'train' else 30}
+
+
+@pytest.mark.parametrize('write', [other_formats.write_voc, other_formats.write_csv])
+def test_splits_in_folders_of_their_own_have_the_same_ids(source, tmp_path, write):
+    """valid/ lacks the first class, and then has classes of VOC only."""
+    named = dataclasses.replace(source, label_map={1: 'anvil', 18: 'dog', 400: 'person'})
+    write(named, tmp_path / 'train')
+    write(dataclasses.replace(named, photos=[p for p in named.photos if 1 not in p.ids]), tmp_path / 'valid')
+    write(dataclasses.replace(named, label_map={1: 'zebra', 18: 'yak', 400: 'xerus'}), tmp_path / 'backup')
+    for place in (tmp_path / 'train', tmp_path / 'valid', (tmp_path, 'val')):
+        found = read_folder(*place) if isinstance(place, tuple) else read_folder(place)
+        assert found.label_map == {1: 'anvil', 2: 'dog', 3: 'person'}
 
 
 def test_two_formats_in_one_folder(source, tmp_path):

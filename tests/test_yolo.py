@@ -52,6 +52,15 @@ def test_labels_beside_the_pictures(folder, file):
     assert source.label_map == {0: 'cat', 1: 'dog'} and source.photos[0].ids == (0, 1)
 
 
+def test_labels_beside_the_pictures_in_a_folder_called_images(folder):
+    """As labelImg leaves them. Where labels/ has the file, it counts."""
+    (folder / 'labels' / 'a.txt').rename(folder / 'images' / 'a.txt')
+    (folder / 'images' / 'classes.txt').write_text('cat\ndog\n')
+    assert read_yolo(folder / 'images').photos[0].ids == (0, 1)
+    (folder / 'labels' / 'a.txt').write_text('1 0.5 0.5 0.5 0.5\n')
+    assert read_yolo(folder / 'images').photos[0].ids == (1,)
+
+
 def test_a_turned_photo_is_measured_upright(real, folder):
     path = folder / 'images' / 'a.jpg'
     (folder / 'images' / 'a.png').unlink()

@@ -66,10 +66,14 @@ def _folder_of(images, image_dir, annotation_file):
     if not isinstance(image_dir, list | tuple):
         return image_dir
     names = [image['file_name'] for image in images[:20]]
-    for folder in image_dir:
-        if any((pathlib.Path(folder) / name).is_file() for name in names):
-            return folder
+    best = max(image_dir, key=lambda folder: _found(folder, names))          # of several the first
+    if _found(best, names):
+        return best
     raise DataError(f'{annotation_file}: its pictures, like {names[:1]}, are in none of {", ".join(map(str, image_dir))}')
+
+
+def _found(folder, names):
+    return sum((pathlib.Path(folder) / name).is_file() for name in names)
 
 
 def _unique(annotation_file, what, values):

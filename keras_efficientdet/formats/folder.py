@@ -45,7 +45,7 @@ def is_data_set(path, split=None):
 
 def detect(path):
     """{format: reason} of what a folder or file could be."""
-    reasons = {'coco': _listing(_coco_files(path)), 'csv': _listing(_files(path, '*.csv')), 'voc': None, 'yolo': None}
+    reasons = {'coco': _listing(_coco_files(path)), 'csv': _listing(_tables(path)), 'voc': None, 'yolo': None}
     if path.is_dir():
         reasons['voc'] = _listing(voc.annotation_files(_voc_root(path)))
         reasons['yolo'] = _yolo_reason(path)
@@ -81,6 +81,10 @@ def _files(path, pattern):
     if path.is_file():
         return [path] if path.match(pattern) else []
     return sorted([*path.glob(pattern), *(path / 'annotations').glob(pattern)])
+
+
+def _tables(folder):
+    return _files(folder, '*.csv')
 
 
 def _listing(files):
@@ -138,17 +142,34 @@ def _read_coco(path, split):
 
 
 def _picture_places(file):
-    """The folders around an annotation file, nearest first."""
+    """The folders around an annotation file, nearest first; those named like another split than the file come last."""
     root = file.parent.parent if file.parent.name == 'annotations' else file.parent
     around = [p for place in (root, root / 'images') for p in sorted(place.glob('*')) if p.is_dir()]
-    return list(dict.fromkeys([file.parent, root, *around]))
+    own, places = _splits_in(file.stem), list(dict.fromkeys([file.parent, root, *around]))
+    return sorted(places, key=lambda p: bool(own and _splits_in(p.name)) and own != _splits_in(p.name))
+
+
+def _splits_in(name):
+    """The splits that a name speaks of: {'val'} of instances_val2017, valid or validation-1."""
+    words = set(re.findall('[a-z]+', name.lower()))
+    return {names[0] for names in _ALIASES if words & set(names)}
+
+
+def _sisters(folder, files_of):
+    """The folders of the other splits beside train/, valid/ or test/: only together have they all classes."""
+    if not _splits_in(folder.name):
+        return []
+    beside = sorted(p for p in folder.absolute().parent.iterdir() if p.is_dir() and p.name != folder.name)
+    return [p for p in beside if _splits_in(p.name) and files_of(p)]
 
 
 def _read_voc(path, split):
     folder = _voc_root(path)
     known = voc.splits(folder)
     _demand_split(path, known, split)
-    return voc.read_voc(folder, next((name for name in _same(split) if name in known), split))
+    sisters = _sisters(folder, voc.annotation_files)
+    label_map = voc.label_map_of(voc.class_names(folder).union(*map(voc.class_names, sisters))) if sisters else None
+    return voc.read_voc(folder, next((name for name in _same(split) if name in known), split), label_map)
 
 
 def _read_yolo(path, split):
@@ -165,9 +186,10 @@ def _demand_split(path, declared, split):
 
 
 def _read_csv(path, split):
-    files = _files(path, '*.csv')
+    files = _tables(path)
     file = _chosen(path, files, split)
-    label_map = numbered(name for each in files for name in class_names(each))     # the same ids in every split
+    others = [table for folder in _sisters(file.parent, _tables) for table in _tables(folder)]
+    label_map = numbered(name for each in [*files, *others] for name in class_names(each))     # the same ids in every split
     return read_csv(file, _picture_places(file), label_map)
 
 

@@ -31,7 +31,7 @@ def read_voc(folder, split=None, label_map=None):
     chosen = list(files) if split is None else _listed(folder, split, files)
     needed = files if label_map is None else chosen
     parsed = {stem: _parse(files[stem]) for stem in needed}
-    label_map = label_map or _label_map({o.findtext('name') for root in parsed.values() for o in root.iter('object')})
+    label_map = label_map or label_map_of(_names(parsed.values()))
     changes, ids = collections.Counter(), ids_of(label_map)
     photos = [_photo(files[stem], parsed[stem], i, folder, ids, changes) for i, stem in enumerate(chosen, 1)]
     return Source(photos, label_map, dict(changes))
@@ -62,7 +62,17 @@ def _listed(folder, split, files):
     return names
 
 
-def _label_map(names):
+def class_names(folder):
+    """The names of the classes in the xml files of a folder: with those of other folders, what `label_map_of` takes."""
+    return _names(_parse(path) for path in annotation_files(pathlib.Path(folder)))
+
+
+def _names(roots):
+    return {found.findtext('name') for root in roots for found in root.iter('object')}
+
+
+def label_map_of(names):
+    """{id: name}: the official one if these are classes of VOC only, else in alphabetical order from 1 on."""
     official = LABEL_MAPS['voc']
     return official if names <= set(official.values()) else numbered(name for name in names if name)
 

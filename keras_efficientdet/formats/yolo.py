@@ -117,11 +117,12 @@ def _below(folder):
 
 
 def _label_file(picture):
-    """labels/ for the last images/ in the path, or beside the picture."""
-    parts = list(picture.parts)
+    """labels/ for the last images/ in the path, or beside the picture, where that is a file and the other is not."""
+    parts, beside = list(picture.parts), picture.with_suffix('.txt')
     if 'images' in parts[:-1]:
         parts[len(parts) - 2 - parts[-2::-1].index('images')] = 'labels'
-    return pathlib.Path(*parts).with_suffix('.txt')
+    usual = pathlib.Path(*parts).with_suffix('.txt')
+    return beside if beside.is_file() and not usual.is_file() else usual
 
 
 def _check_pairs(folder, pictures, labels):
