@@ -7,11 +7,12 @@ import json
 import os
 import pathlib
 import shutil
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from keras_efficientdet import images
@@ -19,6 +20,9 @@ from keras_efficientdet.records import SUMMARY, DataError
 
 PHOTOS_PER_SHARD = 250
 ORIENTATION = 0x0112                # the EXIF tag
+TURNS = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+         8: Image.Transpose.ROTATE_90}
 
 
 def write_records(source, output_dir, *, workers=None, progress=True):
@@ -48,7 +52,7 @@ def new_folder(source, output_dir):
         raise DataError(f'{output_dir} exists; remove it or choose another folder')
     if not len(source.photos):
         raise DataError('the data set lists no images')
-    working = output_dir.with_name(f'{output_dir.name}.writing-{os.getpid()}')
+    working = output_dir.with_name(f'{output_dir.name}.writing-{uuid.uuid4().hex}')
     working.mkdir(parents=True)
     try:
         yield working
@@ -117,25 +121,31 @@ def write_summary(source, counts, folder):
 
 def _encoded(photo):
     """(bytes, 'jpeg' or 'png') that decode to the pixels which the boxes refer to."""
-    try:
-        data = _bytes(photo)
+    with named(photo.path):
+        data = picture_bytes(photo)
         picture = Image.open(io.BytesIO(data))
-        picture.load()
-    except (OSError, SyntaxError) as error:
-        raise DataError(f'{photo.path}: cannot be read as a picture: {error}') from error
-    upright = picture
-    if picture.getexif().get(ORIENTATION, 1) != 1:
-        turned = ImageOps.exif_transpose(picture)
-        upright = turned if turned.size == (photo.width, photo.height) else picture
-    if upright.size != (photo.width, photo.height):
-        raise DataError(f'{photo.path}: the picture is {upright.width}x{upright.height} (width x height), its annotation says '
+        turned = upright(picture)
+    shown = turned if turned.size == (photo.width, photo.height) else picture
+    if shown.size != (photo.width, photo.height):
+        raise DataError(f'{photo.path}: the picture is {shown.width}x{shown.height} (width x height), its annotation says '
                         f'{photo.width}x{photo.height}')
-    if upright is picture and picture.mode in ('RGB', 'L') and picture.format in ('JPEG', 'PNG') and _decodes(data):
+    if shown is picture and picture.mode in ('RGB', 'L') and picture.format in ('JPEG', 'PNG') and _decodes(data):
         return data, picture.format.lower()
-    return _png(rgb(upright)), 'png'
+    with named(photo.path):
+        return _png(rgb(shown)), 'png'
 
 
-def _bytes(photo):
+@contextlib.contextmanager
+def named(path):
+    """Whatever Pillow raises of a damaged picture, of which there are many kinds, as a DataError that names it."""
+    try:
+        yield
+    except Exception as error:
+        raise DataError(f'{path}: cannot be read as a picture: {error}') from error
+
+
+def picture_bytes(photo):
+    """The encoded picture of a Photo. Raises OSError where its file cannot be read."""
     if photo.data is None:
         return photo.path.read_bytes()
     return photo.data if isinstance(photo.data, bytes) else _png(Image.fromarray(photo.data))
@@ -153,6 +163,22 @@ def _decodes(data):
         return images.decode(data) is not None
     except tf.errors.InvalidArgumentError:
         return False
+
+
+def orientation(picture):
+    """The EXIF orientation of a PIL picture, 1 to 8; 1 where there is none, or it is damaged."""
+    try:
+        value = picture.getexif().get(ORIENTATION, 1)
+        return value if value in TURNS else 1
+    except Exception:                                       # Pillow has many kinds here too
+        return 1
+
+
+def upright(picture):
+    """A PIL picture as a viewer shows it. ImageOps.exif_transpose writes all EXIF anew, and fails where any of it is damaged."""
+    picture.load()                                          # a broken picture is an error here, not one of its EXIF
+    turn = TURNS[orientation(picture)]
+    return picture if turn is None else picture.transpose(turn)
 
 
 def rgb(picture):

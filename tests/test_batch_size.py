@@ -7,7 +7,7 @@ import pytest
 from keras_efficientdet import load_config
 from keras_efficientdet.config import ConfigError
 from keras_efficientdet.training.batch_size import _fitting, _rounded, batch_for, largest_batch
-from keras_efficientdet.training.step_memory import Measured, free_memory, measured
+from keras_efficientdet.training.step_memory import Measured, free_in_group, free_memory, measured
 
 GIB = 2 ** 30
 LITTLE = {'image_size': 64, 'num_classes': 2, 'moving_average_decay': 0.}
@@ -56,3 +56,13 @@ def test_several_replicas_are_refused():
 
 def test_free_memory_is_that_of_this_machine():
     assert 2 ** 27 < free_memory() < 2 ** 46
+
+
+def test_files_that_were_read_do_not_fill_a_container(tmp_path):
+    assert free_in_group(tmp_path) == float('inf')
+    (tmp_path / 'memory.max').write_text('max\n')
+    assert free_in_group(tmp_path) == float('inf')
+    (tmp_path / 'memory.max').write_text('4000\n')
+    (tmp_path / 'memory.current').write_text('3900\n')
+    (tmp_path / 'memory.stat').write_text('anon 900\nfile 3000\nactive_file 1000\ninactive_file 1900\n')
+    assert free_in_group(tmp_path) == 3000

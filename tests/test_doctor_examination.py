@@ -1,5 +1,8 @@
 """All checks together: silence on data in order, on real data their real flaws, and annotations of every format."""
+import collections.abc
+import dataclasses
 import json
+import pathlib
 import re
 
 import drawn
@@ -9,6 +12,7 @@ import planted
 import pytest
 import tensorflow as tf
 from little import little_config
+from PIL import Image
 from planted import alarms, all_crowds, changed, configured, counted_from_0, moved, without_boxes, written
 
 from keras_efficientdet import ConfigError, DataError, fit, load_config, read_coco, read_folder
@@ -98,6 +102,28 @@ def test_a_planted_fault_of_a_folder(write, plant, key, found, sources, tmp_path
     assert alarms(examine_source(read_folder(write(sources['train'], tmp_path / 'right')))) == []
     findings = examine_source(read_folder(write(plant(sources['train']), tmp_path / 'wrong')))
     assert key in {f.key for f in alarms(findings)} and found in ''.join(f.found for f in findings), report(findings)
+
+
+def test_pictures_that_are_no_files_are_examined(sources):
+    """Arrays, in a collection that one can only go through."""
+    class Photos(collections.abc.Collection):
+        def __init__(self, photos):
+            self.photos = photos
+
+        def __len__(self):
+            return len(self.photos)
+
+        def __iter__(self):
+            return iter(self.photos)
+
+        def __contains__(self, photo):
+            return photo in self.photos
+
+    photos = [dataclasses.replace(p, path=pathlib.Path('nowhere.png'), data=np.array(Image.open(p.path)))
+              for p in sources['train'].photos]
+    inverted = [dataclasses.replace(p, boxes=np.asarray(p.boxes) / 64) for p in photos]
+    assert alarms(examine_source(dataclasses.replace(sources['train'], photos=Photos(photos)), fast=True)) == []
+    assert alarms(examine_source(dataclasses.replace(sources['train'], photos=Photos(inverted)), fast=True))
 
 
 @pytest.mark.parametrize(('plant', 'key', 'found'), [

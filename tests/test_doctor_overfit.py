@@ -35,6 +35,16 @@ def test_two_drawn_pictures_are_learned_by_heart(tmp_path):
     assert result.curve[-1]['loss'] < 0.7 * result.curve[0]['loss']
 
 
+def test_settings_of_the_training_do_not_reach_the_test(tmp_path):
+    """Mosaics, mixtures, frozen layers and parts of a batch would keep it from learning pictures by heart."""
+    folder = drawn.records(tmp_path, PAIR, LABELS)
+    theirs = {'mosaic_prob': 1.0, 'mixup_prob': 1.0, 'autoaugment_policy': 'v1', 'grid_mask': True, 'color_jitter': 1.0,
+              'input_rand_vflip': True, 'freeze': ['class_net', 'box_net'], 'accumulation_steps': 4}
+    config = little_config(folder, {'image_size': 64, 'max_level': 6, 'fpn_num_filters': 32})
+    same = [overfit(folder, load_config(config, changes), steps=25).curve[-1]['loss'] for changes in ({}, theirs)]
+    assert same[0] == pytest.approx(same[1], rel=1e-3)
+
+
 def test_a_planted_fault_is_not_learned_and_named(tmp_path):
     """Boxes in parts of the picture, read as pixels: there is nothing to find where they are."""
     source = moved(read_coco(*drawn.write_coco(tmp_path, PAIR, LABELS)), lambda b, p: b / 64)

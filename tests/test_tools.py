@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -88,6 +89,17 @@ def test_bad_input_is_one_line_and_status_1(tool, flags, named, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(('given', 'named'), [
+    (['--list=l', '--runner=DirectRunner', '--shard=1/2', '--csv', '--draw=false', '--part_size=5', '--workers=1'],
+     '--shard, --csv, --part_size, --workers, --draw: does not go with --runner'),
+    (['--images=film.mp4', '--shard=1/2', '--nodraw'], '--shard, --draw: does not go with a video'),
+    (['--images=a.png', '--beam_option=--x=1'], '--beam_option: does not go with a run without --runner')],
+                         ids=['runner', 'video', 'pictures'])
+def test_flags_of_detect_that_would_do_nothing_are_refused(inside, given, named):
+    with pytest.raises(ValueError, match=named):
+        inside('detect', '--model=m', '--output=o', *given)
+
+
 def test_make_records_finds_the_format(tmp_path):
     annotations, images = drawn.write_coco(tmp_path / 'photos', [(20, 30, [drawn.box(1, 2, 3, 4)])] * 2)
     said = worked('make_records', f'--input={tmp_path / "photos"}', f'--output={tmp_path / "found"}', '--workers=1')
@@ -130,8 +142,11 @@ def test_training_from_a_yolo_folder(inside, sources, tmp_path, capsys):
     config = load_config(tmp_path / 'run' / 'config.yaml')
     assert (config.train.num_epochs, list(config.model.label_map.values())) == (1, ['cat', 'dog', 'van'])
     assert (tmp_path / 'run' / 'report' / 'report.html').is_file() and len((tmp_path / 'run' / 'log.csv').open().readlines()) == 2
+    shutil.rmtree(tmp_path / 'run' / 'report')              # as if it had been interrupted there
     inside('train', '--auto_batch', *flags)                # the batch of what was begun, and nothing is measured
-    assert 'this training is finished' in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert 'batch_size 4: as the training in ' in said and 'this training is finished' in said
+    assert (tmp_path / 'run' / 'report' / 'report.html').is_file()
 
 
 def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_path):
@@ -198,6 +213,7 @@ def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_pa
     said = worked('export', f'--model={workdir}', f'--output={tmp_path}/net.tflite', '--format=tflite', '--quantization=int8',
                   f'--calibration={tmp_path}/records', f'--data={tmp_path}/records')
     assert f'{tmp_path}/net.tflite' in said and 'form Keras  AP ' in said and 'form net.tflite  AP ' in said
+    assert [line.rpartition(' ')[2] for line in said.splitlines() if 'form Keras, hard NMS over all pairs' in line] == ['0.0000']
     assert read_labels(tmp_path / 'net.tflite')['ids'] == list(drawn.LABELS)
     assert (tmp_path / 'net.csv').read_text().startswith('form,AP,AP50,AP75,lost AP')
 

@@ -24,6 +24,7 @@ from keras_efficientdet.released import released_config, released_sets
 from keras_efficientdet.training import is_chief, load_trained, strategy_for
 from keras_efficientdet.training.batch_size import batch_for
 from keras_efficientdet.training.recipes import RECIPES, explain, recipe
+from keras_efficientdet.training.resume import checkpoints_in
 from keras_efficientdet.writing import replaced_file
 
 _MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')
@@ -56,9 +57,11 @@ def configured(train, given):
 
 def batch_size(train, given, strategy):
     """{'batch_size': of the training that workdir holds, or the largest that fits}"""
-    begun = pathlib.Path(_WORKDIR.value, 'config.yaml')
-    if begun.exists():
-        return {'batch_size': load_config(begun).train.batch_size}
+    workdir = pathlib.Path(_WORKDIR.value)
+    if checkpoints_in(workdir / 'checkpoint'):                   # config.yaml alone is of one that came to nothing
+        begun = load_config(workdir / 'config.yaml').train.batch_size
+        print(f'batch_size {begun}: as the training in {workdir} began')
+        return {'batch_size': begun}
     config, _ = configured(train, given)
     if _WEIGHTS.value in released_sets():
         config = released_config(config, _WEIGHTS.value)

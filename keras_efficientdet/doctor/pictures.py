@@ -10,6 +10,7 @@ import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
+from keras_efficientdet.record_writer import picture_bytes
 from keras_efficientdet.records import DataError, record_files, summary_of
 
 _SIDES = tuple(f'image/object/bbox/{side}' for side in ('ymin', 'xmin', 'ymax', 'xmax'))
@@ -97,7 +98,7 @@ def _of_record(serialized, thumbnails):
 
 def split_of_source(source, limit=None, name='annotations'):
     """A Split of a `records.Source`, or of its first `limit` photos. Raises DataError for a broken picture."""
-    pictures = [_of_photo(photo, source.label_map) for photo in source.photos[:limit]]
+    pictures = [_of_photo(photo, source.label_map) for photo in itertools.islice(source.photos, limit)]
     boxes_per_class = collections.Counter(source.label_map[i] for photo in source.photos for i in photo.ids)
     summary = {'images': len(source.photos), 'label_map': source.label_map, 'changes': source.changes,
                'boxes': sum(boxes_per_class.values()), 'boxes_per_class': boxes_per_class}
@@ -106,7 +107,7 @@ def split_of_source(source, limit=None, name='annotations'):
 
 def _of_photo(photo, label_map):
     try:
-        encoded = photo.path.read_bytes()
+        encoded = picture_bytes(photo)
     except OSError as error:
         raise DataError(f'{photo.path}: cannot be read: {error}') from error
     picture, stated = _opened(encoded, photo.path), (photo.height, photo.width)

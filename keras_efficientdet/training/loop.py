@@ -111,6 +111,8 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     if done.epoch and (shared / _LAST).exists():
         print(f'{shared}: this training is finished')
         model.load_weights(str(shared / _LAST))
+        if is_chief(strategy) and not (workdir / 'report' / 'report.html').exists():       # interrupted while it was written
+            _write_report(workdir, model, done.best, train, valid)
         return _history(model, log)
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / _LAST).unlink(missing_ok=True)
@@ -132,9 +134,14 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
                       guard, *shown, KeepAverages(), *own, Checkpoint(workdir / 'checkpoint', evaluation, log, steps), stop])
     save_weights(model, workdir / _LAST)
     if is_chief(strategy):
-        best = load_trained(workdir) if evaluation.best >= 0 else model
-        write_report(best, valid, workdir / 'report', log_file=workdir / 'log.csv', train=train)
+        _write_report(workdir, model, evaluation.best, train, valid)
     return _history(model, log)
+
+
+def _write_report(workdir, model, best, train, valid):
+    """About the best weights, or those of `model` where no evaluation found anything."""
+    shown = load_trained(workdir) if best >= 0 else model
+    write_report(shown, valid, workdir / 'report', log_file=workdir / 'log.csv', train=train)
 
 
 def _evaluation(config, valid, workdir, every, best):

@@ -1,4 +1,5 @@
 """The memory of a training step, measured here or in a process of its own."""
+import math
 import pathlib
 import signal
 import subprocess
@@ -49,11 +50,20 @@ def free_memory():
     """Bytes that training may take: of the first GPU, or of this machine and of the container around it."""
     if tf.config.list_physical_devices('GPU'):
         return next(d.memory_limit for d in device_lib.list_local_devices() if d.device_type == 'GPU')
-    free, group = _kilobytes('/proc/meminfo', 'MemAvailable') * 1024, pathlib.Path('/sys/fs/cgroup')
+    return min(_kilobytes('/proc/meminfo', 'MemAvailable') * 1024, free_in_group(pathlib.Path('/sys/fs/cgroup')))
+
+
+def free_in_group(group):
+    """Bytes left in a control group of Linux, which a container has; infinity where it has no limit.
+
+    Its count of used memory holds files that were read, too, which make room when it is needed.
+    """
     limit = group / 'memory.max'
-    if limit.exists() and limit.read_text().strip() != 'max':
-        free = min(free, int(limit.read_text()) - int((group / 'memory.current').read_text()))
-    return free
+    if not limit.exists() or limit.read_text().strip() == 'max':
+        return math.inf
+    rows = dict(line.split() for line in (group / 'memory.stat').read_text().splitlines())
+    files = int(rows['active_file']) + int(rows['inactive_file'])
+    return int(limit.read_text()) - int((group / 'memory.current').read_text()) + files
 
 
 def measured(config, memory=None):
