@@ -10,7 +10,7 @@ from tqdm import tqdm
 from keras_efficientdet.pictures import read_picture
 from keras_efficientdet.record_writer import in_order
 from keras_efficientdet.results import result_rows, save_drawn, write_csv, write_json
-from keras_efficientdet.serving import Detector
+from keras_efficientdet.serving import Detector, fingerprint
 from keras_efficientdet.writing import replaced_file
 
 JOB = 'job.json'
@@ -21,7 +21,8 @@ def detect_files(model, paths, folder, *, min_score=0.3, part_size=1000, shard=(
     """Finds objects in picture files. Writes `folder`/parts/, a file for each `part_size` pictures, and, when all parts are
     there, detections.json (a COCO results file with file names) and broken.json (files that could not be read, and why).
 
-    A part is written when it is done, in one step. A run on the same folder does the parts that are missing. Several runs at
+    A part is written when it is done, in one step. A run on the same folder does the parts that are missing, with the same model
+    and the same pictures: job.json holds a hash of the model, and one of the pictures' sizes and times. Several runs at
     once share the work by `shard`: (2, 16) does every 16th part from the second on; the last one to finish writes the whole.
 
     Args:
@@ -32,14 +33,12 @@ def detect_files(model, paths, folder, *, min_score=0.3, part_size=1000, shard=(
     Returns:
       Counter: pictures, detections, broken (of all parts there are), parts, parts done before, parts missing.
     Raises:
-      ValueError: the folder holds the parts of another job, or shard is no such pair.
+      ValueError: the folder holds the parts of another job, or shard is no such pair. FileNotFoundError: no such model.
     """
     paths, folder = [str(path) for path in paths], pathlib.Path(folder)
     if not 1 <= shard[0] <= shard[1]:
         raise ValueError(f'shard {shard[0]}/{shard[1]}: expected 1/{shard[1]} to {shard[1]}/{shard[1]}')
-    job = {'model': str(model) if isinstance(model, str | os.PathLike) else type(model).__name__, 'pictures': len(paths),
-           'list': hashlib.sha256('\n'.join(paths).encode()).hexdigest(), 'min_score': min_score, 'part_size': part_size,
-           'drawn': drawn}
+    job = {**_known_of(model, paths), 'min_score': min_score, 'part_size': part_size, 'drawn': drawn}
     _refuse_another(folder, job)
     groups = [paths[i:i + part_size] for i in range(0, len(paths), part_size)]
     parts = {folder / 'parts' / f'{i:06d}-of-{len(groups):06d}.json': group for i, group in enumerate(groups, 1)}
@@ -54,6 +53,22 @@ def detect_files(model, paths, folder, *, min_score=0.3, part_size=1000, shard=(
     counts = _finish(folder, parts, table)
     counts.update({'parts': len(parts), 'parts done before': before})
     return counts
+
+
+def _known_of(model, paths):
+    """What tells models and pictures apart, those of one name too."""
+    return {'model': str(model) if isinstance(model, str | os.PathLike) else type(model).__name__,
+            'model_sha256': fingerprint(model), 'pictures': len(paths),
+            'list': hashlib.sha256('\n'.join(paths).encode()).hexdigest(),
+            'sizes_and_times': hashlib.sha256(json.dumps([_size_and_time(path) for path in paths]).encode()).hexdigest()}
+
+
+def _size_and_time(path):
+    try:
+        stat = os.stat(path)
+    except (OSError, ValueError):                           # not there, or no path at all: broken.json will say so
+        return None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _refuse_another(folder, job):

@@ -3,16 +3,17 @@ import glob
 import pathlib
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from keras_efficientdet.formats.photos import PICTURES
-from keras_efficientdet.record_writer import rgb
+from keras_efficientdet.record_writer import rgb, upright
 from keras_efficientdet.video import camera_frames, frames, is_video
 
 
 def single_pictures(source):
     """What `read_picture` takes, one after the other, of: a path, glob pattern, folder or video file, the number of a camera, a
-    PIL picture, an array [H, W, 3] or [B, H, W, 3], or any iterable of paths, PIL pictures and arrays (as it is).
+    PIL picture, an array [H, W, 3] or [B, H, W, 3], an array or pandas Series of paths, or any iterable of paths, PIL pictures
+    and arrays (as it is).
 
     Raises FileNotFoundError where nothing is found.
     """
@@ -24,6 +25,8 @@ def single_pictures(source):
         return [source]
     if hasattr(source, '__array__'):
         array = np.asarray(source)
+        if array.dtype.kind in 'OUT':                       # text, or objects such as Path
+            return array.ravel().tolist()
         return array if array.ndim == 4 else [array]
     return source
 
@@ -54,18 +57,14 @@ def read_picture(picture):
     if isinstance(picture, str | pathlib.Path):
         try:
             with Image.open(picture) as opened:
-                return _upright(opened)
+                return np.asarray(rgb(upright(opened)))
         except FileNotFoundError:
             raise
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except Exception as error:                          # Pillow has many kinds for a damaged picture
             raise OSError(f'{picture}: cannot be read as a picture: {error}') from error
     if isinstance(picture, Image.Image):
-        return _upright(picture)
+        return np.asarray(rgb(upright(picture)))
     array = np.asarray(picture)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f'a picture must be uint8 [height, width, 3], found {array.dtype} {list(array.shape)}')
     return array
-
-
-def _upright(picture):
-    return np.asarray(rgb(ImageOps.exif_transpose(picture)))

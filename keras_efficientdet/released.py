@@ -2,6 +2,7 @@
 import dataclasses
 import os
 import pathlib
+import uuid
 
 import keras
 import yaml
@@ -70,7 +71,7 @@ def released_checkpoint(model_name, weights='coco'):
 
 
 def _fetch(release, home, archive, folder):
-    working = f'{archive.name}.fetching-{os.getpid()}'
+    working = f'{archive.name}.fetching-{uuid.uuid4().hex}'
     try:
         archive.parent.mkdir(parents=True, exist_ok=True)       # Keras goes to /tmp where its cache is not there
         fetched = keras.utils.get_file(working, release.url, cache_dir=str(home), cache_subdir=f'efficientdet/{release.weights}')

@@ -12,12 +12,20 @@ from keras_efficientdet.pictures import read_picture, single_pictures
 from keras_efficientdet.record_writer import in_order
 
 
+def fingerprint(model):
+    """Hexadecimal digits that tell models apart; takes a Detector, or what it takes."""
+    if isinstance(model, Detector):
+        return model.fingerprint()
+    return engines.keras.fingerprint(model) if isinstance(model, keras.Model) else engines.fingerprint(model)
+
+
 class Detector:
     """Finds objects in pictures.
 
     Args:
-      model: the result of `efficientdet`, a `.keras` file of one, a folder that `fit` wrote, the folder of an exported SavedModel
-        (or of its version), or an exported .tflite, .onnx or .xml file. The same detections for each: docs/EXPORT.md.
+      model: the result of `efficientdet` or of `detector`, a `.keras` file of one, a folder that `fit` wrote, the folder of an
+        exported SavedModel (or of its version), or an exported .tflite, .onnx or .xml file. The same
+        detections for each: docs/EXPORT.md.
       batch_size: pictures of the same size that go through the network together.
     Raises:
       FileNotFoundError, ValueError: nothing there, or not a model of this project. ImportError: its engine is not installed.
@@ -25,7 +33,12 @@ class Detector:
 
     def __init__(self, model, batch_size=8):
         self.batch_size = batch_size
+        self._model = model if isinstance(model, keras.Model) else engines.fingerprint(model)      # its files may change later
         self._function, self._labels = of_model(model) if isinstance(model, keras.Model) else engines.load(model)
+
+    def fingerprint(self):
+        """`fingerprint` of the model: of its files as they were when it was loaded, or of its weights as they are now."""
+        return self._model if isinstance(self._model, str) else fingerprint(self._model)
 
     def __call__(self, pictures):
         """[Detections] of pictures, in their order.

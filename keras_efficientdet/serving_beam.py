@@ -35,15 +35,17 @@ class DetectorHandler(inference.ModelHandler):
 
 
 def detect_beam(model, list_file, output, *, min_score=0.3, batch_size=8, options=()):
-    """Finds objects in the pictures that a file lists, a path a line. Writes `<output>/detections-*-of-*.jsonl`, a row of
-    `result_rows` a line, and `<output>/broken-*-of-*.jsonl`, {'file_name', 'error'} a line. The workers must reach every path.
+    """Finds objects in the pictures that a file lists, a path a line; blank lines are skipped. Writes
+    `<output>/detections-*-of-*.jsonl`, a row of `result_rows` a line, and `<output>/broken-*-of-*.jsonl`,
+    {'file_name', 'error'} a line. The workers must reach every path.
 
     Args:
       options: Beam's own, like ['--runner=FlinkRunner', '--flink_master=...']; default: Beam's direct runner, here.
     """
     handler = DetectorHandler(model, min_score=min_score, batch_size=batch_size)
     with beam.Pipeline(options=beam.options.pipeline_options.PipelineOptions(list(options))) as pipeline:
-        found = (pipeline | beam.io.ReadFromText(str(list_file)) | beam.Reshuffle() | inference.RunInference(handler))
+        found = (pipeline | beam.io.ReadFromText(str(list_file)) | beam.Filter(lambda line: line.strip()) | beam.Reshuffle()
+                 | inference.RunInference(handler))
         for key, name in (('rows', 'detections'), ('broken', 'broken')):
             _ = (found | f'take {name}' >> beam.FlatMap(_lines, key)
                  | f'write {name}' >> beam.io.WriteToText(os.path.join(str(output), name), file_name_suffix='.jsonl'))

@@ -146,7 +146,7 @@ def _binary(one, i):
 def _pixels(encoded, i):
     try:
         with Image.open(io.BytesIO(encoded), formats=KINDS) as opened:
-            return math.prod(opened.size)
+            return math.prod(opened.size) * (opened.n_frames if opened.format == 'GIF' else 1)     # TensorFlow decodes all frames
     except Exception as error:                             # Pillow has many kinds for a damaged header
         raise InferenceError(f'picture {i} of image_bytes: not a readable {", ".join(KINDS)} ({len(encoded)} bytes)') from error
 

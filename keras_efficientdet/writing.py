@@ -1,8 +1,11 @@
-"""Files that appear whole or not at all; optional packages that are named where they are missing."""
+"""Files that appear whole or not at all; optional packages that are named where they are missing.
+
+What is unfinished has a name that no other process has on any machine: in containers that share a folder all are process 1.
+"""
 import contextlib
 import importlib
-import os
 import pathlib
+import uuid
 
 
 @contextlib.contextmanager
@@ -17,7 +20,7 @@ def new_file(path, *endings):
     target = pathlib.Path(path)
     if target.suffix != endings[0]:
         raise ValueError(f'{target}: expected a path that ends in {endings[0]}')
-    working = target.with_name(f'{target.stem}.writing-{os.getpid()}{endings[0]}')
+    working = target.with_name(f'{target.stem}.writing-{uuid.uuid4().hex}{endings[0]}')
     pairs = [(working.with_suffix(ending), target.with_suffix(ending)) for ending in reversed(endings)]
     for _, final in pairs:
         if final.exists():
@@ -36,7 +39,7 @@ def new_file(path, *endings):
 def replaced_file(path):
     """Gives a name to write under, which takes the place of `path` at the end; after an error `path` is as it was."""
     path = pathlib.Path(path)
-    working = path.with_name(f'writing-{os.getpid()}.{path.name}')       # its ending says as what libraries write it
+    working = path.with_name(f'writing-{uuid.uuid4().hex}.{path.name}')      # its ending says as what libraries write it
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield working

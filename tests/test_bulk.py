@@ -1,11 +1,13 @@
 """Very many files: parts, shares, interruptions, broken pictures; the result is that of one Detector."""
 import json
+import os
 
+import damaged
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_efficientdet import bulk
+from keras_efficientdet import Detector, bulk, efficientdet, engines, export_savedmodel
 from keras_efficientdet.bulk import detect_files
 from keras_efficientdet.results import result_rows
 
@@ -88,6 +90,88 @@ def test_another_job_is_refused(paths, small_detector, tmp_path):
             detect_files(small_detector, paths, tmp_path / 'out', **{'part_size': 4, **change})
     with pytest.raises(ValueError, match='was begun with list '):
         detect_files(small_detector, paths[::-1], tmp_path / 'out', part_size=4)
+
+
+def test_another_model_of_one_name_is_refused(paths, small_model, tmp_path):
+    path, out = tmp_path / 'net.keras', tmp_path / 'out'
+    small_model.save(path)
+    detect_files(path, paths[:2], out)
+    assert detect_files(str(path), paths[:2], out)['parts done before'] == 1
+    efficientdet(small_model.detection_config).save(path)
+    with pytest.raises(ValueError, match=r'out was begun with model_sha256 .*, now '):
+        detect_files(path, paths[:2], out)
+
+
+def test_another_detector_is_refused(paths, small_model, small_detector, tmp_path):
+    detect_files(small_detector, paths[:2], tmp_path / 'out')
+    assert detect_files(Detector(small_model), paths[:2], tmp_path / 'out')['parts done before'] == 1
+    with pytest.raises(ValueError, match='begun with model_sha256'):
+        detect_files(Detector(efficientdet(small_model.detection_config)), paths[:2], tmp_path / 'out')
+
+
+def test_a_detector_of_a_file_is_known_by_what_it_loaded(small_model, tmp_path):
+    small_model.save(tmp_path / 'net.keras')
+    loaded = Detector(tmp_path / 'net.keras')
+    before = engines.fingerprint(tmp_path / 'net.keras')
+    efficientdet(small_model.detection_config).save(tmp_path / 'net.keras')
+    assert loaded.fingerprint() == before != engines.fingerprint(tmp_path / 'net.keras')
+
+
+@pytest.mark.parametrize(('files', 'changed'), [
+    (('x.onnx',), 'x.onnx'), (('x.tflite',), 'x.tflite'), (('x.xml', 'x.bin'), 'x.xml'), (('x.xml', 'x.bin'), 'x.bin'),
+    (('config.yaml', 'best.weights.h5'), 'config.yaml'), (('config.yaml', 'best.weights.h5'), 'best.weights.h5'),
+    (('1/saved_model.pb', '1/variables/variables.index'), '1/saved_model.pb'),
+    (('1/saved_model.pb', '1/variables/variables.index'), '1/variables/variables.index'),
+    (('1/saved_model.pb',), '2/saved_model.pb')], ids=str)
+def test_every_file_of_a_model_counts(tmp_path, files, changed):
+    def write(name, content):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    for name in files:
+        write(name, name)
+    model = tmp_path / files[0] if files[0].startswith('x.') else tmp_path
+    before = engines.fingerprint(model)
+    write('events.out', 'of TensorBoard')
+    assert engines.fingerprint(model) == before
+    write(changed, 'another')
+    assert engines.fingerprint(model) != before
+
+
+def test_an_exported_model_is_known_from_any_place(small_model, tmp_path):
+    export_savedmodel(small_model, tmp_path / 'a')
+    (tmp_path / 'a').rename(tmp_path / 'b')
+    assert engines.fingerprint(tmp_path / 'b') == engines.fingerprint(tmp_path / 'b' / '1')
+
+
+def test_changed_pictures_are_refused(paths, small_detector, tmp_path):
+    detect_files(small_detector, paths, tmp_path / 'out')
+    time = paths[0].stat().st_mtime_ns
+    os.utime(paths[0], ns=(time, time + 10 ** 9))
+    with pytest.raises(ValueError, match='out was begun with sizes_and_times'):
+        detect_files(small_detector, paths, tmp_path / 'out')
+    os.utime(paths[0], ns=(time, time))
+    assert detect_files(small_detector, paths, tmp_path / 'out')['parts done before'] == 1
+
+
+def test_damaged_exif_costs_no_picture(pictures, small_detector, tmp_path):
+    (tmp_path / 'bad.jpg').write_bytes(damaged.jpeg(pictures[1]))
+    counts = detect_files(small_detector, [tmp_path / 'bad.jpg'], tmp_path / 'out', drawn=True)
+    assert counts['broken'] == 0 and counts['detections'] > 0
+    assert Image.open(tmp_path / 'out' / 'drawn' / 'bad.jpg.png').size == pictures[1].shape[:2]      # on its side no more
+
+
+@pytest.mark.parametrize('fault', [Image.DecompressionBombError, TypeError, IndexError])
+def test_whatever_cannot_be_decoded_is_broken(paths, small_detector, tmp_path, monkeypatch, fault):
+    usual = Image.open
+
+    def stumble(path, *rest):
+        if str(path) == str(paths[0]):
+            raise fault('bad')
+        return usual(path, *rest)
+    monkeypatch.setattr(Image, 'open', stumble)
+    assert detect_files(small_detector, paths[:2], tmp_path / 'out')['broken'] == 1
+    (broken,) = json.loads((tmp_path / 'out' / 'broken.json').read_text())
+    assert broken == {'file_name': str(paths[0]), 'error': f'{paths[0]}: cannot be read as a picture: bad'}
 
 
 def test_a_missing_model_leaves_nothing(paths, tmp_path):

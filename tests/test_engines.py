@@ -25,6 +25,7 @@ from keras_efficientdet import (
     load_config,
     read_labels,
 )
+from keras_efficientdet.export.openvino import CONVOLUTIONS
 from keras_efficientdet.models import detector
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / 'examples'
@@ -210,10 +211,23 @@ def test_openvino_sorts_candidates_by_heap(small_model, tmp_path):
     assert len(sorts) >= 3 and not any(node.get_attributes()['stable'] for node in sorts)
 
 
+def comes_before_a_convolution(node, seen=None):
+    seen = set() if seen is None else seen
+    for user in (to.get_node() for output in node.outputs() for to in output.get_target_inputs()):
+        if user.get_friendly_name() not in seen:
+            seen.add(user.get_friendly_name())
+            if user.get_type_name() in CONVOLUTIONS or comes_before_a_convolution(user, seen):
+                return True
+    return False
+
+
 def test_openvino_int8(small_model, tmp_path):
     needs('openvino', 'nncf')
     import openvino
     path = export_openvino(small_model, tmp_path / 'x.xml', quantization='int8', calibration=list(batch_of((96, 128), 4, 5)))
+    network = openvino.Core().read_model(path)                     # without it nodes forget where they lead
+    quantised = [node for node in network.get_ordered_ops() if node.get_type_name() == 'FakeQuantize']
+    assert len(quantised) > 20 and all(comes_before_a_convolution(node) for node in quantised)
     whole = small_model.count_params() * 4
     assert path.with_suffix('.bin').stat().st_size < 0.5 * whole
     found = openvino.Core().compile_model(str(path), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})(batch_of((96, 128), 1))

@@ -11,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_efficientdet import Config, Detector, efficientdet, export_savedmodel, load_config, read_labels
+from keras_efficientdet.export import savedmodel
 from keras_efficientdet.export.frozen import photos_in
 from keras_efficientdet.models import detector
 
@@ -53,6 +54,25 @@ def test_savedmodel_in_a_process_without_this_package(exported, small_model, pic
                           capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     close(dict(np.load(tmp_path / 'found.npz')), expected)
+
+
+def test_two_that_export_at_once_do_not_write_one_folder(small_model, tmp_path, monkeypatch):
+    folders = []
+
+    def stop(folder, _):
+        folders.append(folder)
+        folder.mkdir()
+        raise KeyError
+    monkeypatch.setattr(savedmodel, 'save_functions', stop)
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            export_savedmodel(small_model, tmp_path / 'cells')
+    assert len(set(folders)) == 2 and list((tmp_path / 'cells').iterdir()) == []
+
+
+def test_a_detector_is_refused(small_model, tmp_path):
+    with pytest.raises(ValueError, match='give the result of `efficientdet`, not of `detector`'):
+        export_savedmodel(detector(small_model), tmp_path / 'cells')
 
 
 def test_signature(exported):

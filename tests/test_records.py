@@ -4,8 +4,10 @@ import io
 import json
 import pathlib
 import shutil
+import struct
 import tarfile
 
+import damaged
 import drawn
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from keras_efficientdet import images, label_overrides, read_coco, record_writer, records, write_records
+from keras_efficientdet.formats.photos import picture_size
 from keras_efficientdet.records import DataError, Photo, Source
 
 COCO_OPEN, PASCAL = 'data/coco_open-00000-of-00001.tfrecord', 'data/pascal-00000-of-00001.tfrecord'
@@ -157,6 +160,50 @@ def test_all_turned_copies_of_a_photo_become_one(real, tmp_path):
     for other in small[1:]:
         assert np.mean(np.abs(other - small[0])) < 5
     assert np.mean(np.abs(small[0][::-1] - small[0])) > 20
+
+
+@pytest.mark.parametrize('value', range(9))
+def test_upright_is_what_pillow_shows(value):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)).save(file, 'PNG', exif=exif)
+    picture = Image.open(file)
+    np.testing.assert_array_equal(record_writer.upright(picture), ImageOps.exif_transpose(picture))
+
+
+def test_damaged_exif_beside_an_orientation(tmp_path, pictures):
+    path = tmp_path / 'bad.jpg'
+    path.write_bytes(damaged.jpeg(pictures[1]))
+    with Image.open(path) as opened, pytest.raises(struct.error):
+        ImageOps.exif_transpose(opened)
+    height, width = pictures[1].shape[:2]
+    assert picture_size(path) == (width, height)
+    found = stored(photo_of(path, height=width, width=height), tmp_path / 'records')['image']
+    np.testing.assert_array_equal(found, np.rot90(np.asarray(Image.open(path)), -1))
+
+
+@pytest.mark.parametrize('fault', [Image.DecompressionBombError, struct.error, IndexError])
+def test_whatever_pillow_raises_names_the_picture(tmp_path, monkeypatch, fault):
+    path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4)])])
+
+    def stumble(*_):
+        raise fault('bad')
+    monkeypatch.setattr(Image, 'open', stumble)
+    with pytest.raises(DataError, match=r'1\.png: cannot be read as a picture: bad'):
+        write_records(read_coco(path, folder), tmp_path / 'records', progress=False)
+    with pytest.raises(DataError, match=r'1\.png: cannot be read as a picture: bad'):
+        picture_size(folder / '1.png')
+
+
+def test_two_that_write_at_once_do_not_write_one_folder(tmp_path):
+    source = Source([None], drawn.LABELS, {})
+    with record_writer.new_folder(source, tmp_path / 'a') as one:
+        with pytest.raises(KeyError), record_writer.new_folder(source, tmp_path / 'a') as two:
+            assert one != two
+            raise KeyError
+        assert one.is_dir()
+    assert [p.name for p in tmp_path.iterdir()] == ['a']
 
 
 def test_a_photo_annotated_before_turning_stays(real, tmp_path):

@@ -2,6 +2,7 @@
 import shutil
 import tarfile
 
+import keras
 import numpy as np
 import official
 import pytest
@@ -86,6 +87,20 @@ def test_weights_are_fetched_once(cache, served, tmp_path, small_model):
     assert released_checkpoint('efficientdet-d0') == found
     with pytest.raises(CheckpointError, match=r'efficientdet-d0\.tar\.gz: expected one checkpoint'):
         load_official(small_model, found)
+
+
+def test_two_that_fetch_at_once_do_not_write_one_file(cache, served, tmp_path, monkeypatch):
+    served(tmp_path / 'efficientdet-d0.tar.gz')
+    named = []
+
+    def fetch(name, *_, **__):
+        named.append(name)
+        raise OSError
+    monkeypatch.setattr(keras.utils, 'get_file', fetch)
+    for _ in range(2):
+        with pytest.raises(CheckpointError):
+            released_checkpoint('efficientdet-d0')
+    assert len(set(named)) == 2 and all(name.startswith('efficientdet-d0.tar.gz.fetching-') for name in named)
 
 
 def test_offline_says_what_to_get_and_where_to_put_it(cache, served, tmp_path):

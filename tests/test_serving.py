@@ -90,6 +90,35 @@ def test_kinds_of_input(small_detector, pictures, tmp_path):
         next(small_detector.stream(77))
 
 
+class Series:
+    """What pandas gives: no list, but an array of objects if asked."""
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.values, object)
+
+
+@pytest.mark.parametrize('kind', [lambda paths: np.array([str(path) for path in paths]), lambda paths: np.array(paths, object),
+                                  lambda paths: Series([str(path) for path in paths])], ids=['text', 'paths', 'series'])
+def test_arrays_of_paths(small_detector, pictures, tmp_path, kind):
+    paths = [tmp_path / f'{i}.png' for i in range(3)]
+    for path, picture in zip(paths, pictures, strict=True):
+        Image.fromarray(picture).save(path)
+    for found, wanted in zip(small_detector(kind(paths)), small_detector(pictures), strict=True):
+        same(found, wanted)
+
+
+def test_a_detector_model_is_run_as_it_is(small_model, small_config, small_detector, pictures, tmp_path):
+    detector(small_model).save(tmp_path / 'whole.keras')
+    for whole in (Detector(detector(small_model)), Detector(tmp_path / 'whole.keras')):
+        for found, wanted in zip(whole(pictures), small_detector(pictures), strict=True):
+            same(found, wanted)
+            assert found.names == ('cat', 'dog', 'van')
+    few = detector(small_model, load_config(small_config, ['max_output_size=5']))
+    assert len(Detector(few)(pictures[0])[0]) == 5
+
+
 def test_a_stream_takes_what_it_needs(small_model, pictures):
     two, taken = Detector(small_model, batch_size=2), []
     kinds = [pictures[i % 7 == 0] for i in range(14)]                           # every seventh is of another size

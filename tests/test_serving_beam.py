@@ -14,7 +14,7 @@ def test_the_same_detections(small_model, small_detector, pictures, tmp_path):
     for path, picture in zip(paths, pictures, strict=True):
         Image.fromarray(picture).save(path)
     (tmp_path / 'text.png').write_text('no picture')
-    (tmp_path / 'list.txt').write_text('\n'.join(map(str, [*paths, tmp_path / 'text.png', paths[0]])))
+    (tmp_path / 'list.txt').write_text('\n \n\n'.join(map(str, [*paths, tmp_path / 'text.png', paths[0]])))      # blank lines
     model = export_savedmodel(small_model, tmp_path / 'model')
     detect_beam(model, tmp_path / 'list.txt', tmp_path / 'out', min_score=0.5)
     found, broken = ([json.loads(line) for file in sorted((tmp_path / 'out').glob(f'{name}-*-of-*.jsonl'))

@@ -1,17 +1,24 @@
 """TFLite files: the contract of phone readers, the same boxes as Keras, labels and metadata in the file."""
 import csv
+import os
 import struct
+import sys
 import zipfile
+from unittest import mock
 
+import damaged
 import drawn
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 from tensorflow.lite.python import schema_py_generated as schema
 
-from keras_efficientdet import export_tflite, images, load_config, read_labels
+from keras_efficientdet import DataError, Detector, export_tflite, images, read_labels
 from keras_efficientdet.data import dataset
+from keras_efficientdet.export import calibration, tflite
 from keras_efficientdet.export.calibration import calibration_pictures, quantization_report
-from keras_efficientdet.export.tflite import OUTPUTS, tflite_detect, tflite_function
+from keras_efficientdet.export.tflite import OUTPUTS, operator_settings, tflite_detect, tflite_function
 from keras_efficientdet.models import detect_batch
 
 SIZE = np.array([96, 128, 96, 128], np.float32)
@@ -38,7 +45,8 @@ def test_four_outputs_in_the_order_of_the_operator(with_op, picture):
 
 
 def test_the_operator_is_hard_nms_of_the_same_boxes(with_op, small_model, small_config, picture):
-    hard = load_config(small_config, {'method': 'hard', 'max_nms_inputs': 10 ** 5})
+    hard = operator_settings(small_config)
+    assert hard.detect.max_nms_inputs == 3 * small_model.output['boxes'].shape[1]
     found = tflite_function(with_op)(picture)
     expected = {k: np.asarray(v) for k, v in detect_batch(small_model, hard)(*images.prepare(
         picture, (96, 128), small_config.model.mean_rgb, small_config.model.stddev_rgb)).items()}
@@ -81,6 +89,49 @@ def test_int8_is_smaller_and_close(with_op, small_model, small_config, pictures,
         assert [row['AP'] for row in csv.DictReader(file)] == [str(round(row['AP'], 4)) for row in rows]
 
 
+def test_lost_ap_is_held_against_the_named_form(small_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, 'evaluate', lambda function, *_: dict.fromkeys(('AP', 'AP50', 'AP75'), function))
+    forms = {'Keras': 0.5, 'hard': 0.4, 'int8': 0.3}
+    for against, lost in ((None, [0, 0.1, 0.2]), ('hard', [-0.1, 0, 0.1])):
+        rows = quantization_report(forms, None, small_config, tmp_path / 'report.csv', against)
+        np.testing.assert_allclose([row['lost AP'] for row in rows], lost, atol=1e-9)
+
+
+def test_boxes_are_cut_to_the_input(small_config, monkeypatch, tmp_path):
+    boxes = np.array([[[-0.5, 0.25, 1.5, 0.75]]], np.float32)
+    found = {'boxes': boxes, 'classes': np.zeros([1, 1]), 'scores': np.ones([1, 1]), 'count': np.ones([1])}
+    monkeypatch.setattr(tflite, 'tflite_function', lambda _: lambda _: found)
+    cut = tflite_detect(tmp_path, small_config)(tf.zeros([1, 96, 128, 3]), tf.constant([2.]))['boxes']
+    np.testing.assert_allclose(cut, [[[0, 64, 192, 192]]])
+
+
+@pytest.mark.parametrize(('content', 'asked', 'expected'), [
+    ('graph', None, 3), ('graph', 2, 2), ('has TFLite_Detection_PostProcess', None, 1)])
+@pytest.mark.parametrize('by_affinity', [True, False])
+def test_all_usable_cores_are_used_where_the_operator_bears_it(tmp_path, monkeypatch, content, asked, expected, by_affinity):
+    threads = []
+
+    def interpreter(path, num_threads):
+        threads.append(num_threads)
+        return mock.MagicMock(**{'get_input_details.return_value': [{}]})
+    (tmp_path / 'x.tflite').write_text(content)
+    monkeypatch.setattr(tf.lite, 'Interpreter', interpreter)
+    if by_affinity:
+        monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 1, 5}, raising=False)
+    else:
+        monkeypatch.delattr(os, 'sched_getaffinity', raising=False)
+        monkeypatch.setattr(os, 'cpu_count', lambda: 3)
+    tflite_function(tmp_path / 'x.tflite', asked)
+    assert threads == [expected]
+
+
+def test_a_detector_loses_no_class_of_the_operator(with_op, picture, monkeypatch):
+    one = tflite_function(with_op, 1)(picture)
+    assert 2 in one['classes']                              # at two threads the operator of TensorFlow 2.15 and 2.21 loses it
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 1}, raising=False)
+    assert set(Detector(with_op)(picture)[0].classes) == set(one['classes'][0])
+
+
 def test_int8_of_a_d_model_warns(small_d0, tmp_path):
     with (pytest.warns(UserWarning, match=r'int8 is meant for the lite models; efficientdet-d0'),
           pytest.raises(ValueError, match='no picture')):
@@ -118,3 +169,29 @@ def test_calibration_pictures_of_records_are_those_of_the_photos(small_config, t
     expected = calibration_pictures([drawn.picture(*photo) for photo in photos], small_config)
     assert len(found) == 2 and all(p.shape == (96, 128, 3) and p.dtype == np.uint8 for p in found)
     assert {p.tobytes() for p in found} == {p.tobytes() for p in expected}
+
+
+def test_calibration_pictures_of_a_folder_of_pictures(small_config, pictures, tmp_path):
+    for name, picture in zip(('b.png', 'a.PNG'), pictures, strict=False):
+        Image.fromarray(picture).save(tmp_path / name)
+    (tmp_path / 'c.jpg').write_bytes(damaged.jpeg(pictures[2]))
+    (tmp_path / 'notes.txt').write_text('no picture')
+    found = calibration_pictures(tmp_path, small_config)
+    expected = calibration_pictures([pictures[1], pictures[0], tmp_path / 'c.jpg'], small_config)
+    assert len(found) == 3 and all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    upright = calibration_pictures([np.rot90(pictures[2], -1)], small_config)[0].astype(int)
+    assert np.abs(found[2] - upright).mean() < 5 < np.abs(found[2][::-1] - upright).mean()
+
+
+def test_a_folder_without_records_and_pictures_is_named(small_config, tmp_path):
+    for _ in range(2):
+        with pytest.raises(DataError, match='neither TFRecord files nor pictures'):
+            calibration_pictures(tmp_path, small_config)
+        (tmp_path / 'notes.txt').write_text('no picture')
+
+
+def test_labels_of_onnx_name_the_extra(tmp_path, monkeypatch):
+    (tmp_path / 'x.onnx').write_text('x')
+    monkeypatch.setitem(sys.modules, 'onnx', None)
+    with pytest.raises(ImportError, match=r'onnx is needed .* pip install "keras-efficientdet\[onnx\]"'):
+        read_labels(tmp_path / 'x.onnx')

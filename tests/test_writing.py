@@ -49,6 +49,19 @@ def test_a_file_is_replaced_whole_or_stays(tmp_path):
     assert names(path.parent) == [path.name] and path.read_text() == 'second'
 
 
+def test_processes_of_one_number_on_two_machines_do_not_meet(tmp_path):
+    with replaced_file(tmp_path / 'x.json') as one, replaced_file(tmp_path / 'x.json') as two:
+        assert one != two
+        one.write_text('one')
+        two.write_text('two')
+    assert names(tmp_path) == ['x.json']
+    with new_file(tmp_path / 'a.xml', '.xml') as (_, one), new_file(tmp_path / 'a.xml', '.xml') as (_, two):
+        assert one != two
+        one.touch()
+        two.touch()
+    assert names(tmp_path) == ['a.xml', 'x.json']
+
+
 def test_a_missing_engine_says_how_to_install_it():
     assert engine('json', 'x').dumps([]) == '[]'
     with pytest.raises(ImportError, match=r'no_such_engine is needed .*pip install "keras-efficientdet\[onnx\]"'):

@@ -38,11 +38,22 @@ def main(_):
     if bool(_IMAGES.value) == bool(_LIST.value):
         raise app.UsageError('give either --images or --list')
     if _RUNNER.value:
+        _refuse('--runner', 'shard', 'csv', 'part_size', 'workers', 'draw')
         _in_beam()
-    elif _IMAGES.value and is_video(_IMAGES.value):
+        return
+    _refuse('a run without --runner', 'beam_option')
+    if _IMAGES.value and is_video(_IMAGES.value):
+        _refuse('a video', 'shard', 'part_size', 'workers', 'draw')
         _video(pathlib.Path(_IMAGES.value), pathlib.Path(_OUTPUT.value))
     else:
         _pictures(find_pictures(_IMAGES.value) if _IMAGES.value else _listed())
+
+
+def _refuse(what, *names):
+    """A flag that does nothing would be ignored in silence."""
+    given = [f'--{name}' for name in names if flags.FLAGS[name].present]
+    if given:
+        raise ValueError(f'{", ".join(given)}: does not go with {what}; leave it out')
 
 
 def _listed():

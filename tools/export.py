@@ -13,7 +13,7 @@ from command import run
 from keras_efficientdet import export_onnx, export_openvino, export_savedmodel, export_tflite, load_config
 from keras_efficientdet.data import dataset
 from keras_efficientdet.export.calibration import quantization_report
-from keras_efficientdet.export.tflite import tflite_detect
+from keras_efficientdet.export.tflite import operator_settings, tflite_detect
 from keras_efficientdet.models import detect_batch
 from keras_efficientdet.training import load_trained
 
@@ -23,7 +23,7 @@ _OUTPUT = flags.DEFINE_string('output', None, 'SavedModel: folder; the version g
 _FORMAT = flags.DEFINE_enum('format', 'savedmodel', ['savedmodel', 'tflite', 'onnx', 'openvino'], 'What to write.')
 _VERSION = flags.DEFINE_integer('version', 1, 'SavedModel: version number, the name of the sub-folder.')
 _QUANTIZATION = flags.DEFINE_enum('quantization', None, ['float16', 'dynamic', 'int8'], 'TFLite: all; OpenVINO: int8.')
-_CALIBRATION = flags.DEFINE_string('calibration', None, 'int8: folder of records.')
+_CALIBRATION = flags.DEFINE_string('calibration', None, 'int8: folder of records or of pictures.')
 _NMS = flags.DEFINE_enum('nms', None, ['op', 'graph', 'none'], 'TFLite: op (default) or graph; ONNX: graph (default) or none.')
 _DATA = flags.DEFINE_string('data', None, 'TFLite: folder of records; AP before and after is printed and written beside it.')
 _SET = flags.DEFINE_multi_string('set', [], 'key=value of the detection settings, any number of times.')
@@ -56,8 +56,14 @@ def _check():
 
 
 def _report(model, path, config):
-    functions = {'Keras': detect_batch(model, config), path.name: tflite_detect(path, config)}
-    for row in quantization_report(functions, dataset(_DATA.value, config, training=False), config, path.with_suffix('.csv')):
+    """Of a file with the operator's NMS, what is lost is held against Keras with the same NMS, not against the soft one."""
+    functions, against = {'Keras': detect_batch(model, config)}, 'Keras'
+    if _NMS.value != 'graph':
+        against = 'Keras, hard NMS over all pairs'
+        functions[against] = detect_batch(model, operator_settings(config))
+    functions[path.name] = tflite_detect(path, config)
+    one_by_one = dataset(_DATA.value, load_config(config, {'batch_size': 1}), training=False)      # all pairs take much memory
+    for row in quantization_report(functions, one_by_one, config, path.with_suffix('.csv'), against):
         print('  '.join(f'{k} {v}' if isinstance(v, str) else f'{k} {v:.4f}' for k, v in row.items()))
 
 

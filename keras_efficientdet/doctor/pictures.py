@@ -10,11 +10,10 @@ import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
-from keras_efficientdet.record_writer import picture_bytes
+from keras_efficientdet.record_writer import orientation, picture_bytes
 from keras_efficientdet.records import DataError, record_files, summary_of
 
 _SIDES = tuple(f'image/object/bbox/{side}' for side in ('ymin', 'xmin', 'ymax', 'xmax'))
-_ORIENTATION = 0x0112
 _THUMBNAIL = 16
 
 
@@ -112,7 +111,7 @@ def _of_photo(photo, label_map):
         raise DataError(f'{photo.path}: cannot be read: {error}') from error
     picture, stated = _opened(encoded, photo.path), (photo.height, photo.width)
     sizes = [(picture.height, picture.width)]
-    if picture.getexif().get(_ORIENTATION, 1) >= 5:                 # lies on its side; annotations may know that or not
+    if orientation(picture) >= 5:                                   # lies on its side; annotations may know that or not
         sizes.append((picture.width, picture.height))
     return Picture(str(photo.id), stated if stated in sizes else sizes[0], stated, hashlib.sha256(encoded).hexdigest(),
                    np.asarray(photo.boxes, float).reshape(-1, 4), tuple(photo.ids),

@@ -4,6 +4,7 @@ Each file has `load(path)` -> (run, labels). run: uint8 [B, H, W, 3] of any batc
 [B, D, 4] ymin xmin ymax xmax in pixels of the pictures, 'scores': float32 [B, D], 'classes': int32 [B, D] 0-based, 'count': int32
 [B]}. labels: the dict of `export.labels.labels`.
 """
+import hashlib
 import pathlib
 
 from keras_efficientdet.engines import keras, onnx, openvino, savedmodel, tflite
@@ -18,13 +19,32 @@ def load(path):
       FileNotFoundError: nothing there. ValueError: not a model of this project.
       ImportError: the engine is not installed; it names the extra.
     """
+    path, engine, _ = _stored(path)
+    return engine.load(path)
+
+
+def fingerprint(path):
+    """Hexadecimal digits that change with the files of a model, whatever they are called. Takes and raises what `load` does."""
+    digest = hashlib.sha256()
+    for file in _stored(path)[2]:
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _stored(path):
+    """(path, engine, files that a model is made of)"""
     path = pathlib.Path(path)
     if path.suffix in _ENDINGS and not path.is_dir():
         if not path.is_file():
             raise FileNotFoundError(f'{path}: no such model file')
-        return _ENDINGS[path.suffix].load(path)
+        return path, _ENDINGS[path.suffix], [file for file in (path, *_beside(path)) if file.is_file()]
     if (path / 'config.yaml').is_file():
-        return keras.load(path)
+        return path, keras, [file for file in (path / 'config.yaml', path / 'best.weights.h5') if file.is_file()]
     if savedmodel.folder_of(path):
-        return savedmodel.load(path)
+        return path, savedmodel, savedmodel.files_of(path)
     raise FileNotFoundError(f'{path}: neither a file that ends in {", ".join(_ENDINGS)}, nor a folder of `fit`, nor a SavedModel')
+
+
+def _beside(path):
+    """Weights in a file of their own."""
+    return [path.with_suffix('.bin')] if path.suffix == '.xml' else []

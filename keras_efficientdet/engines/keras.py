@@ -1,7 +1,12 @@
 """Keras: a model in memory, a `.keras` file, or a folder that `fit` wrote."""
+import hashlib
+import json
+
 import keras
+import numpy as np
 import tensorflow as tf
 
+from keras_efficientdet.export.frozen import is_detector
 from keras_efficientdet.export.labels import labels
 from keras_efficientdet.models import detector
 from keras_efficientdet.training import load_trained
@@ -16,8 +21,16 @@ def load(path):
 
 
 def of_model(model):
-    """(run, labels) of the result of `efficientdet`. One trace serves all batches and sizes."""
-    whole = detector(model)
+    """(run, labels) of the result of `efficientdet` or of `detector`. One trace serves all batches and sizes."""
+    whole = model if is_detector(model) else detector(model)
     function = tf.function(lambda images: whole(images, training=False),
                            input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
     return (lambda batch: {k: v.numpy() for k, v in function(tf.constant(batch)).items()}), labels(model.detection_config)
+
+
+def fingerprint(model):
+    """Hexadecimal digits that change with the weights and the configuration of a model in memory."""
+    digest = hashlib.sha256(json.dumps(model.detection_config.to_dict()).encode())
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight))
+    return digest.hexdigest()

@@ -12,6 +12,13 @@ def folder_of(path):
     return max(versions, key=lambda p: int(p.name), default=None)
 
 
+def files_of(path):
+    """What a SavedModel is made of: graph, variables and labels of the folder itself, or of its newest version."""
+    folder = folder_of(path)
+    found = [folder / 'saved_model.pb', *folder.glob('variables/*'), *folder.glob('assets.extra/*')]
+    return sorted(file for file in found if file.is_file())
+
+
 def load(path):
     """(run, labels) of the folder of a version, or of the newest version in a folder of versions."""
     folder = folder_of(path)

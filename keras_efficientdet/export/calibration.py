@@ -5,14 +5,15 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 from keras_efficientdet import images
 from keras_efficientdet.config import class_ids
 from keras_efficientdet.evaluation import evaluate
-from keras_efficientdet.record_writer import rgb
-from keras_efficientdet.records import parse, record_files
+from keras_efficientdet.formats.photos import PICTURES
+from keras_efficientdet.record_writer import rgb, upright
+from keras_efficientdet.records import DataError, parse, record_files
 from keras_efficientdet.writing import replaced_file
 
 LIMIT = 300      # pictures; more change the ranges of activations little
@@ -22,12 +23,12 @@ def calibration_pictures(source, config):
     """uint8 pictures [height, width, 3] of the network's size, at most 300.
 
     Args:
-      source: a folder of records, or an iterable of pictures: paths, or uint8 [H, W, 3].
+      source: a folder of records or of pictures, or an iterable of pictures: paths, or uint8 [H, W, 3].
     Raises:
-      DataError: no records there. ValueError: no picture at all.
+      DataError: neither records nor pictures there. ValueError: no picture at all.
     """
     model = config.model
-    pictures = _of_records(source, config) if isinstance(source, str | pathlib.Path) else map(_picture, source)
+    pictures = _of_path(source, config) if isinstance(source, str | pathlib.Path) else map(_picture, source)
     found = [images.letterbox(picture, model.image_size, model.mean_rgb)[0] for picture in
              tqdm(itertools.islice(pictures, LIMIT), desc='reading calibration', unit=' pictures', leave=False)]
     if not found:
@@ -35,8 +36,19 @@ def calibration_pictures(source, config):
     return found
 
 
-def _of_records(folder, config):
-    serialized = tf.data.TFRecordDataset(record_files(folder))
+def _of_path(path, config):
+    """Pictures of records, or of the picture files directly in a folder."""
+    there = sorted(pathlib.Path(path).iterdir()) if pathlib.Path(path).is_dir() else None
+    if there is None or any('.tfrecord' in file.name for file in there):
+        return _of_records(record_files(path), config)
+    pictures = [file for file in there if file.suffix.lower() in PICTURES]
+    if not pictures:
+        raise DataError(f'{path}: neither TFRecord files nor pictures ({", ".join(PICTURES)}); give a folder that holds some')
+    return map(_picture, pictures)
+
+
+def _of_records(files, config):
+    serialized = tf.data.TFRecordDataset(files)
     for example in serialized.take(LIMIT).map(lambda s: parse(s, class_ids(config.model))):
         yield example['image'].numpy()
 
@@ -44,24 +56,23 @@ def _of_records(folder, config):
 def _picture(picture):
     if isinstance(picture, str | pathlib.Path):
         with Image.open(picture) as opened:
-            return np.asarray(rgb(ImageOps.exif_transpose(opened)))
+            return np.asarray(rgb(upright(opened)))
     return np.asarray(picture)
 
 
-def quantization_report(functions, data, config, path):
+def quantization_report(functions, data, config, path, against=None):
     """AP of several forms of one detector over one data set, as rows and as a csv file.
 
     Args:
-      functions: {name: what `evaluate` takes}, the unquantised one first.
+      functions: {name: what `evaluate` takes}. against: the name of the unquantised one; default: the first.
       data: `dataset(..., training=False)`. path: of the csv file.
     Returns:
-      [{'form', 'AP', 'AP50', 'AP75', 'lost AP'}], lost against the first.
+      [{'form', 'AP', 'AP50', 'AP75', 'lost AP'}], lost against that one.
     """
-    rows = []
-    for name, function in functions.items():
-        figures = evaluate(function, data, config)
-        first = rows[0]['AP'] if rows else figures['AP']
-        rows.append({'form': name, **{k: figures[k] for k in ('AP', 'AP50', 'AP75')}, 'lost AP': first - figures['AP']})
+    figures = {name: evaluate(function, data, config) for name, function in functions.items()}
+    usual = figures[against or next(iter(figures))]['AP']
+    rows = [{'form': name, **{k: found[k] for k in ('AP', 'AP50', 'AP75')}, 'lost AP': usual - found['AP']}
+            for name, found in figures.items()]
     with replaced_file(path) as working, open(working, 'w', newline='') as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()

@@ -11,8 +11,12 @@ from keras_efficientdet.models import head_of
 def frozen(model):
     """The network as a function float32 [B, height, width, 3] -> {'boxes', 'classes'}, its weights turned to constants.
 
-    With constants TensorFlow itself folds batch norms into convolutions when it loads the graph.
+    With constants TensorFlow itself folds batch norms into convolutions when it loads the graph. Raises ValueError for the
+    result of `detector`, whose outputs are detections.
     """
+    if is_detector(model):
+        raise ValueError(f'{model.name}: give the result of `efficientdet`, not of `detector`; an export adds its own pre- and '
+                         'post-processing')
     spec = tf.TensorSpec([None, *model.detection_config.model.image_size, 3], tf.float32, 'images')
     function = tf.function(lambda images: model(images, training=False), input_signature=[spec])
     concrete = function.get_concrete_function()
@@ -25,6 +29,11 @@ def frozen(model):
             output.set_shape(shapes[name])              # known of the model, lost when its weights became constants
         return outputs
     return run
+
+
+def is_detector(model):
+    """Whether a Keras model is the result of `detector`: photos in, boxes out."""
+    return isinstance(model.output, dict) and 'count' in model.output
 
 
 def prepare(pictures, config):

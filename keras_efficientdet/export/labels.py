@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import zipfile
 
 from keras_efficientdet.config import class_ids, class_names
+from keras_efficientdet.writing import engine
 
 LABELS = pathlib.Path('assets.extra', 'labels.json')     # TensorFlow's own place for files that the graph does not read
 KEY = 'keras_efficientdet'                               # of metadata_props in ONNX and of rt_info in OpenVINO
@@ -26,6 +27,7 @@ def read_labels(path):
 
     Raises:
       FileNotFoundError: nothing there. ValueError: no labels in it, or not one of these kinds.
+      ImportError: an .onnx file, and the extra `onnx` is not installed.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -51,8 +53,7 @@ def _tflite(path):
 
 
 def _onnx(path):
-    import onnx
-    model = onnx.load(str(path), load_external_data=False)
+    model = engine('onnx', 'onnx').load(str(path), load_external_data=False)
     return next((row.value for row in model.metadata_props if row.key == KEY), None)
 
 

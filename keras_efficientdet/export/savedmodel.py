@@ -1,8 +1,8 @@
 """SavedModels in the layout of TensorFlow Serving: photos in, boxes out."""
 import json
-import os
 import pathlib
 import shutil
+import uuid
 
 import tensorflow as tf
 
@@ -35,7 +35,7 @@ def export_savedmodel(model, path, config=None, version=1):
     if target.exists():
         raise FileExistsError(f'{target} exists; give another version or remove it')
     target.parent.mkdir(parents=True, exist_ok=True)
-    working = target.with_name(f'{target.name}.writing-{os.getpid()}')
+    working = target.with_name(f'{target.name}.writing-{uuid.uuid4().hex}')
     try:
         save_functions(working, signatures(frozen(model), config))
         (working / LABELS).parent.mkdir(exist_ok=True)

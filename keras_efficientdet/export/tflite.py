@@ -1,4 +1,6 @@
 """TFLite files with the four outputs, the metadata and the labels that readers on phones expect."""
+import os
+import pathlib
 import tempfile
 import warnings
 
@@ -7,6 +9,7 @@ import tensorflow as tf
 
 from keras_efficientdet import images
 from keras_efficientdet.anchor_head import config_anchors
+from keras_efficientdet.config import load_config
 from keras_efficientdet.export.calibration import calibration_pictures
 from keras_efficientdet.export.frozen import detect, frozen
 from keras_efficientdet.export.labels import labels
@@ -15,6 +18,7 @@ from keras_efficientdet.export.tflite_metadata import with_metadata
 from keras_efficientdet.writing import new_file
 
 OUTPUTS = ('boxes', 'classes', 'scores', 'count')          # the order of TFLite_Detection_PostProcess
+OPERATOR = 'TFLite_Detection_PostProcess'
 QUANTIZATIONS = (None, 'float16', 'dynamic', 'int8')
 
 
@@ -28,7 +32,8 @@ def export_tflite(model, path, config=None, *, quantization=None, calibration=No
     Args:
       model: the result of `efficientdet`. path: ends in .tflite. config: default: the one that the model carries.
       quantization: None (float32), 'float16' (weights), 'dynamic' (int8 weights) or 'int8' (int8 weights and activations).
-      calibration: for int8: a folder of records, or an iterable of pictures (paths or uint8 [H, W, 3]); 100 to 300 are enough.
+      calibration: for int8: a folder of records or of pictures, or an iterable of pictures (paths or uint8 [H, W, 3]); 100 to 300
+        are enough.
       nms: 'op': TFLite_Detection_PostProcess, hard NMS of the configuration's `iou_thresh`, which phones run fastest
         and MediaPipe reads; 'graph': our post-processing as built-in operators, the same detections as in Keras (not with int8).
     Returns:
@@ -46,10 +51,13 @@ def export_tflite(model, path, config=None, *, quantization=None, calibration=No
 
 
 def tflite_function(path, threads=None):
-    """The function uint8 [1, height, width, 3] -> {'boxes', 'classes', 'scores', 'count'} of an exported file."""
+    """The function uint8 [1, height, width, 3] -> {'boxes', 'classes', 'scores', 'count'} of an exported file.
+
+    threads: default: one for each core that this process may use (TensorFlow's own default is one), but one for nms='op'.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')                    # TensorFlow recommends LiteRT for running, which is an extra here
-        interpreter = tf.lite.Interpreter(str(path), num_threads=threads)
+        interpreter = tf.lite.Interpreter(str(path), num_threads=threads or _threads(path))
     interpreter.allocate_tensors()
     (source,), results = interpreter.get_input_details(), interpreter.get_output_details()
 
@@ -58,6 +66,13 @@ def tflite_function(path, threads=None):
         interpreter.invoke()
         return {name: interpreter.get_tensor(row['index']) for name, row in zip(OUTPUTS, results, strict=True)}
     return run
+
+
+def _threads(path):
+    """TFLite_Detection_PostProcess drops whole classes at some numbers of threads, as of 3 at 2 (tensorflow issue 56058)."""
+    if OPERATOR.encode() in pathlib.Path(path).read_bytes():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
 
 
 def tflite_detect(path, config):
@@ -71,10 +86,17 @@ def tflite_detect(path, config):
         pictures = np.clip(np.rint(prepared.numpy() * model.stddev_rgb + model.mean_rgb), 0, 255).astype(np.uint8)
         rows = [run(picture[None]) for picture in pictures]
         found = {name: np.concatenate([row[name] for row in rows]) for name in OUTPUTS}
-        return {'boxes': tf.constant(found['boxes'] * size * scale_back.numpy()[:, None, None]),
+        inside = np.clip(found['boxes'], 0, 1)             # the operator of nms='op' leaves boxes over the edge
+        return {'boxes': tf.constant(inside * size * scale_back.numpy()[:, None, None]),
                 'scores': tf.constant(found['scores']), 'classes': tf.constant(found['classes'].astype(np.int32)),
                 'count': tf.constant(found['count'].astype(np.int32))}
     return detect_all
+
+
+def operator_settings(config):
+    """The Config with which Keras does what TFLite_Detection_PostProcess does: hard NMS over all pairs of anchor and class."""
+    pairs = len(config_anchors(config.model)) * config.model.num_classes
+    return load_config(config, {'detect': {'method': 'hard', 'max_nms_inputs': pairs}})
 
 
 def _check(config, quantization, calibration, nms):
@@ -114,7 +136,7 @@ def _detection_op(outputs, config):
                   'nms_iou_threshold': settings.iou_thresh, 'num_classes': config.model.num_classes,
                   'y_scale': 1., 'x_scale': 1., 'h_scale': 1., 'w_scale': 1.}
     kinds = {bool: 'b', int: 'i', float: 'f'}
-    signature = ' '.join(['name: "TFLite_Detection_PostProcess"'] + [
+    signature = ' '.join([f'name: "{OPERATOR}"'] + [
         f'attr {{ key: "{k}" value {{ {kinds[type(v)]}: {str(v).lower()} }} }}' for k, v in attributes.items()])
 
     @tf.function(experimental_implements=signature)

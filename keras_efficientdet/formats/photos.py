@@ -4,7 +4,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from keras_efficientdet.record_writer import ORIENTATION
+from keras_efficientdet.record_writer import named, orientation
 from keras_efficientdet.records import DataError, Photo
 
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
@@ -60,12 +60,8 @@ def number(text, what, where):
 
 def picture_size(path):
     """(height, width) of a picture as a viewer shows it. Raises DataError where it cannot be read."""
-    try:
-        with Image.open(path) as picture:
-            turned = picture.getexif().get(ORIENTATION, 1) >= 5
-            return picture.size if turned else picture.size[::-1]
-    except (OSError, SyntaxError) as error:
-        raise DataError(f'{path}: cannot be read as a picture: {error}') from error
+    with named(path), Image.open(path) as picture:
+        return picture.size if orientation(picture) >= 5 else picture.size[::-1]
 
 
 def find_picture(names, folders, where):
