@@ -7,6 +7,7 @@ import pathlib
 
 from tqdm import tqdm
 
+from keras_efficientdet.cache import size_and_time
 from keras_efficientdet.pictures import read_picture
 from keras_efficientdet.record_writer import in_order
 from keras_efficientdet.results import result_rows, save_drawn, write_csv, write_json
@@ -60,15 +61,7 @@ def _known_of(model, paths):
     return {'model': str(model) if isinstance(model, str | os.PathLike) else type(model).__name__,
             'model_sha256': fingerprint(model), 'pictures': len(paths),
             'list': hashlib.sha256('\n'.join(paths).encode()).hexdigest(),
-            'sizes_and_times': hashlib.sha256(json.dumps([_size_and_time(path) for path in paths]).encode()).hexdigest()}
-
-
-def _size_and_time(path):
-    try:
-        stat = os.stat(path)
-    except (OSError, ValueError):                           # not there, or no path at all: broken.json will say so
-        return None
-    return stat.st_size, stat.st_mtime_ns
+            'sizes_and_times': hashlib.sha256(json.dumps([size_and_time(path) for path in paths]).encode()).hexdigest()}
 
 
 def _refuse_another(folder, job):

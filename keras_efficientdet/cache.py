@@ -120,8 +120,13 @@ def _picture(photo):
     if photo.data is not None:
         return photo.path.name, hashlib.sha256(np.ascontiguousarray(photo.data) if isinstance(photo.data, np.ndarray)
                                                else photo.data).hexdigest()
+    return photo.path.name, *size_and_time(photo.path)
+
+
+def size_and_time(path):
+    """(bytes, nanoseconds of the last change) of a file: what tells its contents apart without reading it; (None,) of none."""
     try:
-        stat = photo.path.stat()
-    except OSError:
-        return photo.path.name, None
-    return photo.path.name, stat.st_size, stat.st_mtime_ns
+        stat = os.stat(path)
+    except (OSError, ValueError):                           # not there, or no path at all
+        return (None,)
+    return stat.st_size, stat.st_mtime_ns

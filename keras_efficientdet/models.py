@@ -193,6 +193,11 @@ def detector(model, config=None):
     return whole
 
 
+def is_detector(model):
+    """Whether a Keras model is the result of `detector`: photos in, boxes out."""
+    return isinstance(model.output, dict) and 'count' in model.output
+
+
 def detect_batch(model, config):
     """A compiled function (prepared images [B, H, W, 3], scale back [B]) -> the detections of `detector`."""
     @tf.function(reduce_retracing=True)

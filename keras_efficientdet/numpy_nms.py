@@ -6,9 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet import anchor_head, images
-from keras_efficientdet.config import ConfigError
-
-METHODS = ('hard', 'gaussian', 'linear', 'diou')
+from keras_efficientdet.config import NMS_METHODS, ConfigError
 
 
 def non_max_suppression(boxes, scores, *, method='gaussian', iou_thresh=0.5, sigma=0.5, score_thresh=0.001):
@@ -26,8 +24,8 @@ def non_max_suppression(boxes, scores, *, method='gaussian', iou_thresh=0.5, sig
       ValueError: unknown method.
     Source: google/automl nms_np.
     """
-    if method not in METHODS:
-        raise ValueError(f'NMS method {method!r}: expected one of {", ".join(METHODS)}')
+    if method not in NMS_METHODS:
+        raise ValueError(f'NMS method {method!r}: expected one of {", ".join(NMS_METHODS)}')
     boxes, scores, left, kept = np.asarray(boxes, np.float64), np.array(scores, np.float64), np.arange(len(scores)), []
     while len(left):
         best = left[np.argmax(scores[left])]
@@ -71,8 +69,8 @@ def per_class(boxes, scores, classes, max_output_size=100, **settings):
 def detect_batch(model, config):
     """Like `models.detect_batch`, with this NMS: a function (images [B, H, W, 3], scale back [B]) -> detections.
 
-    Give it to `evaluate` in place of the model. `config.detect.method` may be any of METHODS. Raises ConfigError for
-    per_class=false, which the official numpy NMS does not have.
+    Give it to `evaluate` in place of the model. `config.detect.method` may be any of config.NMS_METHODS. Raises
+    ConfigError for per_class=false, which the official numpy NMS does not have.
     """
     detect = config.detect
     if not detect.per_class:

@@ -19,10 +19,10 @@ from keras_efficientdet import images
 from keras_efficientdet.records import SUMMARY, DataError
 
 PHOTOS_PER_SHARD = 250
-ORIENTATION = 0x0112                # the EXIF tag
-TURNS = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-         8: Image.Transpose.ROTATE_90}
+_ORIENTATION = 0x0112                # the EXIF tag
+_TURNS = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+          8: Image.Transpose.ROTATE_90}
 
 
 def write_records(source, output_dir, *, workers=None, progress=True):
@@ -168,8 +168,8 @@ def _decodes(data):
 def orientation(picture):
     """The EXIF orientation of a PIL picture, 1 to 8; 1 where there is none, or it is damaged."""
     try:
-        value = picture.getexif().get(ORIENTATION, 1)
-        return value if value in TURNS else 1
+        value = picture.getexif().get(_ORIENTATION, 1)
+        return value if value in _TURNS else 1
     except Exception:                                       # Pillow has many kinds here too
         return 1
 
@@ -177,7 +177,7 @@ def orientation(picture):
 def upright(picture):
     """A PIL picture as a viewer shows it. ImageOps.exif_transpose writes all EXIF anew, and fails where any of it is damaged."""
     picture.load()                                          # a broken picture is an error here, not one of its EXIF
-    turn = TURNS[orientation(picture)]
+    turn = _TURNS[orientation(picture)]
     return picture if turn is None else picture.transpose(turn)
 
 

@@ -77,5 +77,5 @@ def test_all_classes_together_is_refused(small_model, small_config):
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match='hard, gaussian, linear, diou'):
+    with pytest.raises(ValueError, match='gaussian, hard, linear, diou'):
         numpy_nms.non_max_suppression(np.zeros((1, 4)), np.ones(1), method='bad')

@@ -4,7 +4,6 @@ import os
 import struct
 import sys
 import zipfile
-from unittest import mock
 
 import damaged
 import drawn
@@ -16,9 +15,8 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_efficientdet import DataError, Detector, export_tflite, images, read_labels
 from keras_efficientdet.data import dataset
-from keras_efficientdet.export import calibration, tflite
 from keras_efficientdet.export.calibration import calibration_pictures, quantization_report
-from keras_efficientdet.export.tflite import OUTPUTS, operator_settings, tflite_detect, tflite_function
+from keras_efficientdet.export.tflite import OUTPUTS, operator_settings, tflite_detect, tflite_function, usable_threads
 from keras_efficientdet.models import detect_batch
 
 SIZE = np.array([96, 128, 96, 128], np.float32)
@@ -89,44 +87,46 @@ def test_int8_is_smaller_and_close(with_op, small_model, small_config, pictures,
         assert [row['AP'] for row in csv.DictReader(file)] == [str(round(row['AP'], 4)) for row in rows]
 
 
-def test_lost_ap_is_held_against_the_named_form(small_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(calibration, 'evaluate', lambda function, *_: dict.fromkeys(('AP', 'AP50', 'AP75'), function))
-    forms = {'Keras': 0.5, 'hard': 0.4, 'int8': 0.3}
-    for against, lost in ((None, [0, 0.1, 0.2]), ('hard', [-0.1, 0, 0.1])):
-        rows = quantization_report(forms, None, small_config, tmp_path / 'report.csv', against)
-        np.testing.assert_allclose([row['lost AP'] for row in rows], lost, atol=1e-9)
+def moved_by(pixels):
+    """Finds the box 10 10 60 50 in each picture, moved down: what `evaluate` takes."""
+    def detect(prepared, _):
+        found = {'boxes': [[10. + pixels, 10., 60. + pixels, 50.]], 'scores': [0.9], 'classes': [0], 'count': 1}
+        return {name: tf.stack([tf.constant(value)] * len(prepared)) for name, value in found.items()}
+    return detect
 
 
-def test_boxes_are_cut_to_the_input(small_config, monkeypatch, tmp_path):
-    boxes = np.array([[[-0.5, 0.25, 1.5, 0.75]]], np.float32)
-    found = {'boxes': boxes, 'classes': np.zeros([1, 1]), 'scores': np.ones([1, 1]), 'count': np.ones([1])}
-    monkeypatch.setattr(tflite, 'tflite_function', lambda _: lambda _: found)
-    cut = tflite_detect(tmp_path, small_config)(tf.zeros([1, 96, 128, 3]), tf.constant([2.]))['boxes']
-    np.testing.assert_allclose(cut, [[[0, 64, 192, 192]]])
+def test_lost_ap_is_held_against_the_named_form(small_config, tmp_path):
+    """Overlaps of 1, .82 and .43: AP 1, .7 (seven of ten thresholds) and 0."""
+    folder = drawn.records(tmp_path / 'records', [(80, 120, [drawn.box(10, 10, 40, 50, 1)])] * 2)
+    forms = {'exact': moved_by(0), 'near': moved_by(5), 'far': moved_by(20)}
+    for against, lost in ((None, [0, 0.3, 1]), ('near', [-0.3, 0, 0.7])):
+        data = dataset(folder, small_config, training=False)
+        rows = quantization_report(forms, data, small_config, tmp_path / 'report.csv', against)
+        np.testing.assert_allclose([row['lost AP'] for row in rows], lost, atol=1e-6)
 
 
-@pytest.mark.parametrize(('content', 'asked', 'expected'), [
-    ('graph', None, 3), ('graph', 2, 2), ('has TFLite_Detection_PostProcess', None, 1)])
+def test_boxes_are_cut_to_the_input(with_op, small_config, picture):
+    model, raw = small_config.model, tflite_function(with_op)(picture)['boxes']
+    assert raw.min() < 0 or raw.max() > 1
+    prepared = tf.constant((picture - np.float32(model.mean_rgb)) / np.float32(model.stddev_rgb))
+    cut = tflite_detect(with_op, small_config)(prepared, tf.constant([2.]))['boxes']
+    np.testing.assert_allclose(cut, np.clip(raw, 0, 1) * SIZE * 2, atol=1e-3)
+
+
 @pytest.mark.parametrize('by_affinity', [True, False])
-def test_all_usable_cores_are_used_where_the_operator_bears_it(tmp_path, monkeypatch, content, asked, expected, by_affinity):
-    threads = []
-
-    def interpreter(path, num_threads):
-        threads.append(num_threads)
-        return mock.MagicMock(**{'get_input_details.return_value': [{}]})
-    (tmp_path / 'x.tflite').write_text(content)
-    monkeypatch.setattr(tf.lite, 'Interpreter', interpreter)
+@pytest.mark.parametrize('nms', ['graph', 'op'])
+def test_all_usable_cores_are_used_where_the_operator_bears_it(small_model, tmp_path, monkeypatch, nms, by_affinity):
+    path = export_tflite(small_model, tmp_path / 'x.tflite', nms=nms)
     if by_affinity:
         monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 1, 5}, raising=False)
     else:
         monkeypatch.delattr(os, 'sched_getaffinity', raising=False)
         monkeypatch.setattr(os, 'cpu_count', lambda: 3)
-    tflite_function(tmp_path / 'x.tflite', asked)
-    assert threads == [expected]
+    assert usable_threads(path) == (3 if nms == 'graph' else 1)
 
 
 def test_a_detector_loses_no_class_of_the_operator(with_op, picture, monkeypatch):
-    one = tflite_function(with_op, 1)(picture)
+    one = tflite_function(with_op)(picture)
     assert 2 in one['classes']                              # at two threads the operator of TensorFlow 2.15 and 2.21 loses it
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 1}, raising=False)
     assert set(Detector(with_op)(picture)[0].classes) == set(one['classes'][0])

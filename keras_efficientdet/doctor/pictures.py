@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
-from keras_efficientdet.record_writer import orientation, picture_bytes
+from keras_efficientdet.record_writer import named, orientation, picture_bytes
 from keras_efficientdet.records import DataError, record_files, summary_of
 
 _SIDES = tuple(f'image/object/bbox/{side}' for side in ('ymin', 'xmin', 'ymax', 'xmax'))
@@ -105,10 +105,8 @@ def split_of_source(source, limit=None, name='annotations'):
 
 
 def _of_photo(photo, label_map):
-    try:
+    with named(photo.path):
         encoded = picture_bytes(photo)
-    except OSError as error:
-        raise DataError(f'{photo.path}: cannot be read: {error}') from error
     picture, stated = _opened(encoded, photo.path), (photo.height, photo.width)
     sizes = [(picture.height, picture.width)]
     if orientation(picture) >= 5:                                   # lies on its side; annotations may know that or not
@@ -119,10 +117,8 @@ def _of_photo(photo, label_map):
 
 
 def _opened(encoded, name):
-    try:
+    with named(name):
         return Image.open(io.BytesIO(encoded))                      # reads the header only
-    except OSError as error:
-        raise DataError(f'{name}: cannot be read as a picture: {error}') from error
 
 
 def _thumbnail(picture):

@@ -6,9 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.export.frozen import is_detector
 from keras_efficientdet.export.labels import labels
-from keras_efficientdet.models import detector
+from keras_efficientdet.models import detector, is_detector
 from keras_efficientdet.training import load_trained
 
 

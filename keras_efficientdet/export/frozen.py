@@ -5,7 +5,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from keras_efficientdet import images
 from keras_efficientdet.anchor_head import config_anchors
 from keras_efficientdet.anchors import decode
-from keras_efficientdet.models import head_of
+from keras_efficientdet.models import head_of, is_detector
 
 
 def frozen(model):
@@ -29,11 +29,6 @@ def frozen(model):
             output.set_shape(shapes[name])              # known of the model, lost when its weights became constants
         return outputs
     return run
-
-
-def is_detector(model):
-    """Whether a Keras model is the result of `detector`: photos in, boxes out."""
-    return isinstance(model.output, dict) and 'count' in model.output
 
 
 def prepare(pictures, config):

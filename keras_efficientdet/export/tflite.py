@@ -50,14 +50,14 @@ def export_tflite(model, path, config=None, *, quantization=None, calibration=No
     return target
 
 
-def tflite_function(path, threads=None):
+def tflite_function(path):
     """The function uint8 [1, height, width, 3] -> {'boxes', 'classes', 'scores', 'count'} of an exported file.
 
-    threads: default: one for each core that this process may use (TensorFlow's own default is one), but one for nms='op'.
+    It runs on each core that this process may use (TensorFlow's own default is one), but on one for nms='op'.
     """
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')                    # TensorFlow recommends LiteRT for running, which is an extra here
-        interpreter = tf.lite.Interpreter(str(path), num_threads=threads or _threads(path))
+        interpreter = tf.lite.Interpreter(str(path), num_threads=usable_threads(path))
     interpreter.allocate_tensors()
     (source,), results = interpreter.get_input_details(), interpreter.get_output_details()
 
@@ -68,8 +68,9 @@ def tflite_function(path, threads=None):
     return run
 
 
-def _threads(path):
-    """TFLite_Detection_PostProcess drops whole classes at some numbers of threads, as of 3 at 2 (tensorflow issue 56058)."""
+def usable_threads(path):
+    """Cores that this process may use, but 1 for a file with TFLite_Detection_PostProcess: at some numbers of threads that drops
+    whole classes, as of 3 at 2 (tensorflow issue 56058)."""
     if OPERATOR.encode() in pathlib.Path(path).read_bytes():
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()

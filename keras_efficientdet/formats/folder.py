@@ -146,7 +146,7 @@ def _picture_places(file):
     root = file.parent.parent if file.parent.name == 'annotations' else file.parent
     around = [p for place in (root, root / 'images') for p in sorted(place.glob('*')) if p.is_dir()]
     own, places = _splits_in(file.stem), list(dict.fromkeys([file.parent, root, *around]))
-    return sorted(places, key=lambda p: bool(own and _splits_in(p.name)) and own != _splits_in(p.name))
+    return sorted(places, key=lambda p: bool(own) and _splits_in(p.name) not in (own, set()))
 
 
 def _splits_in(name):

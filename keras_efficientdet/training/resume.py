@@ -14,7 +14,7 @@ from keras_efficientdet.training.schedules import assignable_rate, build_once
 from keras_efficientdet.writing import replaced_file
 
 KEPT = 2
-_FREE = ('detect', 'expected')     # sections that neither schedule nor weights depend on
+_FREE = {'detect', 'expected', 'data.data_service'}     # sections and keys that neither schedule nor weights depend on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +115,8 @@ def _assign(model, arrays, path):
 def _check(path, state, config, steps_per_epoch):
     config = json.loads(json.dumps(config))                    # as the checkpoint has it: ids of a label_map are text there
     found = [f'{section}.{key} is {state["config"].get(section, {}).get(key)!r} there and {value!r} now'
-             for section, values in config.items() if section not in _FREE for key, value in values.items()
-             if key != 'data_service' and state['config'].get(section, {}).get(key) != value]
+             for section, values in config.items() for key, value in values.items()
+             if not {section, f'{section}.{key}'} & _FREE and state['config'].get(section, {}).get(key) != value]
     if state['steps_per_epoch'] != steps_per_epoch:
         found.append(f'an epoch had {state["steps_per_epoch"]} steps there and has {steps_per_epoch} now (other training data?)')
     if found:
