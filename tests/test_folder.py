@@ -7,7 +7,7 @@ import drawn
 import other_formats
 import pytest
 
-from keras_efficientdet import DataError, read_coco, read_folder
+from keras_efficientdet import DataError, read_coco, read_folder, write_records
 from keras_efficientdet.formats.folder import detect
 
 
@@ -87,6 +87,9 @@ def test_pictures_of_equal_names_are_those_of_the_split(tmp_path, kind, name):
         found = read_folder(tmp_path, split, kind).photos
         assert [p.path.parent.name for p in found] == [f'{split}2017'] * 2
         assert {p.height for p in found} == {20 if split == 'train' else 30}
+    (tmp_path / 'images' / 'val2017' / '2.png').unlink()                # train has one of that name
+    with pytest.raises(DataError, match=r'2\.png.*val2017'):
+        write_records(read_folder(tmp_path, 'val', kind), tmp_path / 'records')
 
 
 @pytest.mark.parametrize('write', [other_formats.write_voc, other_formats.write_csv])

@@ -142,11 +142,12 @@ def _read_coco(path, split):
 
 
 def _picture_places(file):
-    """The folders around an annotation file, nearest first; those named like another split than the file come last."""
+    """The folders around an annotation file, nearest first; none of another split than the file's where its own is there."""
     root = file.parent.parent if file.parent.name == 'annotations' else file.parent
     around = [p for place in (root, root / 'images') for p in sorted(place.glob('*')) if p.is_dir()]
     own, places = _splits_in(file.stem), list(dict.fromkeys([file.parent, root, *around]))
-    return sorted(places, key=lambda p: bool(own) and _splits_in(p.name) not in (own, set()))
+    split = {p: _splits_in(p.name) if p in around else set() for p in places}
+    return [p for p in places if split[p] in (set(), own)] if own and own in split.values() else places
 
 
 def _splits_in(name):
