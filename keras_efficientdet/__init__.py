@@ -19,11 +19,11 @@ from keras_efficientdet.models import detector, efficientdet
 from keras_efficientdet.record_writer import write_records
 from keras_efficientdet.records import DataError
 from keras_efficientdet.serving import Detector
-from keras_efficientdet.training import CocoEvaluation, compile_for_training, fit
+from keras_efficientdet.training import CocoEvaluation, KeepAverages, compile_for_training, fit
 
 __version__ = '0.1.0'
-__all__ = ['CheckpointError', 'CocoEvaluation', 'Config', 'ConfigError', 'DataError', 'Detections', 'Detector', 'LoadReport',
-           'anchors', 'compile_for_training', 'dataset', 'detector', 'draw', 'efficientdet', 'evaluate', 'export_onnx',
-           'export_openvino', 'export_savedmodel', 'export_tflite', 'fit', 'label_overrides', 'load_config', 'load_official',
-           'model_names', 'read_coco', 'read_csv', 'read_examples', 'read_folder', 'read_labels', 'read_tfds', 'read_voc',
-           'read_yolo', 'save_official', 'write_records']
+__all__ = ['CheckpointError', 'CocoEvaluation', 'Config', 'ConfigError', 'DataError', 'Detections', 'Detector',
+           'KeepAverages', 'LoadReport', 'anchors', 'compile_for_training', 'dataset', 'detector', 'draw', 'efficientdet',
+           'evaluate', 'export_onnx', 'export_openvino', 'export_savedmodel', 'export_tflite', 'fit', 'label_overrides',
+           'load_config', 'load_official', 'model_names', 'read_coco', 'read_csv', 'read_examples', 'read_folder',
+           'read_labels', 'read_tfds', 'read_voc', 'read_yolo', 'save_official', 'write_records']

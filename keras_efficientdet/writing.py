@@ -48,6 +48,13 @@ def replaced_file(path):
         working.unlink(missing_ok=True)
 
 
+def remove_unfinished(*folders):
+    """Removes what processes that were killed left of `replaced_file`. Nobody else may be writing there."""
+    for folder in folders:
+        for left in pathlib.Path(folder).glob('writing-*'):
+            left.unlink()
+
+
 def engine(module, extra):
     """The module of an optional engine, or an ImportError that says how to install it."""
     try:

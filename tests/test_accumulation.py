@@ -1,5 +1,8 @@
 """A batch in parts is the whole batch: weights, averages and logs."""
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 
 from keras_efficientdet.config import ConfigError
@@ -32,3 +35,21 @@ def test_parts_are_the_whole_batch(whole, options):
 def test_batches_that_cannot_be_cut_are_refused():
     with pytest.raises(ConfigError, match='batch_size 8 cannot be cut into accumulation_steps 3 equal parts'):
         tiny.compiled(accumulation_steps=3)
+
+
+@pytest.mark.parametrize('parts', [4, 8])
+def test_ramped_statistics_are_those_of_all_parts(parts):
+    """Each part moves batch norm by its own 0.99; the ramp makes one move of them, of the parts' mean by that weight."""
+    model = tiny.compiled(accumulation_steps=parts)
+    below = keras.Model(model.input, model.get_layer('stem').output)
+    mean, variance = np.zeros(8), np.ones(8)
+    share = 0.99 ** np.arange(parts - 1, -1, -1)[:, None]
+    for step, batch in enumerate(tiny.batches(6)):
+        cut = np.asarray(below(batch[0])).reshape(parts, -1, 8)
+        model.fit(tf.data.Dataset.from_tensors(batch), verbose=0)
+        momentum = min(0.99 ** parts, (1 + step) / (10 + step))
+        mean = momentum * mean + (1 - momentum) * (share * cut.mean(1)).sum(0) / share.sum()
+        variance = momentum * variance + (1 - momentum) * (share * cut.var(1, ddof=1)).sum(0) / share.sum()
+    layer = model.get_layer('bn')
+    np.testing.assert_allclose(layer.moving_mean, mean, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, variance, rtol=1e-3)

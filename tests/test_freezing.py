@@ -63,6 +63,19 @@ def test_bad_patterns_are_named(model, patterns, message):
     assert frozen_names(model) == set()
 
 
+def test_a_second_stage_trains_what_the_first_one_froze():
+    model = small(freeze=['efficientnet', 'box_net'])
+    model.get_layer('class_net.class-predict').trainable = False                     # by the user
+    trainable = {layer.name for layer in model.layers if layer.trainable}
+    compile_for_training(model)
+    compile_for_training(model, load_config(model.detection_config, {'freeze': ['efficientnet']}))
+    left = {layer.name for layer in model.layers if not layer.trainable}
+    assert 'class_net.class-predict' in left
+    assert {name.partition('.')[0] for name in left} == {'efficientnet-lite0', 'class_net'}
+    compile_for_training(model, load_config(model.detection_config, {'freeze': None}))
+    assert {layer.name for layer in model.layers if layer.trainable} == trainable
+
+
 def test_nothing_of_a_frozen_layer_changes(capsys):
     model = small(freeze=['efficientnet', r'cell_0/fnode[0-4]'], batch_size=2, weight_decay=0.1)
     compile_for_training(model)

@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import sys
 
@@ -17,18 +18,24 @@ from keras_efficientdet import load_config
 from keras_efficientdet.config import ConfigError
 from keras_efficientdet.training import load_trained, resume
 from keras_efficientdet.training.callbacks import CsvLog, KeepAverages, SwapAverages, check_callbacks
+from keras_efficientdet.training.full_disk import full_disk_named
 from keras_efficientdet.training.resume import Checkpoint, checkpoints_in, restore
 from keras_efficientdet.training.schedules import optimizer
 from keras_efficientdet.training.state import TrainingState
+from keras_efficientdet.writing import remove_unfinished
 
 WORKER = pathlib.Path(__file__).with_name('fit_worker.py')
 
 
-def train(records, workdir, *signal):
-    """A process that trains; its result."""
+def process(*arguments):
+    """A Python process that finds what this one does; its result."""
     environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3', 'PYTHONPATH': os.pathsep.join(p for p in sys.path if p)}
-    return subprocess.run([sys.executable, str(WORKER), str(records), str(workdir), *map(str, signal)], env=environment,
-                          capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False)
+
+
+def train(records, workdir, *signal):
+    """The result of a process that trains."""
+    return process(WORKER, records, workdir, *signal)
 
 
 def contents(path):
@@ -104,6 +111,10 @@ def test_keras_callbacks_act_on_val_ap_in_a_real_fit(photos, tmp_path, capsys):
     with pytest.raises(ConfigError, match=r'train\.num_epochs is 9 there and 8 now'):
         small_fit(photos, run, {**changes, 'num_epochs': 8})
     assert {p: p.stat().st_mtime_ns for p in run.rglob('*')} == files
+    shutil.rmtree(run / 'checkpoint')                                              # to save room
+    with pytest.raises(ConfigError, match=r'last\.weights\.h5 is of a training that has ended'):
+        small_fit(photos, run, changes)
+    assert equal(load_trained(run, 'last.weights.h5').get_weights(), seen.weights[0])
 
 
 class Best:
@@ -177,6 +188,9 @@ def test_the_last_two_are_kept_and_a_broken_one_is_passed_over(tmp_path, capsys)
     assert restore(model, tmp_path / 'checkpoint', 10).epoch == 2
     assert 'epoch-0003.npz: not readable' in capsys.readouterr().out
     assert restore(model, tmp_path / 'nothing', 10) == resume.Progress()
+    files[0].write_bytes(b'')
+    with pytest.raises(ConfigError, match='none of 2 checkpoints can be read'):
+        restore(model, tmp_path / 'checkpoint', 10)
 
 
 @pytest.mark.parametrize('changes, steps, words', [
@@ -204,7 +218,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, limits[1]))         # Python ignores SIGXFSZ, so writes fail
     try:
-        with pytest.raises(OSError, match=r'epoch-0002\.npz: the checkpoint could not be written.*epoch-0001\.npz'):
+        with pytest.raises(OSError, match=r'no room to write.*it goes on from .*epoch-0001\.npz'), full_disk_named(tmp_path):
             checkpoint.on_epoch_end(1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -212,6 +226,46 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
     assert (tmp_path / 'checkpoint' / 'epoch-0001.npz').read_bytes() == good
     checkpoint.on_epoch_end(1)
     assert restore(toy(), tmp_path / 'checkpoint', 10).epoch == 2
+
+
+FULL = """
+import pathlib, resource, sys
+import test_resume
+from keras_efficientdet.training.callbacks import TensorBoardLog, save_weights
+from keras_efficientdet.training.full_disk import full_disk_named
+folder, model = pathlib.Path(sys.argv[2]), test_resume.toy()
+log = TensorBoardLog(str(folder))
+log.set_model(model)
+resource.setrlimit(resource.RLIMIT_FSIZE, (600, resource.RLIM_INFINITY))
+with full_disk_named(folder):
+    for epoch in range(99):
+        save_weights(model, folder / 'w.weights.h5') if sys.argv[1] == 'h5py' else log.on_epoch_end(epoch, {'loss': 1.})
+"""
+
+
+@pytest.mark.parametrize('library', ['h5py', 'tensorboard'])
+def test_a_full_disk_is_named_whoever_meets_it(library, tmp_path):
+    done = process('-c', FULL, library, tmp_path)
+    assert 'OSError: ' in done.stderr and 'no room to write' in done.stderr, done.stderr[-2000:]
+    assert 'Make room and run the same command again; it goes on from the start' in done.stderr
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    for name in ('writing-1.best.weights.h5', 'checkpoint/writing-2.epoch-0001.npz', 'log.csv', 'checkpoint/epoch-0001.npz'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    remove_unfinished(tmp_path, tmp_path / 'checkpoint', tmp_path / 'nothing')
+    assert {p.name for p in tmp_path.rglob('*.*')} == {'log.csv', 'epoch-0001.npz'}
+
+
+def test_a_second_fit_goes_on_with_the_weights_that_were_trained():
+    x, trained = np.random.default_rng(0).standard_normal((32, 4)).astype(np.float32), []
+    for parts in ([2], [1, 1]):
+        model = toy()
+        for epochs in parts:
+            model.fit(x, x[:, :1], batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=[KeepAverages()])
+        trained.append([np.array(w) for w in (*model.get_weights(), *model.training_state.averages)])
+    assert model.training_state.swapped and equal(*trained)
 
 
 class Figures(keras.callbacks.Callback):
@@ -247,6 +301,10 @@ def test_reduce_lr_on_plateau_works_without_a_schedule_and_says_so_with_one():
     x = np.ones((16, 4), np.float32)
     model.fit(x, x[:, :1], epochs=4, verbose=0, callbacks=[Figures(), plateau])
     assert float(model.optimizer.learning_rate) == pytest.approx(peak / 4)
+    scheduler = keras.callbacks.LearningRateScheduler(lambda epoch: 1e-6)
+    check_callbacks([scheduler], model.detection_config.train)
     for changes in ({}, {'lr_decay_method': 'constant'}):
-        with pytest.raises(ConfigError, match='set lr_decay_method=constant and lr_warmup_epoch=0'):
-            check_callbacks([plateau], load_config('efficientdet-lite0', changes).train)
+        for callback in (plateau, scheduler):
+            words = f'{type(callback).__name__} cannot .* set lr_decay_method=constant and lr_warmup_epoch=0'
+            with pytest.raises(ConfigError, match=words):
+                check_callbacks([keras.callbacks.History(), callback], load_config('efficientdet-lite0', changes).train)

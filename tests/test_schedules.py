@@ -20,6 +20,12 @@ def test_official_rates(case):
     np.testing.assert_allclose(ours, CASES[case]['lr'], rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.parametrize('decay', ['cosine', 'stepwise', 'polynomial', 'constant'])
+def test_a_training_that_goes_on_beyond_its_schedule_has_a_rate(decay):
+    rate = LearningRate(1.0, 0.1, 2, 10, decay, drops=(5, 8))
+    assert all(0 <= float(rate(step)) <= 1 for step in range(9, 14))
+
+
 def test_rate_is_scaled_with_the_batch():
     train = load_config('efficientdet-d0', {'batch_size': 8}).train
     assert float(learning_rate(train, 100)(100)) == pytest.approx(0.01, rel=1e-3)

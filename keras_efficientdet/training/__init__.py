@@ -1,8 +1,8 @@
 """Training: what the official trainer does, inside Keras' own `fit`."""
-from keras_efficientdet.training.callbacks import CocoEvaluation, CsvLog
+from keras_efficientdet.training.callbacks import CocoEvaluation, CsvLog, KeepAverages
 from keras_efficientdet.training.loop import compile_for_training, fit, load_trained
 from keras_efficientdet.training.nonfinite import NonFiniteLossError
 from keras_efficientdet.training.strategies import is_chief, strategy_for
 
-__all__ = ['CocoEvaluation', 'CsvLog', 'NonFiniteLossError', 'compile_for_training', 'fit', 'is_chief', 'load_trained',
-           'strategy_for']
+__all__ = ['CocoEvaluation', 'CsvLog', 'KeepAverages', 'NonFiniteLossError', 'compile_for_training', 'fit', 'is_chief',
+           'load_trained', 'strategy_for']

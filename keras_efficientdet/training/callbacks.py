@@ -11,6 +11,8 @@ from keras_efficientdet.models import detect_batch
 from keras_efficientdet.training.schedules import assignable_rate, last_rate
 from keras_efficientdet.writing import replaced_file
 
+_VALUE, _ENTRY = 16, 4096     # bytes of a weight (Keras 3 saves two slots of the optimizer with it) and of a variable, in HDF5
+
 
 class CocoEvaluation(keras.callbacks.Callback):
     """Evaluates the averaged weights after some epochs: `val_AP`, `val_AP50`, ... stand in `logs` for the callbacks after it.
@@ -103,7 +105,12 @@ class CsvLog(keras.callbacks.Callback):
 
 
 class KeepAverages(keras.callbacks.Callback):
-    """Leaves the averaged weights in the model when training ends, as Keras' own use_ema does."""
+    """Leaves the averaged weights in the model when training ends, as Keras' own use_ema does. The next `fit` with this callback
+    goes on with those that were trained."""
+
+    def on_train_begin(self, logs=None):
+        if self.model.training_state.swapped:
+            self.model.training_state.swap()
 
     def on_train_end(self, logs=None):
         self.model.training_state.swap()
@@ -118,13 +125,16 @@ class SwapAverages(keras.callbacks.Callback):
 
 
 def check_callbacks(callbacks, train):
-    """Raises ConfigError where ReduceLROnPlateau meets a schedule, which would overwrite its rate (Keras 2: silently)."""
-    if any(isinstance(c, keras.callbacks.ReduceLROnPlateau) for c in callbacks) and not assignable_rate(train):
-        raise ConfigError(f'ReduceLROnPlateau cannot change a schedule (lr_decay_method={train.lr_decay_method}, lr_warmup_epoch='
-                          f'{train.lr_warmup_epoch}); set lr_decay_method=constant and lr_warmup_epoch=0')
+    """Raises ConfigError where a callback that sets the rate meets a schedule, which would overwrite it (Keras 2: silently)."""
+    setters = [c for c in callbacks if isinstance(c, keras.callbacks.ReduceLROnPlateau | keras.callbacks.LearningRateScheduler)]
+    if setters and not assignable_rate(train):
+        raise ConfigError(f'{type(setters[0]).__name__} cannot change a schedule (lr_decay_method={train.lr_decay_method}, '
+                          f'lr_warmup_epoch={train.lr_warmup_epoch}); set lr_decay_method=constant and lr_warmup_epoch=0')
 
 
 def save_weights(model, path):
-    """Keras' save_weights, but never half written."""
+    """Keras' save_weights, but never half written. Raises OSError where there is no room, before HDF5 meets it, which would end
+    the process: it crashes while it closes what it could not write."""
     with replaced_file(path) as working:
+        working.write_bytes(bytes(_VALUE * model.count_params() + _ENTRY * len(model.weights)))          # at least what it needs
         model.save_weights(str(working))

@@ -26,6 +26,7 @@ from keras_efficientdet.training.callbacks import (
     save_weights,
 )
 from keras_efficientdet.training.freezing import freeze
+from keras_efficientdet.training.full_disk import full_disk_named
 from keras_efficientdet.training.interrupts import interruptible
 from keras_efficientdet.training.nonfinite import StopOnNonFinite
 from keras_efficientdet.training.pictures import ValidationPictures
@@ -33,7 +34,7 @@ from keras_efficientdet.training.recompute import RecomputedLoss, recomputing
 from keras_efficientdet.training.resume import Checkpoint, restore
 from keras_efficientdet.training.state import TrainingState
 from keras_efficientdet.training.strategies import ChiefEvaluation, distributed, is_chief, own_folder
-from keras_efficientdet.writing import replaced_file
+from keras_efficientdet.writing import remove_unfinished, replaced_file
 
 _LAST = 'last.weights.h5'
 
@@ -41,7 +42,8 @@ _LAST = 'last.weights.h5'
 def compile_for_training(model, config=None, steps_per_epoch=1000):
     """Compiles a model with the official losses, optimizer, learning rates, clipping and weight averages.
 
-    After it plain `model.fit(dataset(..., training=True))` trains as the official code does.
+    After it plain `model.fit(dataset(..., training=True))` trains as the official code does. The averages are beside the weights,
+    in `model.training_state`; with the callback KeepAverages `fit` leaves them in the model.
 
     Args:
       model: the result of `efficientdet` (L2 regularisation is in its layers already).
@@ -49,8 +51,9 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
       steps_per_epoch: optimizer steps; the schedule is made of it.
     """
     config = config or model.detection_config
+    said = freeze(model, config.train.freeze)
     if config.train.freeze:
-        print(freeze(model, config.train.freeze))
+        print(said)
     losses, weights = head_of(config).losses(config)
     if config.train.recompute:
         losses = {name: RecomputedLoss(loss) for name, loss in losses.items()}
@@ -85,14 +88,16 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
       weights: what `efficientdet` takes; 'imagenet' for a pretrained backbone. Where they know other classes, as COCO's, the
         class prediction starts fresh and all else is taken over.
       callbacks: more Keras callbacks; at the end of an epoch they see `val_AP` and `learning_rate` in their logs and the
-        averaged weights. ReduceLROnPlateau needs lr_decay_method=constant and lr_warmup_epoch=0.
+        averaged weights. ReduceLROnPlateau and LearningRateScheduler need lr_decay_method=constant and
+        lr_warmup_epoch=0.
       evaluate_every: epochs between evaluations; the last epoch is always evaluated.
       strategy: what `strategy_for` returns; default one device. The network is built in its scope; `train.batch_size` counts
         the images of all replicas. Over several workers only the chief writes to workdir, and all must be able to read it.
     Returns:
       keras.callbacks.History of all epochs; its `model` holds the averaged weights.
     Raises:
-      ConfigError: the workdir holds a training with other settings. NonFiniteLossError: the loss became infinite or no number.
+      ConfigError: the workdir holds a training with other settings, or one without a checkpoint that can be read. OSError: the
+        disk is full; what was written before is whole. NonFiniteLossError: the loss became infinite or no number.
     """
     check_callbacks(callbacks, config.train)
     if config.detect.method not in METHODS:
@@ -114,8 +119,11 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
         if is_chief(strategy) and not (workdir / 'report' / 'report.html').exists():       # interrupted while it was written
             _write_report(workdir, model, done.best, train, valid)
         return _history(model, log)
+    if (shared / _LAST).exists():
+        raise ConfigError(f'{shared / _LAST} is of a training that has ended, and {shared / "checkpoint"} has no checkpoint of '
+                          'it: look at it with tools/evaluate.py, or choose another workdir to train anew')
     workdir.mkdir(parents=True, exist_ok=True)
-    (workdir / _LAST).unlink(missing_ok=True)
+    remove_unfinished(workdir, workdir / 'checkpoint')
     with replaced_file(workdir / 'config.yaml') as working:
         working.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     doctor.before_training(train, valid, config, weights)
@@ -128,7 +136,7 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
         shown.append(ValidationPictures(evaluation, workdir / 'logs'))
     own = [SwapAverages(), *callbacks, SwapAverages()] if callbacks else []
     guard = StopOnNonFinite(workdir, lambda epoch: training_stream(train, config, epoch))
-    with interruptible(workdir) as stop:
+    with interruptible(workdir) as stop, full_disk_named(workdir):
         model.fit(batches, initial_epoch=done.epoch, epochs=config.train.num_epochs, steps_per_epoch=steps,
                   validation_data=validation, validation_freq=evaluation.epochs, callbacks=[
                       guard, *shown, KeepAverages(), *own, Checkpoint(workdir / 'checkpoint', evaluation, log, steps), stop])

@@ -44,17 +44,10 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         state = {'epoch': epoch + 1, 'best': self.evaluation.best, 'rows': [_plain(row) for row in self.log.rows],
                  'steps_per_epoch': self.steps, 'config': self.model.detection_config.to_dict()}
-        path = self.folder / f'epoch-{epoch + 1:04d}.npz'
-        try:
-            self.folder.mkdir(exist_ok=True)
-            with replaced_file(path) as working, open(working, 'wb') as file:
-                np.savez(file, state=json.dumps(state), **_arrays(self.model))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            kept = checkpoints_in(self.folder)
-            raise OSError(f'{path}: the checkpoint could not be written ({error.strerror or error}). Make room and run the same '
-                          f'command again; it goes on from {kept[-1] if kept else "the start"}') from error
+        with replaced_file(self.folder / f'epoch-{epoch + 1:04d}.npz') as working, open(working, 'wb') as file:
+            np.savez(file, state=json.dumps(state), **_arrays(self.model))
+            file.flush()
+            os.fsync(file.fileno())
         for old in checkpoints_in(self.folder)[:-KEPT]:
             old.unlink()
 
@@ -63,9 +56,11 @@ def restore(model, folder, steps_per_epoch):
     """Brings a compiled model to where the newest readable checkpoint of a folder was. Returns its Progress.
 
     Raises:
-      ConfigError: the checkpoint is of a training with another Config or of other data; the message names the keys.
+      ConfigError: the checkpoint is of a training with another Config or of other data; the message names the keys. Or there are
+        checkpoints and none can be read.
     """
-    for path in reversed(checkpoints_in(folder)):
+    files = checkpoints_in(folder)
+    for path in reversed(files):
         try:
             with open(path, 'rb') as file:
                 arrays = dict(np.load(file))
@@ -77,6 +72,9 @@ def restore(model, folder, steps_per_epoch):
         _assign(model, arrays, path)
         print(f'{path}: continues after epoch {state["epoch"]} of {model.detection_config.train.num_epochs}')
         return Progress(state['epoch'], state['best'], tuple(state['rows']))
+    if files:
+        raise ConfigError(f'{folder}: none of {len(files)} checkpoints can be read; mend that, or choose another workdir to '
+                          'train anew')
     return Progress()
 
 

@@ -42,7 +42,8 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
             first, second = s['drops']
             return tf.where(step < first, s['peak'], tf.where(step < second, s['peak'] * 0.1, s['peak'] * 0.01))
         if s['decay'] == 'polynomial':
-            return s['peak'] * tf.pow(1. - step / float(s['total_steps']), s['power'])
+            left = tf.maximum(0., 1. - step / float(s['total_steps']))           # no number of it beyond the last step
+            return s['peak'] * tf.pow(left, s['power'])
         return tf.fill(tf.shape(step), s['peak'])
 
     def get_config(self):

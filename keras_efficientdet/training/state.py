@@ -12,7 +12,8 @@ class TrainingState:
 
     The ramp: batch norm starts at mean 0 and variance 1, and with a constant momentum of 0.99 that start still weighs after
     hundreds of steps, so that a short training evaluates badly though its weights are good. With momentum
-    min(0.99, (1 + t) / (10 + t)) it is gone after a few; from step 890 on the two are the same.
+    min(0.99, (1 + t) / (10 + t)) it is gone after a few; from step 890 on the two are the same. Where gradients accumulate, a
+    step moves the statistics once for each part: there 0.99 ** parts takes the place of 0.99.
 
     Args:
       model: a compiled model.
@@ -22,11 +23,13 @@ class TrainingState:
 
     def __init__(self, model, decay, ramp):
         self.model, self.decay, self.ramp = model, decay, ramp
+        self.momentum = BN_MOMENTUM ** (model.accumulation.steps if model.accumulation else 1)
         self.scaled = hasattr(model.optimizer, 'inner_optimizer')
         if self.scaled:
             build_once(model.optimizer, model.trainable_variables)       # Keras 3 makes its loss scale no earlier
         self.statistics = [v for v in model.non_trainable_variables
                            if variable_path(v).rpartition('/')[2].startswith('moving_')] if ramp or self.scaled else []
+        self.swapped = False
         with model.distribute_strategy.scope():
             self.averages = [_shadow(v) for v in model.weights] if decay else []
 
@@ -66,7 +69,7 @@ class TrainingState:
         step, statistics, scale = before
         overflowed = self._overflowed(scale)
         ramp = (1. + step) / (10. + step)
-        stretch = (1. - tf.minimum(BN_MOMENTUM, ramp)) / (1. - BN_MOMENTUM) if self.ramp else 1.
+        stretch = (1. - tf.minimum(self.momentum, ramp)) / (1. - self.momentum) if self.ramp else 1.
         for variable, old in zip(self.statistics, statistics, strict=True):
             variable.assign(tf.where(overflowed, old, old + stretch * (tf.convert_to_tensor(variable) - old)))
         decay = tf.where(overflowed, 1., tf.minimum(self.decay, ramp))
@@ -84,6 +87,7 @@ class TrainingState:
 
     def swap(self):
         """Exchanges weights and averages, outside of a step; a second call exchanges them back."""
+        self.swapped = not self.swapped
         for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
             value = tf.identity(tf.convert_to_tensor(variable))
             variable.assign(tf.cast(tf.convert_to_tensor(average), value.dtype))
