@@ -64,7 +64,8 @@ def summary_of(files_or_dir):
 
 
 def check_labels(files_or_dir, label_map):
-    """Raises DataError where the summary of the records lists classes that `label_map` {id: name} lacks or numbers otherwise."""
+    """Raises DataError where the summary of the records lists classes that `label_map` {id: name} lacks, numbers otherwise or
+    calls otherwise. A name of None goes with any."""
     summary = summary_of(files_or_dir) or {'label_map': {}}
     unknown = {i: name for i, name in summary['label_map'].items() if i not in label_map}
     if unknown:
@@ -75,6 +76,10 @@ def check_labels(files_or_dir, label_map):
     for name, i in moved.items():
         raise DataError(f'{files_or_dir}: class {name!r} has id {i} in these records, and id {ids[name]} in the configuration; '
                         'number both alike (the readers take a label_map)')
+    for i, name in summary['label_map'].items():
+        if label_map[i] not in (None, name):
+            raise DataError(f'{files_or_dir}: id {i} is class {name!r} in these records, and {label_map[i]!r} in the '
+                            'configuration; call both alike, or number them apart (the readers take a label_map)')
 
 
 def count_examples(files_or_dir):

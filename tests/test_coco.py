@@ -133,3 +133,36 @@ def test_unknown_category_is_named(tmp_path):
     with pytest.raises(DataError, match=r'annotation 1 has category_id 77, which is not in categories \(1, 18, 400\)') as error:
         read_coco(path, folder)
     assert str(path) in str(error.value)
+
+
+def _changed(key, entry, **values):
+    def change(content):
+        content[key][entry].update(values)
+    return change
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (_changed('categories', 1, id=1), 'category id 1 is listed more than once'),
+    (_changed('categories', 0, id='1'), '`id` of an entry of `categories` must be a whole number'),
+    (_changed('categories', 0, name=None), '`name` of an entry of `categories` must be a text'),
+    (_changed('images', 0, height=None), '`height` of an entry of `images` must be a number from 1 on'),
+    (_changed('images', 0, width='30'), '`width` of an entry of `images` must be a number from 1 on'),
+    (_changed('images', 0, file_name=None), '`file_name` of an entry of `images` must be a text'),
+    (_changed('annotations', 0, iscrowd='yes'), "annotation 1: iscrowd must be a number, found 'yes'")])
+def test_entries_of_other_kinds_are_named(tmp_path, change, message):
+    path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4)])])
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf'instances\.json.*{message}'):
+        read_coco(path, folder)
+
+
+def test_a_file_of_a_windows_program(tmp_path):
+    path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4)])])
+    content = json.loads(path.read_text())
+    content['images'][0]['file_name'] = 'images\\1.png'
+    content['annotations'][0]['iscrowd'] = '0'
+    path.write_text(json.dumps(content), encoding='utf-8-sig')
+    (photo,) = read_coco(path, folder.parent).photos
+    assert photo.path == folder / '1.png' and photo.crowd == (False,)

@@ -76,3 +76,20 @@ def test_without_boxes_there_are_no_classes(folder):
     with pytest.raises(DataError, match=r'no\.csv: no such table'):
         read_csv(folder / 'no.csv')
     assert read_csv(folder / 't.csv', label_map=drawn.LABELS).photos[0].ids == ()
+
+
+def test_of_two_columns_for_one_thing_the_usual_name_counts(folder):
+    path = write(folder / 't.csv', [['image', 'category', 'xmin', 'ymin', 'xmax', 'ymax', 'class', 'filename'],
+                                    [17, 'cell', 1, 2, 3, 4, 'RBC', 'a.png']])
+    assert read_csv(path).label_map == {1: 'RBC'}
+
+
+def test_ids_instead_of_names(folder):
+    path = write(folder / 't.csv', [['a.png', 1, 2, 3, 4, '7'], ['a.png', 1, 2, 3, 4, 'cat']])
+    assert read_csv(path, label_map={7: 'dog', 9: 'cat'}).photos[0].ids == (7, 9)
+    with pytest.raises(DataError, match="class '7' is not among"):
+        read_csv(path, label_map={8: 'dog', 9: 'cat'})
+
+
+def test_paths_of_windows(folder):
+    assert read_csv(write(folder / 't.csv', [['images\\a.png', 1, 2, 3, 4, 'cat']])).photos[0].path == folder / 'images' / 'a.png'

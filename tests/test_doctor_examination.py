@@ -63,7 +63,7 @@ def _unnamed(content):
 
 @pytest.mark.parametrize(('plant', 'key', 'found'), [
     (_corners, 'box format', 'cut to it'), (_fractions, 'normalised boxes', 'smaller than 2 pixels'),
-    (_swapped, 'picture size', 'height and width are swapped in 24 of 24 pictures; image 1 is 100 high and 150 wide'),
+    (_swapped, 'picture size', 'height and width are swapped in 24 of 24 pictures; image 1 (1.png) is 100 high and 150 wide'),
     (_inside_out, 'box format', '72 were left out'), (_unnamed, 'class names', 'no name')],
                          ids=['corners', 'fractions', 'swapped', 'inside_out', 'unnamed'])
 def test_a_planted_fault_of_a_coco_file(plant, key, found, tmp_path, write_json):
@@ -155,7 +155,8 @@ def test_fit_asks_the_doctor_first(sources, tmp_path):
 
 
 @pytest.mark.parametrize(('name', 'wanted'), [
-    ('bccd', {'near duplicates: 1 of 87 pictures of val look the same as one of train, like image 214 and 19',
+    ('bccd', {'near duplicates: 1 of 87 pictures of val look the same as one of train, like image 214 '
+                        '(BloodImage_00037.jpg) and image 19 (BloodImage_00038.jpg)',
               'boxes left out: train: 1 of 2805 boxes', 'boxes left out: val: 1 of 1138 boxes',
               'anchors: anchor_scale 3.0, the anchors are too large'}),
     ('voc100', {'anchors: anchor_scale 3.0, the anchors are too large'})])

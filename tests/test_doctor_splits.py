@@ -39,5 +39,6 @@ def test_edited_copies_in_both_splits(sources, healthy, tmp_path):
     copy = dataclasses.replace(photo, path=tmp_path / 'copy.jpg', id=77, height=50, width=75, boxes=photo.boxes / 2)
     mixed = dataclasses.replace(sources['val'], photos=[*sources['val'].photos, copy])
     folder = written(mixed, tmp_path / 'val')
-    check(examine(healthy['train'], folder, configured()), 'near duplicates', 'warning', 'like image 77 and 4', 'look at them')
+    check(examine(healthy['train'], folder, configured()), 'near duplicates', 'warning',
+          'like image 77 (copy.jpg) and image 4 (4.png)', 'look at them')
     assert alarms(examine(healthy['train'], folder, configured(), fast=True)) == []

@@ -132,3 +132,19 @@ def test_pictures_that_are_nowhere(source, tmp_path):
     source.photos[0].path.parent.rename(tmp_path / 'elsewhere')
     with pytest.raises(DataError, match=r"instances\.json: its pictures, like \['1\.png'\], are in none of"):
         read_folder(tmp_path / 'drawn')
+
+
+def test_tables_of_all_splits_number_classes_alike(source, tmp_path):
+    """Given as folder/split or as the file itself; other tables beside them do not count, a list of classes does."""
+    folder = other_formats.write_csv(source, tmp_path / 'mine')
+    header, *rows = (folder / 'all.csv').read_text().splitlines()
+    (folder / 'all.csv').unlink()
+    for name, part in (('train.csv', rows), ('val.csv', [row for row in rows if 'dog' in row])):
+        (folder / name).write_text('\n'.join([header, *part]))
+    (folder / 'results.csv').write_text('epoch,loss\n1,2\n')
+    for place in ((folder, 'val'), (folder / 'val.csv', None)):
+        assert read_folder(*place).label_map == {1: 'cat', 2: 'dog', 3: 'van'}
+        assert set(read_folder(*place).photos[0].ids) == {2}
+    (folder / 'classes.csv').write_text('van,0\ncat,1\ndog,2\n')              # keras-retinanet's
+    for place in ((folder, 'val'), (folder / 'val.csv', None)):
+        assert list(read_folder(*place).label_map.items())[:2] == [(0, 'van'), (1, 'cat')]

@@ -23,7 +23,7 @@ ORDER = (
     'doctor.anchors', 'doctor.settings', 'doctor.examination', 'doctor.batch', 'doctor',
     'report.curves', 'report.confusion', 'report.gallery', 'report.html', 'report.writer', 'report',
     'training.schedules', 'training.recipes', 'training.state', 'training.callbacks', 'training.pictures',
-    'training.resume', 'training.interrupts', 'training.nonfinite', 'training.freezing',
+    'training.resume', 'training.full_disk', 'training.interrupts', 'training.nonfinite', 'training.freezing',
     'training.accumulation', 'training.recompute', 'training.strategies', 'training.loop',
     'training.step_memory', 'training.batch_size', 'training', 'doctor.overfit',
     'export.labels', 'export.frozen', 'export.upright', 'export.savedmodel',  # use

@@ -286,7 +286,9 @@ def test_a_label_outside_the_label_map_names_the_image(inside_map):
 def test_check_labels_names_the_classes(tmp_path):
     folder = drawn.records(tmp_path, [(8, 8, [])])
     records.check_labels(folder, dict.fromkeys((400, 18, 1, 5)))
-    records.check_labels(folder, {**drawn.LABELS, 18: 'hound', 5: 'cow'})
+    records.check_labels(folder, {**drawn.LABELS, 5: 'cow'})
+    with pytest.raises(DataError, match="id 18 is class 'dog' in these records, and 'hound' in the configuration"):
+        records.check_labels(folder, {**drawn.LABELS, 18: 'hound'})
     with pytest.raises(DataError, match=r"the records hold classes \{18: 'dog', 400: 'van'\}.*\[1, 2\]"):
         records.check_labels(folder, dict.fromkeys((1, 2)))
     with pytest.raises(DataError, match="class 'dog' has id 18 in these records, and id 400 in the configuration"):

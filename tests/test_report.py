@@ -57,9 +57,10 @@ def made(small_config, tmp_path_factory):
     """(folder of a report, its figures, records, config) of seven photos."""
     folder = tmp_path_factory.mktemp('report')
     photos = [(60 + 10 * i, 90, [drawn.box(8, 6, 30, 40, 18), drawn.box(50, 10, 20, 20, 1)][:i % 3]) for i in range(7)]
-    records = drawn.records(folder, photos)
+    labels = {1: 'cat <b>&', 18: 'dog', 400: 'van'}
+    records = drawn.records(folder, photos, labels)
     (folder / 'log.csv').write_text('epoch,loss,val_AP,learning_rate\n1,2.0,,0.1\n2,1.5,0.25,0.05\n')
-    config = load_config(small_config, {'label_map': {1: 'cat <b>&', 18: 'dog', 400: 'van'}, 'learning_rate': 0.123})
+    config = load_config(small_config, {'label_map': labels, 'learning_rate': 0.123})
     figures = write_report(detect, records, folder / 'out', config=config, log_file=folder / 'log.csv', train=records,
                            progress=False)
     return folder / 'out', figures, records, config
@@ -99,8 +100,10 @@ def test_the_folder_holds_whole_pictures_and_is_replaced(made):
     for path in folder.glob('*.png'):
         assert np.ptp(np.asarray(Image.open(path).convert('L'))) > 100, path
     (folder / 'report.html').write_text('an old report')
-    write_report(detect, records, folder, config=config, progress=False)
-    assert 'Learning curves' not in (folder / 'report.html').read_text() and len(list(folder.iterdir())) == len(wanted)
+    write_report(detect, records, folder, config=config, progress=False, names=('my photos/val', None))
+    text = (folder / 'report.html').read_text()
+    assert 'Learning curves' not in text and len(list(folder.iterdir())) == len(wanted)
+    assert ' on my photos/val' in text and str(records) not in text and re.search(r'image \d \(\d\.png\): ', text)
 
 
 def test_no_report_where_there_is_no_data(small_config, tmp_path):

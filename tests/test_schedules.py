@@ -17,7 +17,10 @@ def test_official_rates(case):
     train = load_config('efficientdet-d0', {k: v for k, v in params.items() if k != 'steps_per_epoch'}).train
     rate = learning_rate(train, params['steps_per_epoch'])
     ours = [float(rate(tf.constant(step))) for step in CASES[case]['steps']]
-    np.testing.assert_allclose(ours, CASES[case]['lr'], rtol=1e-6, atol=1e-9)
+    wanted = np.array(CASES[case]['lr'], float)
+    beyond = np.isnan(wanted)                                   # officially, of a polynomial after its end
+    assert not beyond.any() or (params['lr_decay_method'] == 'polynomial' and not np.array(ours)[beyond].any())
+    np.testing.assert_allclose(np.array(ours)[~beyond], wanted[~beyond], rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize('decay', ['cosine', 'stepwise', 'polynomial', 'constant'])

@@ -103,3 +103,29 @@ def test_what_is_not_there_is_named(drawn_voc, tmp_path):
         read_voc(drawn_voc, 'train')
     with pytest.raises(DataError, match='no xml files'):
         read_voc(tmp_path / 'coco')
+
+
+def test_file_names_with_spaces(drawn_voc):
+    for place, end in (('Annotations', '.xml'), ('JPEGImages', '.png')):
+        (drawn_voc / place / f'2{end}').rename(drawn_voc / place / f'1 2{end}')
+    xml = drawn_voc / 'Annotations' / '1 2.xml'
+    xml.write_text(xml.read_text().replace('2.png', '1 2.png'))
+    lists = drawn_voc / 'ImageSets' / 'Main'
+    (lists / 'train.txt').write_text('1 2\n')
+    (lists / 'val.txt').write_text('1  1\n3 -1\n')                        # the flags of a list of one class
+    assert [p.path.name for p in read_voc(drawn_voc, 'train').photos] == ['1 2.png']
+    assert [p.path.name for p in read_voc(drawn_voc, 'val').photos] == ['1.png', '3.png']
+
+
+def test_folders_in_annotations(drawn_voc):
+    """As CVAT writes them; both cameras have a picture 1."""
+    for place, end in (('Annotations', '.xml'), ('JPEGImages', '.png')):
+        (drawn_voc / place / 'cam1').mkdir()
+        (drawn_voc / place / f'2{end}').rename(drawn_voc / place / 'cam1' / f'1{end.upper() if end == ".png" else end}')
+    xml = drawn_voc / 'Annotations' / 'cam1' / '1.xml'
+    xml.write_text(xml.read_text().replace('2.png', '1').replace('<name>van<', '<name>van <'))
+    (drawn_voc / 'ImageSets' / 'Main' / 'train.txt').write_text('cam1/1\n1\n')
+    found = read_voc(drawn_voc, 'train')
+    assert [str(p.path.relative_to(drawn_voc / 'JPEGImages')) for p in found.photos] == ['cam1/1.PNG', '1.png']
+    assert [p.ids for p in found.photos] == [(3,), (2, 1)] and found.label_map == {1: 'cat', 2: 'dog', 3: 'van'}
+    assert len(read_voc(drawn_voc).photos) == 3

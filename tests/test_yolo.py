@@ -113,3 +113,38 @@ def test_what_is_not_there_is_named(folder):
         path.unlink()
     with pytest.raises(DataError, match=r'none of 1 pictures has a label file; that of .*a\.png would be .*labels/a\.txt'):
         read_yolo(folder)
+
+
+def test_key_points_are_left_out(folder):
+    (folder / 'data.yaml').write_text('names: [cat, dog]\nkpt_shape: [2, 2]\n')
+    (folder / 'labels' / 'a.txt').write_text('0 0.5 0.5 0.25 0.5 0.45 0.45 0.5 0.5\n1 0.25 0.5 0.5 1\n')
+    source = read_yolo(folder)
+    np.testing.assert_allclose(source.photos[0].boxes, [[5, 15, 15, 25], [0, 0, 20, 20]])
+    assert source.changes['key points, left out'] == 1
+
+
+def test_linked_folders_are_read_once_and_hidden_ones_are_not(folder):
+    for place in ('images', 'labels'):
+        (folder / f'other {place}').mkdir()
+        (folder / place / 'camera').symlink_to(folder / f'other {place}', target_is_directory=True)
+        (folder / f'other {place}' / 'back').symlink_to(folder / place, target_is_directory=True)            # a loop
+    (folder / 'images' / '.ipynb_checkpoints').mkdir()
+    for name in ('camera/b.png', '.ipynb_checkpoints/a-checkpoint.png'):
+        Image.new('RGB', (40, 20)).save(folder / 'images' / name)
+    (folder / 'labels' / 'camera' / 'b.txt').write_text('1 0.5 0.5 0.5 0.5\n')
+    assert {p.path.name: p.ids for p in read_yolo(folder).photos} == {'a.png': (0, 1), 'b.png': (1,)}
+
+
+def test_files_of_windows_programs(folder):
+    bom = b'\xef\xbb\xbf'
+    (folder / 'data.yaml').unlink()
+    (folder / 'classes.txt').write_bytes(bom + b'cat\r\ndog\r\n')
+    (folder / 'labels' / 'a.txt').write_bytes(bom + b'0 0.5 0.5 0.25 0.5\r\n')
+    source = read_yolo(folder)
+    assert source.label_map == {0: 'cat', 1: 'dog'} and source.photos[0].ids == (0,)
+    (folder / 'data.yaml').write_bytes(bom + b'names: [cat, dog]\r\ntrain: list.txt')
+    (folder / 'list.txt').write_bytes(bom + b'images\\a.png\r\n')
+    assert read_yolo(folder, 'train').photos[0].ids == (0,)
+    (folder / 'labels' / 'a.txt').write_text('0 0.5 0.5 0.25 0.5', encoding='utf-16')
+    with pytest.raises(DataError, match=r'a\.txt: not text in UTF-8 .*; save it as UTF-8'):
+        read_yolo(folder)

@@ -99,7 +99,7 @@ def _too_many(split, most):
     fullest = max(split.pictures, key=lambda p: len(p.boxes))
     if len(fullest.boxes) <= most:
         return None
-    return Finding('many boxes', 'warning', f'{split.name}: image {fullest.id} has {len(fullest.boxes)} boxes, detection stops '
+    return Finding('many boxes', 'warning', f'{split.name}: {fullest.called} has {len(fullest.boxes)} boxes, detection stops '
                    f'at {most}', f'set max_output_size={len(fullest.boxes)} or more')
 
 
@@ -111,12 +111,12 @@ def _sizes(split):
         return None
     first = (swapped or wrong)[0]
     text = 'height and width are swapped' if len(swapped) * 2 > len(wrong) else 'the annotations say another size'
-    return Finding('picture size', 'error', f'{split.name}: {text} in {len(wrong)} of {len(known)} pictures; image {first.id} is '
+    return Finding('picture size', 'error', f'{split.name}: {text} in {len(wrong)} of {len(known)} pictures; {first.called} is '
                    f'{first.size[0]} high and {first.size[1]} wide, its annotation says {first.stated[0]} and {first.stated[1]}',
                    'write the size of the stored picture (as decoded, without turning by EXIF), and boxes in its pixels')
 
 
 def _example(split, bad):
-    owners = [(p.id, box) for p in split.pictures for box in p.boxes]
+    owners = [(p.called, box) for p in split.pictures for box in p.boxes]
     name, box = owners[int(np.argmax(bad))]
-    return f', like {np.round(box, 1).tolist()} (ymin xmin ymax xmax) of image {name}'
+    return f', like {np.round(box, 1).tolist()} (ymin xmin ymax xmax) of {name}'

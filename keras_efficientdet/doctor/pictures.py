@@ -21,8 +21,9 @@ _THUMBNAIL = 16
 class Picture:
     """boxes float [N, 4] ymin xmin ymax xmax in pixels, as written: not cut, perhaps inside out. size, stated (height, width):
     of the picture itself, and what its annotation says (None: nothing). labels, names: the data set's own, names may be empty.
-    thumbnail: float32 [256] of mean 0 and length 1, or None where not asked for or of one colour."""
+    thumbnail: float32 [256] of mean 0 and length 1, or None where not asked for or of one colour. file: its name, or empty."""
     id: str
+    file: str
     size: tuple
     stated: tuple | None
     digest: str
@@ -31,6 +32,11 @@ class Picture:
     names: tuple
     crowd: np.ndarray
     thumbnail: np.ndarray | None
+
+    @property
+    def called(self):
+        """What findings call it: readers that number pictures use numbers that no file of the user has."""
+        return f'image {self.id} ({self.file})' if self.file else f'image {self.id}'
 
     @property
     def cut(self):
@@ -89,7 +95,8 @@ def _of_record(serialized, thumbnails):
     crowd = np.array(feature['image/object/is_crowd'].int64_list.value, bool)
     count = len(sides[0])
     digest = b''.join(feature['image/key/sha256'].bytes_list.value).decode() or hashlib.sha256(encoded).hexdigest()
-    return Picture(source_id, size, (stated[0][0], stated[1][0]) if all(stated) else None, digest,
+    file = b''.join(feature['image/filename'].bytes_list.value).decode(errors='replace')
+    return Picture(source_id, file, size, (stated[0][0], stated[1][0]) if all(stated) else None, digest,
                    np.stack(sides, -1) * [*size, *size], labels,
                    tuple(text.decode(errors='replace') for text in feature['image/object/class/text'].bytes_list.value),
                    crowd if len(crowd) == count else np.zeros(count, bool), _thumbnail(picture) if thumbnails else None)
@@ -111,8 +118,8 @@ def _of_photo(photo, label_map):
     sizes = [(picture.height, picture.width)]
     if orientation(picture) >= 5:                                   # lies on its side; annotations may know that or not
         sizes.append((picture.width, picture.height))
-    return Picture(str(photo.id), stated if stated in sizes else sizes[0], stated, hashlib.sha256(encoded).hexdigest(),
-                   np.asarray(photo.boxes, float).reshape(-1, 4), tuple(photo.ids),
+    return Picture(str(photo.id), photo.path.name, stated if stated in sizes else sizes[0], stated,
+                   hashlib.sha256(encoded).hexdigest(), np.asarray(photo.boxes, float).reshape(-1, 4), tuple(photo.ids),
                    tuple(label_map.get(i, '') for i in photo.ids), np.array(photo.crowd, bool), None)
 
 

@@ -36,11 +36,12 @@ def _shared(train, valid):
     if not shared:
         return None
     inside = [p for p in valid.pictures if p.digest in shared]
+    same = next(p for p in train.pictures if p.digest == inside[0].digest)
     fix = 'split anew, so that no picture is in both: val_AP on pictures that were trained on says nothing about new ones'
     if len(inside) == len(valid.pictures):
         return Finding('train = val', 'error', f'all {len(inside)} pictures of {valid.name} are in {train.name} too', fix)
     return Finding('shared pictures', 'warning', f'{len(inside)} of {len(valid.pictures)} pictures of {valid.name} are in '
-                   f'{train.name} too, like image {inside[0].id}', fix)
+                   f'{train.name} too, like {inside[0].called}, there {same.called}', fix)
 
 
 def _near(train, valid):
@@ -52,9 +53,9 @@ def _near(train, valid):
         block = theirs[start:start + _BLOCK]
         likeness = np.stack([p.thumbnail for p in block]) @ bank.T
         best = likeness.argmax(1)
-        pairs += [(ours[j].id, p.id) for p, j, row in zip(block, best, likeness, strict=True) if row[j] > SAME_VIEW]
+        pairs += [(ours[j].called, p.called) for p, j, row in zip(block, best, likeness, strict=True) if row[j] > SAME_VIEW]
     if not pairs:
         return None
     return Finding('near duplicates', 'warning', f'{len(pairs)} of {len(valid.pictures)} pictures of {valid.name} look the same '
-                   f'as one of {train.name}, like image {pairs[0][1]} and {pairs[0][0]}',
+                   f'as one of {train.name}, like {pairs[0][1]} and {pairs[0][0]}',
                    'look at them; frames of one video and edited copies belong into one split')

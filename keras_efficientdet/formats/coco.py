@@ -4,7 +4,7 @@ import json
 import math
 import pathlib
 
-from keras_efficientdet.formats.photos import photo
+from keras_efficientdet.formats.photos import file_in, number, photo, text_of
 from keras_efficientdet.records import DataError, Source
 
 
@@ -26,7 +26,8 @@ def read_coco(annotation_file, image_dir):
     content = _read(pathlib.Path(annotation_file))
     label_map = {c['id']: c['name'] for c in sorted(content['categories'], key=lambda c: c['id'])}
     _unique(annotation_file, 'image id', [image['id'] for image in content['images']])
-    _unique(annotation_file, 'category name', [c['name'] for c in content['categories']])
+    for key in ('id', 'name'):
+        _unique(annotation_file, f'category {key}', [c[key] for c in content['categories']])
     by_image = collections.defaultdict(list)
     for annotation in content['annotations']:
         by_image[annotation['image_id']].append(annotation)
@@ -47,9 +48,11 @@ _NEEDED = {'images': ('id', 'file_name', 'height', 'width'), 'annotations': ('id
 
 def _read(path):
     try:
-        content = json.loads(path.read_text())
+        text = text_of(path)
     except FileNotFoundError as error:
         raise DataError(f'{path}: no such annotation file') from error
+    try:
+        content = json.loads(text)
     except ValueError as error:
         raise DataError(f'{path}: not a json file: {error}') from error
     missing = [k for k in _NEEDED if not isinstance(content, dict) or not isinstance(content.get(k), list)]
@@ -59,7 +62,22 @@ def _read(path):
         for entry in content[kind]:
             if not isinstance(entry, dict) or any(k not in entry for k in keys):
                 raise DataError(f'{path}: an entry of `{kind}` needs {", ".join(keys)}, found {str(entry)[:200]}')
+    for kind, key, fits, wanted in _KINDS:
+        for entry in content[kind]:
+            if not fits(entry[key]):
+                raise DataError(f'{path}: `{key}` of an entry of `{kind}` must be {wanted}, found {str(entry)[:200]}')
     return content
+
+
+def _is_size(value):
+    return isinstance(value, int | float) and value >= 1
+
+
+_KINDS = (('images', 'file_name', lambda v: isinstance(v, str) and v, 'a text'),
+          ('images', 'height', _is_size, 'a number from 1 on'), ('images', 'width', _is_size, 'a number from 1 on'),
+          ('images', 'id', lambda v: isinstance(v, int | str), 'a whole number or a text'),
+          ('categories', 'id', lambda v: isinstance(v, int), 'a whole number'),
+          ('categories', 'name', lambda v: isinstance(v, str), 'a text'))
 
 
 def _folder_of(images, image_dir, annotation_file):
@@ -73,7 +91,7 @@ def _folder_of(images, image_dir, annotation_file):
 
 
 def _found(folder, names):
-    return sum((pathlib.Path(folder) / name).is_file() for name in names)
+    return sum(file_in(folder, name).is_file() for name in names)
 
 
 def _unique(annotation_file, what, values):
@@ -89,8 +107,9 @@ def _photo(image, annotations, label_map, image_dir, changes, annotation_file):
             raise DataError(f'{annotation_file}: annotation {a["id"]} has category_id {a["category_id"]}, which is not in '
                             f'categories ({", ".join(map(str, label_map))})')
         x, y, w, h = _numbers(a, annotation_file)
-        rows.append(((y, x, y + h, x + w), a['category_id'], a.get('area'), bool(a.get('iscrowd', 0))))
-    return photo(pathlib.Path(image_dir) / image['file_name'], image['id'], (image['height'], image['width']), rows, changes)
+        area, crowd = (number(a.get(key) or 0, key, f'{annotation_file}, annotation {a["id"]}') for key in ('area', 'iscrowd'))
+        rows.append(((y, x, y + h, x + w), a['category_id'], area, bool(crowd)))
+    return photo(file_in(image_dir, image['file_name']), image['id'], (image['height'], image['width']), rows, changes)
 
 
 def _numbers(annotation, annotation_file):

@@ -46,13 +46,29 @@ def read_csv(csv_file, image_dir=None, label_map=None):
     return Source(photos, label_map, dict(changes))
 
 
+def has_boxes(csv_file):
+    """Whether a csv file is such a table, by its first row."""
+    try:
+        return bool(_columns(csv_file, _lines(csv_file)[0][1]))
+    except DataError:
+        return False
+
+
+def class_list(csv_file):
+    """{id: name} of a table of rows `name,id`, which keras-retinanet has beside that of the boxes; else None."""
+    rows = [cells for _, cells in _lines(csv_file)]
+    if any(len(cells) != 2 or not cells[1].isdigit() for cells in rows):
+        return None
+    return {int(i): name for name, i in sorted(rows, key=lambda cells: int(cells[1]))}
+
+
 def class_names(csv_file):
     """The names of the classes in a table: with those of other tables, what a label_map for all of them is made of."""
     return {row['class'] for _, row in _read(pathlib.Path(csv_file)) if row['class']}
 
 
-def _read(path):
-    """[(where, {column: text})]"""
+def _lines(path):
+    """[(number of the line, cells)] of those that are not empty."""
     try:
         with path.open(newline='', encoding='utf-8-sig') as file:
             reader = csv.reader(file)
@@ -63,6 +79,12 @@ def _read(path):
         raise DataError(f'{path}: not a csv file: {error}') from error
     if not lines:
         raise DataError(f'{path}: the table is empty')
+    return lines
+
+
+def _read(path):
+    """[(where, {column: text})]"""
+    lines = _lines(path)
     columns, has_header = _columns(path, lines[0][1])
     rows = []
     for line, cells in lines[has_header:]:
@@ -76,7 +98,7 @@ def _read(path):
 def _columns(path, first):
     """({our name: index}, whether the first row is a header)"""
     lower = [cell.lower() for cell in first]
-    columns = {ours: lower.index(name) for ours, names in COLUMNS.items() for name in names if name in lower}
+    columns = {ours: lower.index(known[0]) for ours, names in COLUMNS.items() if (known := [n for n in names if n in lower])}
     missing = [name for name in _NEEDED if name not in columns]
     if not missing:
         return columns, True
@@ -99,6 +121,11 @@ def _refuse_normalized(path, rows):
         raise DataError(f'{path}: all coordinates are between 0 and 1, expected pixels')
 
 
+def _own_id(text, ids, where):
+    """The id of a name, or of an id as text."""
+    return int(text) if text not in ids and text.isdigit() and int(text) in ids.values() else own_id(text, ids, where)
+
+
 def _photo(name, id, entries, folders, ids, changes):
     where, first = entries[0]
     picture = find_picture([name], folders, where)
@@ -110,5 +137,5 @@ def _photo(name, id, entries, folders, ids, changes):
     for where, row in entries:
         if any(row[key] for key in _NEEDED[1:]):
             box = [number(row[side], side, where) for side in ('ymin', 'xmin', 'ymax', 'xmax')]
-            rows.append((box, own_id(row['class'], ids, where), None, False))
+            rows.append((box, _own_id(row['class'], ids, where), None, False))
     return photo(picture, id, size, rows, changes)

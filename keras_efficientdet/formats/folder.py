@@ -5,7 +5,7 @@ import re
 
 from keras_efficientdet.formats import voc, yolo
 from keras_efficientdet.formats.coco import read_coco
-from keras_efficientdet.formats.csv_table import class_names, read_csv
+from keras_efficientdet.formats.csv_table import class_list, class_names, has_boxes, read_csv
 from keras_efficientdet.formats.photos import numbered
 from keras_efficientdet.records import DataError
 
@@ -188,10 +188,21 @@ def _demand_split(path, declared, split):
 
 def _read_csv(path, split):
     files = _tables(path)
-    file = _chosen(path, files, split)
+    file = _chosen(path, list(filter(has_boxes, files)) or files, split)
+    related = files if path.is_dir() else [file, *filter(_goes_with(file), _tables(file.parent))]
     others = [table for folder in _sisters(file.parent, _tables) for table in _tables(folder)]
-    label_map = numbered(name for each in [*files, *others] for name in class_names(each))     # the same ids in every split
-    return read_csv(file, _picture_places(file), label_map)
+    return read_csv(file, _picture_places(file), _label_map_of(list(dict.fromkeys([*related, *others]))))
+
+
+def _goes_with(file):
+    """Of a table given as a file: the tables of other splits beside it, and lists of classes."""
+    return lambda table: not has_boxes(table) or (_splits_in(file.stem) and _splits_in(table.stem))
+
+
+def _label_map_of(tables):
+    """{id: name}, the same in every split: of the one list of classes among the tables, or of the names in all tables."""
+    lists = [found for p in tables if not has_boxes(p) and (found := class_list(p))]
+    return lists[0] if len(lists) == 1 else numbered(name for p in tables if has_boxes(p) for name in class_names(p))
 
 
 READERS = {'coco': _read_coco, 'voc': _read_voc, 'yolo': _read_yolo, 'csv': _read_csv}

@@ -1,5 +1,6 @@
 """What the formats share: photos of rows of boxes, ids for names, where a picture is and how large."""
 import math
+import pathlib
 
 import numpy as np
 from PIL import Image
@@ -58,16 +59,30 @@ def number(text, what, where):
     return value
 
 
+def text_of(path):
+    """The text of a file in UTF-8, with a byte order mark or without. Raises DataError for other encodings."""
+    try:
+        return path.read_text(encoding='utf-8-sig')
+    except UnicodeDecodeError as error:
+        raise DataError(f'{path}: not text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8') from error
+
+
 def picture_size(path):
     """(height, width) of a picture as a viewer shows it. Raises DataError where it cannot be read."""
     with named(path), Image.open(path) as picture:
         return picture.size if orientation(picture) >= 5 else picture.size[::-1]
 
 
+def file_in(folder, name):
+    """The path of a name that may have been written on Windows: a backslash parts folders where there is no such file."""
+    path = pathlib.Path(folder) / name
+    return path if '\\' not in name or path.is_file() else pathlib.Path(folder) / name.replace('\\', '/')
+
+
 def find_picture(names, folders, where):
     """The first of the names that is a file in one of the folders. Raises DataError with `where` if there is none."""
     for folder in folders:
         for name in names:
-            if (folder / name).is_file():
-                return folder / name
+            if (found := file_in(folder, name)).is_file():
+                return found
     raise DataError(f'{where}: its picture {names[0]} is not there; looked in {", ".join(map(str, folders))}')

@@ -1,17 +1,21 @@
 """Pascal VOC: one xml file a picture, in the layout of VOC2012 or beside the pictures."""
 import collections
 import pathlib
+import re
 from xml.etree import ElementTree
 
-from keras_efficientdet.formats.photos import PICTURES, find_picture, ids_of, number, numbered, own_id, photo
+from keras_efficientdet.formats.photos import PICTURES, find_picture, ids_of, number, numbered, own_id, photo, text_of
 from keras_efficientdet.label_maps import LABEL_MAPS
 from keras_efficientdet.records import DataError, Source
 
+_ANNOTATIONS = ('Annotations', 'annotations')
+_ENDINGS = (*PICTURES, *(end.upper() for end in PICTURES))
 _SIDES = ('ymin', 'xmin', 'ymax', 'xmax')
 
 
 def read_voc(folder, split=None, label_map=None):
     """Reads a folder of VOC annotations: Annotations/, JPEGImages/ and ImageSets/Main/, or xml files beside their pictures.
+    Annotations/ may have folders in it, with folders of the same names in JPEGImages/.
 
     As in google/automl's converter, coordinates are taken as written (nothing is subtracted for pixels that count from 1),
     difficult objects are kept, and pictures are numbered from 1. Boxes are cut to the picture, and counted.
@@ -25,7 +29,7 @@ def read_voc(folder, split=None, label_map=None):
       DataError: naming the xml file: broken, without size, a picture that is not there, an unknown class.
     """
     folder = pathlib.Path(folder)
-    files = {p.stem: p for p in annotation_files(folder)}
+    files = {_name_of(p, folder): p for p in annotation_files(folder)}
     if not files:
         raise DataError(f'{folder}: no xml files in it, nor in Annotations/')
     chosen = list(files) if split is None else _listed(folder, split, files)
@@ -39,8 +43,14 @@ def read_voc(folder, split=None, label_map=None):
 
 def annotation_files(folder):
     """The xml files of a VOC folder, sorted."""
-    places = (folder / 'Annotations', folder / 'annotations', folder)
-    return next((found for place in places if (found := sorted(place.glob('*.xml')))), [])
+    places = [(folder / name, '**/*.xml') for name in _ANNOTATIONS] + [(folder, '*.xml')]
+    return next((found for place, pattern in places if (found := sorted(place.glob(pattern)))), [])
+
+
+def _name_of(path, folder):
+    """What lists call an annotation: cam1/a of Annotations/cam1/a.xml."""
+    place = next((folder / name for name in _ANNOTATIONS if (folder / name) in path.parents), folder)
+    return path.relative_to(place).with_suffix('').as_posix()
 
 
 def splits(folder):
@@ -55,7 +65,8 @@ def _listed(folder, split, files):
     found = [p for p in (lists / f'{split}.txt', *sorted(lists.glob(f'*_{split}.txt'))) if p.is_file()]
     if not found:
         raise DataError(f'{folder}: no split {split!r}; ImageSets/Main has {[p.stem for p in sorted(lists.glob("*.txt"))]}')
-    names = [line.split()[0] for line in found[0].read_text().splitlines() if line.strip()]
+    lines = [line.strip() for line in text_of(found[0]).splitlines() if line.strip()]
+    names = [line if line in files else re.sub(r'\s+(-1|0|1)$', '', line) for line in lines]      # a name may hold spaces
     for line, name in enumerate(names, 1):
         if name not in files:
             raise DataError(f'{found[0]}, entry {line}: {name} has no xml file')
@@ -68,7 +79,11 @@ def class_names(folder):
 
 
 def _names(roots):
-    return {found.findtext('name') for root in roots for found in root.iter('object')}
+    return {_class_of(found) for root in roots for found in root.iter('object')}
+
+
+def _class_of(found):
+    return (found.findtext('name') or '').strip() or None
 
 
 def label_map_of(names):
@@ -95,7 +110,11 @@ def _photo(path, root, id, folder, ids, changes):
     for i, found in enumerate(root.findall('object'), 1):
         where = f'{path}, object {i}'
         box = [number(found.findtext(f'bndbox/{side}'), f'bndbox/{side}', where) for side in _SIDES]
-        rows.append((box, own_id(found.findtext('name'), ids, where), None, False))
-    names = [name for name in [root.findtext('filename')] if name] + [path.stem + end for end in PICTURES]
-    picture = find_picture(names, (folder / 'JPEGImages', folder / 'images', path.parent, folder), path)
+        rows.append((box, own_id(_class_of(found), ids, where), None, False))
+    name = _name_of(path, folder)
+    names = [root.findtext('filename') or '', *(f'{stem}{end}' for stem in dict.fromkeys((name, path.stem)) for end in _ENDINGS)]
+    inside = pathlib.Path(name).parent
+    roots = folder / 'JPEGImages', folder / 'images'
+    places = (*(root / inside for root in roots), *roots, path.parent, folder)
+    picture = find_picture([n for n in names if n], places, path)
     return photo(picture, id, (height, width), rows, changes)

@@ -1,10 +1,11 @@
 """YOLO: a text file a picture with lines `class cx cy w h`, all but the class in parts of the picture's sides."""
 import collections
+import os
 import pathlib
 
 import yaml
 
-from keras_efficientdet.formats.photos import PICTURES, number, photo, picture_size
+from keras_efficientdet.formats.photos import PICTURES, file_in, number, photo, picture_size, text_of
 from keras_efficientdet.records import DataError, Source
 
 SPLITS = ('train', 'val', 'valid', 'test')
@@ -16,8 +17,9 @@ def read_yolo(folder, split=None, label_map=None):
     """Reads a folder of YOLO labels: pictures in images/ with text files in labels/, or text files beside the pictures.
 
     Classes come from data.yaml (any yaml with `names`), classes.txt or obj.names, in the folder or the one above; their ids
-    count from 0, as in the files. Boxes are cut to the picture, polygons become the boxes around them; both are counted, as
-    are pictures without a text file, which count as pictures without objects. Pictures are numbered from 1.
+    count from 0, as in the files. Boxes are cut to the picture, polygons become the boxes around them, key points (`kpt_shape`
+    in the yaml) are left out; all are counted, as are pictures without a text file, which count as pictures without objects.
+    Pictures are numbered from 1.
 
     Args:
       split: a key of the yaml (train, val, test), or a folder images/<split> or <split>. Default: all.
@@ -31,12 +33,12 @@ def read_yolo(folder, split=None, label_map=None):
     pictures = _pictures(folder, split, settings)
     labels = [_label_file(p) for p in pictures]
     _check_pairs(folder, pictures, labels)
-    changes = collections.Counter()
+    changes, pose = collections.Counter(), bool(settings[1].get('kpt_shape'))
     photos = []
     for id, (picture, file) in enumerate(zip(pictures, labels, strict=True), 1):
         size = picture_size(picture)
         changes['pictures without a label file, taken as without objects'] += not file.is_file()
-        photos.append(photo(picture, id, size, _rows(file, size, label_map, changes), changes))
+        photos.append(photo(picture, id, size, _rows(file, size, label_map, pose, changes), changes))
     return Source(photos, label_map, dict(changes))
 
 
@@ -44,7 +46,7 @@ def yaml_of(folder):
     """(path, content) of the yaml file with `names` in a folder, or (None, {})."""
     for path in sorted([*folder.glob('*.yaml'), *folder.glob('*.yml')]):
         try:
-            content = yaml.safe_load(path.read_text())
+            content = yaml.safe_load(text_of(path))
         except yaml.YAMLError as error:
             raise DataError(f'{path}: not a yaml file: {error}') from error
         if isinstance(content, dict) and 'names' in content:
@@ -62,7 +64,7 @@ def _names(folder, settings):
         if path:
             return _from_yaml(path, content)
         if file := name_file(place):
-            return dict(enumerate(line.strip() for line in file.read_text().splitlines() if line.strip()))
+            return dict(enumerate(line.strip() for line in text_of(file).splitlines() if line.strip()))
     raise DataError(f'{folder}: no class names; looked for a yaml file with `names`, {", ".join(_NAME_LISTS)}, here and in '
                     f'{folder.parent}')
 
@@ -109,11 +111,18 @@ def _entry(path, root, entry):
         raise DataError(f'{path}: {entry} is not there; looked for {", ".join(dict.fromkeys(map(str, places)))}')
     if place.is_dir():
         return _below(place)
-    return [place.parent / line.strip() for line in place.read_text().splitlines() if line.strip()]
+    return [file_in(place.parent, line.strip()) for line in text_of(place).splitlines() if line.strip()]
 
 
 def _below(folder):
-    return sorted(p for p in folder.rglob('*') if p.suffix.lower() in PICTURES)
+    """The pictures in a folder and in those inside, linked ones too, but hidden ones (.ipynb_checkpoints)."""
+    found, seen = [], set()
+    for place, inside, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        inside[:] = [name for name in inside if not name.startswith('.') and real not in seen]
+        found += [pathlib.Path(place, name) for name in files if real not in seen]
+        seen.add(real)
+    return sorted(p for p in found if p.suffix.lower() in PICTURES)
 
 
 def _label_file(picture):
@@ -137,13 +146,17 @@ def _check_pairs(folder, pictures, labels):
                 raise DataError(f'{file}: there is no picture to this label file')
 
 
-def _rows(file, size, label_map, changes):
-    lines = file.read_text().splitlines() if file.is_file() else []
-    return [_row(text.split(), f'{file}, line {i}', size, label_map, changes) for i, text in enumerate(lines, 1) if text.strip()]
+def _rows(file, size, label_map, pose, changes):
+    lines = text_of(file).splitlines() if file.is_file() else []
+    return [_row(text.split(), f'{file}, line {i}', size, label_map, pose, changes)
+            for i, text in enumerate(lines, 1) if text.strip()]
 
 
-def _row(fields, where, size, label_map, changes):
+def _row(fields, where, size, label_map, pose, changes):
     own_id, *values = (number(text, 'each value', where) for text in fields)
+    if pose and len(values) > 4:
+        changes['key points, left out'] += 1
+        values = values[:4]
     if own_id not in label_map:
         raise DataError(f'{where}: class {fields[0]} is not among the classes {str(label_map)[:300]}')
     if any(not -1e-6 <= v <= 1 + 1e-6 for v in values):

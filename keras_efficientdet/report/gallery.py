@@ -9,6 +9,7 @@ from keras_efficientdet import analysis, records
 from keras_efficientdet.config import class_ids
 from keras_efficientdet.drawing import Mark, draw_marks
 
+_FILE = 'image/filename'
 SIDE = 640                                # pixels of the longer side, so that labels are readable on pictures of any size
 FOUND, MISSED, FALSE_ALARM = (0, 150, 80), (20, 70, 255), (225, 30, 0)
 
@@ -29,17 +30,25 @@ def gallery(data, config, matches, threshold, images):
     """
     pictures = _pictures(data, config, {matches.image_ids[i] for i in images})
     errors = analysis.image_errors(matches, threshold)
-    captions = ('image {}: {} found, {} false alarms, {} missed'.format(matches.image_ids[i], *(e[i] for e in errors))
-                for i in images)
-    return [Exhibit(marked(pictures[matches.image_ids[i]], matches, threshold, i), caption)
-            for i, caption in zip(images, captions, strict=True)]
+    exhibits = []
+    for i in images:
+        picture, file = pictures[matches.image_ids[i]]
+        found, alarms, missed = (e[i] for e in errors)
+        caption = f'image {matches.image_ids[i]}{file and f" ({file})"}: {found} found, {alarms} false alarms, {missed} missed'
+        exhibits.append(Exhibit(marked(picture, matches, threshold, i), caption))
+    return exhibits
 
 
 def _pictures(data, config, wanted):
-    """{image id: uint8 [H, W, 3]} as they are in the records."""
-    examples = tf.data.TFRecordDataset(records.record_files(data)).map(lambda s: records.parse(s, class_ids(config.model)))
-    chosen = examples.filter(lambda e: tf.reduce_any(e['id'] == tf.constant(sorted(wanted), tf.int64)))
-    return {int(e['id']): e['image'] for e in chosen.as_numpy_iterator()} if wanted else {}
+    """{image id: (uint8 [H, W, 3], file name or '')} as they are in the records."""
+    def parse(serialized):
+        found = records.parse(serialized, class_ids(config.model))
+        named = tf.io.parse_single_example(serialized, {_FILE: tf.io.FixedLenFeature([], tf.string, '')})
+        return found['id'], found['image'], named[_FILE]
+
+    chosen = tf.data.TFRecordDataset(records.record_files(data)).map(parse).filter(
+        lambda i, *_: tf.reduce_any(i == tf.constant(sorted(wanted), tf.int64)))
+    return {int(i): (picture, file.decode(errors='replace')) for i, picture, file in chosen.as_numpy_iterator()} if wanted else {}
 
 
 def marked(picture, matches, threshold, image):

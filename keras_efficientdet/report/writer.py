@@ -22,7 +22,7 @@ PAGE = 'report.html'
 _MARKS = 'Green: a box that was found. Blue: a box that was missed. Red: a detection without a box, with its class and score.'
 
 
-def write_report(model, data, output_dir, *, config=None, log_file=None, train=None, progress=True):
+def write_report(model, data, output_dir, *, config=None, log_file=None, train=None, names=None, progress=True):
     """Evaluates once and writes report.html, one file that needs nothing else, and its pictures beside it.
 
     The page holds the settings that differ from the model's own, learning curves, COCO figures, a table of the classes,
@@ -37,9 +37,11 @@ def write_report(model, data, output_dir, *, config=None, log_file=None, train=N
       config: default: the one that the model carries.
       log_file: the log.csv of `fit`, for the learning curves.
       train: the TFRecords that were trained on, for their summary.
+      names: what the page calls (data, train); default: themselves.
     Returns:
       the figures, as `evaluate` returns them.
     """
+    names = [_name(place) for place in names or (data, train)]
     config, data = config or model.detection_config, records_of(data)
     truth, found = evaluation.collect(model, dataset(data, config, training=False), config, progress=progress)
     run = evaluation.coco_run(truth, found, dict(zip(class_ids(config.model), class_names(config.model), strict=True)))
@@ -48,9 +50,9 @@ def write_report(model, data, output_dir, *, config=None, log_file=None, train=N
     plots = _plots(run, matches, scores, log_file)
     chosen = _chosen(matches, scores.threshold)
     galleries = {name: gallery(data, config, matches, scores.threshold, images) for name, images in chosen.items()}
-    title = f'{config.model.name} on {_name(data)}'
+    title = f'{config.model.name} on {names[0]}'
     made = f'{datetime.datetime.now():%Y-%m-%d %H:%M}, {len(truth)} images'
-    text = page.page(title, made, _sections(config, run, truth, matches, scores, plots, galleries, data, train))
+    text = page.page(title, made, _sections(config, run, truth, matches, scores, plots, galleries, names, train))
     sheets = {f'{name}.png': _png(grid([e.picture for e in shown], 2)) for name, shown in galleries.items() if shown}
     _write(pathlib.Path(output_dir), {**plots, **sheets, PAGE: text.encode()})
     return evaluation.figures_of(run)
@@ -76,12 +78,12 @@ def _chosen(matches, threshold):
     return {'worst': analysis.worst_images(matches, threshold, PICTURES), 'random': sorted(some.tolist())}
 
 
-def _sections(config, run, truth, matches, scores, plots, galleries, data, train):
+def _sections(config, run, truth, matches, scores, plots, galleries, names, train):
     figures = evaluation.figures_of(run)
     errors = [{'error': kind, 'how many': n} for kind, n in analysis.error_kinds(matches, scores.threshold).items()]
     at = f'at score {scores.threshold:.2f}'
     sections = {'Settings': page.note(f'What differs from {_base_name(config)}.') + page.table(differences(config)),
-                'Data': page.table(_data(data, truth, train))}
+                'Data': page.table(_data(names, truth, train))}
     if 'learning.png' in plots:
         sections['Learning curves'] = page.picture(plots['learning.png'], 'log.csv, epoch by epoch')
     return sections | {
@@ -115,21 +117,23 @@ def _base_name(config):
     return config.model.name if config.model.name in model_names() else 'the official defaults'
 
 
-def _data(data, truth, train):
+def _data(names, truth, train):
     boxes = [a for _, rows in truth for a in rows]
     crowds = sum(a['iscrowd'] for a in boxes)
-    rows = [{'what': 'evaluated', 'where': _name(data), 'images': len(truth), 'without boxes': sum(not r for _, r in truth),
+    rows = [{'what': 'evaluated', 'where': names[0], 'images': len(truth), 'without boxes': sum(not r for _, r in truth),
              'boxes': len(boxes) - crowds, 'crowds': crowds}]
     summary = records.summary_of(train) if train else None
     if summary:
-        rows.append({'what': 'trained on', 'where': _name(train), 'images': summary['images'],
+        rows.append({'what': 'trained on', 'where': names[1], 'images': summary['images'],
                      'without boxes': summary['images_without_boxes'], 'boxes': summary['boxes'],
                      'crowds': summary['crowd_boxes']})
     return rows
 
 
 def _name(data):
-    return str(data) if isinstance(data, str | pathlib.Path) else f'{len(data)} files'
+    if isinstance(data, records.Source):
+        return f'{len(data.photos)} photos'
+    return str(data) if data is None or isinstance(data, str | pathlib.Path) else f'{len(data)} files'
 
 
 def _png(array):

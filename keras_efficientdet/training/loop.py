@@ -103,7 +103,7 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     if config.detect.method not in METHODS:
         raise ConfigError(f'method {config.detect.method!r}: evaluation while training knows {" and ".join(METHODS)}; numpy_nms, '
                           'for tools/evaluate.py, knows the others')
-    train, valid = records_of(train), records_of(valid)
+    given, train, valid = (valid, train), records_of(train), records_of(valid)
     keras.utils.set_random_seed(config.train.seed)
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
@@ -117,7 +117,7 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
         print(f'{shared}: this training is finished')
         model.load_weights(str(shared / _LAST))
         if is_chief(strategy) and not (workdir / 'report' / 'report.html').exists():       # interrupted while it was written
-            _write_report(workdir, model, done.best, train, valid)
+            _write_report(workdir, model, done.best, train, valid, given)
         return _history(model, log)
     if (shared / _LAST).exists():
         raise ConfigError(f'{shared / _LAST} is of a training that has ended, and {shared / "checkpoint"} has no checkpoint of '
@@ -142,14 +142,14 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
                       guard, *shown, KeepAverages(), *own, Checkpoint(workdir / 'checkpoint', evaluation, log, steps), stop])
     save_weights(model, workdir / _LAST)
     if is_chief(strategy):
-        _write_report(workdir, model, evaluation.best, train, valid)
+        _write_report(workdir, model, evaluation.best, train, valid, given)
     return _history(model, log)
 
 
-def _write_report(workdir, model, best, train, valid):
+def _write_report(workdir, model, best, train, valid, names):
     """About the best weights, or those of `model` where no evaluation found anything."""
     shown = load_trained(workdir) if best >= 0 else model
-    write_report(shown, valid, workdir / 'report', log_file=workdir / 'log.csv', train=train)
+    write_report(shown, valid, workdir / 'report', log_file=workdir / 'log.csv', train=train, names=names)
 
 
 def _evaluation(config, valid, workdir, every, best):
