@@ -173,6 +173,10 @@ def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_pa
     assert '<td>detect.max_nms_inputs</td><td>500</td>' in (tmp_path / 'report' / 'report.html').read_text()
     assert all(f'  {name}  AP ' in said for name in ('cat', 'dog', 'van'))
 
+    for tool, place in (('evaluate', f'--data={tmp_path}/records'), ('export', f'--output={tmp_path}/other')):
+        done = start(tool, f'--model={workdir}', place, '--set=image_size=256')
+        assert done.returncode == 1 and 'error: --set: image_size cannot be changed, the network was made with' in done.stderr
+
     said = worked('evaluate', f'--model={workdir}', f'--data={tmp_path}/records', '--set=detect=fast', '--set=method=diou',
                   '--numpy_nms', '--flip')
     assert said.startswith('AP 0.')

@@ -30,6 +30,18 @@ def _import_tensorflow():
 _import_tensorflow()
 
 
+def detection_config(model, given):
+    """The Config of a trained model with --set. Raises ValueError for a key that the network was made with."""
+    from keras_efficientdet import load_config
+    config = load_config(model.detection_config, given)
+    made = model.detection_config.to_dict()['model']
+    changed = [key for key, value in config.to_dict()['model'].items() if value != made[key]]
+    if changed:
+        raise ValueError(f'--set: {", ".join(changed)} cannot be changed, the network was made with {made[changed[0]]!r}; keys '
+                         'of the section `detect` can')
+    return config
+
+
 def run(main):
     """Runs `main(argv)`; errors that a user can mend are one line and exit status 1."""
     def guarded(argv):

@@ -6,9 +6,9 @@ Example:
 import pathlib
 
 from absl import flags
-from command import run
+from command import detection_config, run
 
-from keras_efficientdet import ensemble, evaluate, load_config, models, numpy_nms
+from keras_efficientdet import ensemble, evaluate, models, numpy_nms
 from keras_efficientdet.data import dataset
 from keras_efficientdet.evaluation import report
 from keras_efficientdet.report import write_report
@@ -24,7 +24,7 @@ _REPORT = flags.DEFINE_string('report', None, 'Folder for report.html: curves, b
 
 def main(_):
     model = load_trained(_MODEL.value)
-    config = load_config(model.detection_config, _SET.value)
+    config = detection_config(model, _SET.value)
     detect = (numpy_nms if _NUMPY_NMS.value else models).detect_batch(model, config)
     if _FLIP.value:
         detect = ensemble.flip_test(detect, config.detect.max_output_size)

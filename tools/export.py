@@ -8,7 +8,7 @@ Example:
 import pathlib
 
 from absl import flags
-from command import run
+from command import detection_config, run
 
 from keras_efficientdet import export_onnx, export_openvino, export_savedmodel, export_tflite, load_config
 from keras_efficientdet.data import dataset
@@ -32,7 +32,7 @@ _SET = flags.DEFINE_multi_string('set', [], 'key=value of the detection settings
 def main(_):
     _check()
     model = load_trained(_MODEL.value)
-    config, output = load_config(model.detection_config, _SET.value), _OUTPUT.value
+    config, output = detection_config(model, _SET.value), _OUTPUT.value
     shared = {'quantization': _QUANTIZATION.value, 'calibration': _CALIBRATION.value}
     if _FORMAT.value == 'savedmodel':
         print(export_savedmodel(model, output, config, _VERSION.value))
