@@ -141,7 +141,8 @@ def test_tables_of_all_splits_number_classes_alike(source, tmp_path):
     (folder / 'all.csv').unlink()
     for name, part in (('train.csv', rows), ('val.csv', [row for row in rows if 'dog' in row])):
         (folder / name).write_text('\n'.join([header, *part]))
-    (folder / 'results.csv').write_text('epoch,loss\n1,2\n')
+    for name, text in (('results.csv', 'epoch,loss\n1,2\n'), ('counts.csv', '1.png,3\n2.png,1\n'), ('empty.csv', '')):
+        (folder / name).write_text(text)
     for place in ((folder, 'val'), (folder / 'val.csv', None)):
         assert read_folder(*place).label_map == {1: 'cat', 2: 'dog', 3: 'van'}
         assert set(read_folder(*place).photos[0].ids) == {2}

@@ -129,7 +129,7 @@ def test_linked_folders_are_read_once_and_hidden_ones_are_not(folder):
         (folder / place / 'camera').symlink_to(folder / f'other {place}', target_is_directory=True)
         (folder / f'other {place}' / 'back').symlink_to(folder / place, target_is_directory=True)            # a loop
     (folder / 'images' / '.ipynb_checkpoints').mkdir()
-    for name in ('camera/b.png', '.ipynb_checkpoints/a-checkpoint.png'):
+    for name in ('camera/b.png', '.ipynb_checkpoints/a-checkpoint.png', '._a.png'):
         Image.new('RGB', (40, 20)).save(folder / 'images' / name)
     (folder / 'labels' / 'camera' / 'b.txt').write_text('1 0.5 0.5 0.5 0.5\n')
     assert {p.path.name: p.ids for p in read_yolo(folder).photos} == {'a.png': (0, 1), 'b.png': (1,)}

@@ -56,7 +56,10 @@ def has_boxes(csv_file):
 
 def class_list(csv_file):
     """{id: name} of a table of rows `name,id`, which keras-retinanet has beside that of the boxes; else None."""
-    rows = [cells for _, cells in _lines(csv_file)]
+    try:
+        rows = [cells for _, cells in _lines(csv_file)]
+    except DataError:
+        return None
     if any(len(cells) != 2 or not cells[1].isdigit() for cells in rows):
         return None
     return {int(i): name for name, i in sorted(rows, key=lambda cells: int(cells[1]))}

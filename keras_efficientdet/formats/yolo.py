@@ -120,7 +120,7 @@ def _below(folder):
     for place, inside, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         inside[:] = [name for name in inside if not name.startswith('.') and real not in seen]
-        found += [pathlib.Path(place, name) for name in files if real not in seen]
+        found += [pathlib.Path(place, name) for name in files if not name.startswith('.') and real not in seen]
         seen.add(real)
     return sorted(p for p in found if p.suffix.lower() in PICTURES)
 

@@ -1,6 +1,8 @@
 """Keras callbacks of a training: COCO figures and the learning rate in `logs`, a log file, averaged weights at the end."""
 import contextlib
 import csv
+import math
+import os
 import pathlib
 
 import keras
@@ -8,10 +10,11 @@ import keras
 from keras_efficientdet.config_values import ConfigError
 from keras_efficientdet.evaluation import STATISTICS, evaluate, report
 from keras_efficientdet.models import detect_batch
+from keras_efficientdet.replicas import KERAS_3
 from keras_efficientdet.training.schedules import assignable_rate, last_rate
 from keras_efficientdet.writing import replaced_file
 
-_VALUE, _ENTRY = 16, 4096     # bytes of a weight (Keras 3 saves two slots of the optimizer with it) and of a variable, in HDF5
+_ENTRY = 4096           # bytes of a variable in HDF5, beside its values
 
 
 class CocoEvaluation(keras.callbacks.Callback):
@@ -135,6 +138,9 @@ def check_callbacks(callbacks, train):
 def save_weights(model, path):
     """Keras' save_weights, but never half written. Raises OSError where there is no room, before HDF5 meets it, which would end
     the process: it crashes while it closes what it could not write."""
+    saved = [*model.weights, *(model.optimizer.variables if KERAS_3 and model.optimizer else ())]
     with replaced_file(path) as working:
-        working.write_bytes(bytes(_VALUE * model.count_params() + _ENTRY * len(model.weights)))          # at least what it needs
+        with open(working, 'wb') as file:
+            if hasattr(os, 'posix_fallocate'):
+                os.posix_fallocate(file.fileno(), 0, sum(4 * math.prod(v.shape) + _ENTRY for v in saved))
         model.save_weights(str(working))
