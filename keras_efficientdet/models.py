@@ -29,7 +29,7 @@ class DetectionModel(ReplicatedModel):
     `training_forward`(images) takes the place of the forward pass while training, `accumulation`(data) that of Keras' step.
     """
     detection_config = None
-    frozen = frozenset()              # names of the layers that `freeze` froze
+    frozen = frozenset()              # names of the layers that `compile_for_training` froze
     training_state = None
     training_forward = None
 

@@ -5,6 +5,7 @@ What is unfinished has a name that no other process has on any machine: in conta
 import contextlib
 import importlib
 import pathlib
+import re
 import uuid
 
 
@@ -52,7 +53,8 @@ def remove_unfinished(*folders):
     """Removes what processes that were killed left of `replaced_file`. Nobody else may be writing there."""
     for folder in folders:
         for left in pathlib.Path(folder).glob('writing-*'):
-            left.unlink()
+            if re.match(r'writing-[0-9a-f]{32}\.', left.name):
+                left.unlink()
 
 
 def engine(module, extra):

@@ -149,3 +149,14 @@ def test_tables_of_all_splits_number_classes_alike(source, tmp_path):
     (folder / 'classes.csv').write_text('van,0\ncat,1\ndog,2\n')              # keras-retinanet's
     for place in ((folder, 'val'), (folder / 'val.csv', None)):
         assert list(read_folder(*place).label_map.items())[:2] == [(0, 'van'), (1, 'cat')]
+
+
+def test_the_list_of_classes_that_each_split_has(source, tmp_path):
+    """Ids instead of names, and the same list in each folder."""
+    numbers = dataclasses.replace(source, label_map={1: '1', 18: '2', 400: '0'})
+    for split in ('train', 'valid'):
+        folder = other_formats.write_csv(numbers, tmp_path / split)
+        (folder / '_classes.csv').write_text('van,0\ncat,1\ndog,2\n')
+    for found in (read_folder(tmp_path / 'train'), read_folder(tmp_path, 'val')):
+        assert found.label_map == {0: 'van', 1: 'cat', 2: 'dog'}
+        other_formats.assert_same(found, source)

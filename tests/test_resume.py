@@ -22,7 +22,7 @@ from keras_efficientdet.training.full_disk import full_disk_named
 from keras_efficientdet.training.resume import Checkpoint, checkpoints_in, restore
 from keras_efficientdet.training.schedules import optimizer
 from keras_efficientdet.training.state import TrainingState
-from keras_efficientdet.writing import remove_unfinished
+from keras_efficientdet.writing import remove_unfinished, replaced_file
 
 WORKER = pathlib.Path(__file__).with_name('fit_worker.py')
 
@@ -251,21 +251,26 @@ def test_a_full_disk_is_named_whoever_meets_it(library, tmp_path):
 
 
 def test_what_killed_processes_left_is_removed(tmp_path):
-    for name in ('writing-1.best.weights.h5', 'checkpoint/writing-2.epoch-0001.npz', 'log.csv', 'checkpoint/epoch-0001.npz'):
+    unfinished = []
+    for name in ('best.weights.h5', 'checkpoint/epoch-0001.npz'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+        with replaced_file(tmp_path / name) as working:
+            working.touch()
+            unfinished.append(working)
+    for path in (*unfinished, tmp_path / 'writing-notes.txt'):
+        path.touch()
     remove_unfinished(tmp_path, tmp_path / 'checkpoint', tmp_path / 'nothing')
-    assert {p.name for p in tmp_path.rglob('*.*')} == {'log.csv', 'epoch-0001.npz'}
+    assert {p.name for p in tmp_path.rglob('*.*')} == {'best.weights.h5', 'epoch-0001.npz', 'writing-notes.txt'}
 
 
-def test_a_second_fit_goes_on_with_the_weights_that_were_trained():
-    x, trained = np.random.default_rng(0).standard_normal((32, 4)).astype(np.float32), []
-    for parts in ([2], [1, 1]):
-        model = toy()
-        for epochs in parts:
-            model.fit(x, x[:, :1], batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=[KeepAverages()])
-        trained.append([np.array(w) for w in (*model.get_weights(), *model.training_state.averages)])
-    assert model.training_state.swapped and equal(*trained)
+def test_averages_that_are_kept_are_what_the_next_fit_starts_from():
+    x, model = np.random.default_rng(0).standard_normal((32, 4)).astype(np.float32), toy()
+    for _ in range(2):
+        seen = Seen()
+        model.fit(x, x[:, :1], batch_size=8, verbose=0, callbacks=[seen, KeepAverages()])
+        averages = [np.array(a) for a in model.training_state.averages]
+        assert equal(model.get_weights(), averages) and not equal(seen.weights[-1], averages)
 
 
 class Figures(keras.callbacks.Callback):

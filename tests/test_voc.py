@@ -112,7 +112,7 @@ def test_file_names_with_spaces(drawn_voc):
     xml.write_text(xml.read_text().replace('2.png', '1 2.png'))
     lists = drawn_voc / 'ImageSets' / 'Main'
     (lists / 'train.txt').write_text('1 2\n')
-    (lists / 'val.txt').write_text('1  1\n3 -1\n')                        # the flags of a list of one class
+    (lists / 'val.txt').write_text('1  1 1\n3 -1\n')                        # the flags of a list of one class
     assert [p.path.name for p in read_voc(drawn_voc, 'train').photos] == ['1 2.png']
     assert [p.path.name for p in read_voc(drawn_voc, 'val').photos] == ['1.png', '3.png']
 
@@ -128,4 +128,7 @@ def test_folders_in_annotations(drawn_voc):
     found = read_voc(drawn_voc, 'train')
     assert [str(p.path.relative_to(drawn_voc / 'JPEGImages')) for p in found.photos] == ['cam1/1.PNG', '1.png']
     assert [p.ids for p in found.photos] == [(3,), (2, 1)] and found.label_map == {1: 'cat', 2: 'dog', 3: 'van'}
+    for place in ('Annotations', 'JPEGImages'):
+        (drawn_voc / place / '.ipynb_checkpoints').mkdir()
+    (drawn_voc / 'Annotations' / '.ipynb_checkpoints' / '1-checkpoint.xml').write_text(xml.read_text())
     assert len(read_voc(drawn_voc).photos) == 3

@@ -148,3 +148,22 @@ def test_files_of_windows_programs(folder):
     (folder / 'labels' / 'a.txt').write_text('0 0.5 0.5 0.25 0.5', encoding='utf-16')
     with pytest.raises(DataError, match=r'a\.txt: not text in UTF-8 .*; save it as UTF-8'):
         read_yolo(folder)
+
+
+def test_key_points_where_the_yaml_is_one_folder_above(folder):
+    (folder / 'data.yaml').write_text('names: [cat, dog]\nkpt_shape: [2, 2]\n')
+    (folder / 'train').mkdir()
+    for place in ('images', 'labels'):
+        (folder / place).rename(folder / 'train' / place)
+    (folder / 'train' / 'labels' / 'a.txt').write_text('0 0.5 0.5 0.25 0.5 0.45 0.45 0.5 0.5\n')
+    np.testing.assert_allclose(read_yolo(folder / 'train').photos[0].boxes, [[5, 15, 15, 25]])
+
+
+@pytest.mark.parametrize('link', ['aa', 'zz'])
+def test_a_link_to_a_folder_beside_it_takes_no_label_away(folder, link):
+    for place in ('images', 'labels'):
+        (folder / place / 'camera').mkdir()
+    (folder / 'images' / 'a.png').rename(folder / 'images' / 'camera' / 'a.png')
+    (folder / 'labels' / 'a.txt').rename(folder / 'labels' / 'camera' / 'a.txt')
+    (folder / 'images' / link).symlink_to('camera', target_is_directory=True)
+    assert [(p.path.parent.name, p.ids) for p in read_yolo(folder).photos] == [('camera', (0, 1))]

@@ -35,7 +35,7 @@ def detection_config(model, given):
     from keras_efficientdet import load_config
     config = load_config(model.detection_config, given)
     made = model.detection_config.to_dict()['model']
-    changed = [key for key, value in config.to_dict()['model'].items() if value != made[key]]
+    changed = [key for key, value in config.to_dict()['model'].items() if value != made[key] and key != 'label_map']
     if changed:
         raise ValueError(f'--set: {", ".join(changed)} cannot be changed, the network was made with {made[changed[0]]!r}; keys '
                          'of the section `detect` can')

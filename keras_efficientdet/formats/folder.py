@@ -200,10 +200,11 @@ def _goes_with(file):
 
 
 def _label_map_of(tables):
-    """{id: name}, the same in every split: of the one list of classes among the tables, or of the names in all tables."""
+    """{id: name}, the same in every split: of the list of classes beside the tables, or of the names in all tables."""
     names = {name for p in tables if has_boxes(p) for name in class_names(p)}
-    lists = [found for p in tables if not has_boxes(p) and (found := class_list(p)) and names <= set(found.values())]
-    return lists[0] if len(lists) == 1 else numbered(names)
+    known = [found for p in tables if not has_boxes(p) and (found := class_list(p))]
+    lists = [found for found in known if names <= {*found.values(), *map(str, found)}]
+    return lists[0] if lists and all(found == lists[0] for found in lists) else numbered(names)
 
 
 READERS = {'coco': _read_coco, 'voc': _read_voc, 'yolo': _read_yolo, 'csv': _read_csv}

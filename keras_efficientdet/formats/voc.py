@@ -9,6 +9,7 @@ from keras_efficientdet.label_maps import LABEL_MAPS
 from keras_efficientdet.records import DataError, Source
 
 _ANNOTATIONS = ('Annotations', 'annotations')
+_PICTURES = ('JPEGImages', 'images')
 _ENDINGS = (*PICTURES, *(end.upper() for end in PICTURES))
 _SIDES = ('ymin', 'xmin', 'ymax', 'xmax')
 
@@ -42,9 +43,15 @@ def read_voc(folder, split=None, label_map=None):
 
 
 def annotation_files(folder):
-    """The xml files of a VOC folder, sorted."""
-    places = [(folder / name, '**/*.xml') for name in _ANNOTATIONS] + [(folder, '*.xml')]
-    return next((found for place, pattern in places if (found := sorted(place.glob(pattern)))), [])
+    """The xml files of a VOC folder, sorted; of folders in Annotations/ where pictures are in folders of the same names."""
+    places = [[folder / name, *_mirrored(folder / name, folder)] for name in _ANNOTATIONS] + [[folder]]
+    return next((found for inside in places if (found := sorted(p for place in inside for p in place.glob('*.xml')))), [])
+
+
+def _mirrored(annotations, folder):
+    below = [p.relative_to(annotations) for p in sorted(annotations.glob('**/'))]
+    visible = [p for p in below if p.parts and not any(part.startswith('.') for part in p.parts)]
+    return [annotations / p for p in visible if any((folder / name / p).is_dir() for name in _PICTURES)]
 
 
 def _name_of(path, folder):
@@ -66,7 +73,7 @@ def _listed(folder, split, files):
     if not found:
         raise DataError(f'{folder}: no split {split!r}; ImageSets/Main has {[p.stem for p in sorted(lists.glob("*.txt"))]}')
     lines = [line.strip() for line in text_of(found[0]).splitlines() if line.strip()]
-    names = [line if line in files else re.sub(r'\s+(-1|0|1)$', '', line) for line in lines]      # a name may hold spaces
+    names = [line if line in files else re.sub(r'(\s+-?\d+)+$', '', line) for line in lines]      # a name may hold spaces
     for line, name in enumerate(names, 1):
         if name not in files:
             raise DataError(f'{found[0]}, entry {line}: {name} has no xml file')
@@ -114,7 +121,7 @@ def _photo(path, root, id, folder, ids, changes):
     name = _name_of(path, folder)
     names = [root.findtext('filename') or '', *(f'{stem}{end}' for stem in dict.fromkeys((name, path.stem)) for end in _ENDINGS)]
     inside = pathlib.Path(name).parent
-    roots = folder / 'JPEGImages', folder / 'images'
+    roots = [folder / place for place in _PICTURES]
     places = (*(root / inside for root in roots), *roots, path.parent, folder)
     picture = find_picture([n for n in names if n], places, path)
     return photo(picture, id, (height, width), rows, changes)

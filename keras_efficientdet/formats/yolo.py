@@ -33,7 +33,7 @@ def read_yolo(folder, split=None, label_map=None):
     pictures = _pictures(folder, split, settings)
     labels = [_label_file(p) for p in pictures]
     _check_pairs(folder, pictures, labels)
-    changes, pose = collections.Counter(), bool(settings[1].get('kpt_shape'))
+    changes, pose = collections.Counter(), bool((settings[1] or yaml_of(folder.parent)[1]).get('kpt_shape'))
     photos = []
     for id, (picture, file) in enumerate(zip(pictures, labels, strict=True), 1):
         size = picture_size(picture)
@@ -115,13 +115,17 @@ def _entry(path, root, entry):
 
 
 def _below(folder):
-    """The pictures in a folder and in those inside, linked ones too, but hidden ones (.ipynb_checkpoints)."""
-    found, seen = [], set()
-    for place, inside, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        inside[:] = [name for name in inside if not name.startswith('.') and real not in seen]
-        found += [pathlib.Path(place, name) for name in files if not name.startswith('.') and real not in seen]
-        seen.add(real)
+    """The pictures in a folder and in those inside, each once, without hidden ones (.ipynb_checkpoints).
+
+    Links are followed after all else: a folder counts under its own name, where its labels are."""
+    found, seen, waiting = [], set(), [folder]
+    while waiting:
+        for place, inside, files in os.walk(waiting.pop(0)):
+            new = os.path.realpath(place) not in seen
+            seen.add(os.path.realpath(place))
+            inside[:] = [name for name in inside if new and not name.startswith('.')]
+            waiting += [pathlib.Path(place, name) for name in inside if os.path.islink(os.path.join(place, name))]
+            found += [pathlib.Path(place, name) for name in files if new and not name.startswith('.')]
     return sorted(p for p in found if p.suffix.lower() in PICTURES)
 
 

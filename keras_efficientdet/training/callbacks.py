@@ -108,15 +108,10 @@ class CsvLog(keras.callbacks.Callback):
 
 
 class KeepAverages(keras.callbacks.Callback):
-    """Leaves the averaged weights in the model when training ends, as Keras' own use_ema does. The next `fit` with this callback
-    goes on with those that were trained."""
-
-    def on_train_begin(self, logs=None):
-        if self.model.training_state.swapped:
-            self.model.training_state.swap()
+    """Leaves the averaged weights in the model when training ends, as Keras' use_ema does; the next `fit` goes on with them."""
 
     def on_train_end(self, logs=None):
-        self.model.training_state.swap()
+        self.model.training_state.keep()
 
 
 class SwapAverages(keras.callbacks.Callback):

@@ -7,16 +7,30 @@ from keras_efficientdet.checkpoints import official_variables
 from keras_efficientdet.config import ConfigError
 
 
+def freeze_anew(model, patterns):
+    """`freeze` in the place of an earlier call of this: what that froze trains again first, and what the user froze stays frozen.
+
+    Args, Returns, Raises: as for `freeze`; patterns may be None.
+    """
+    for layer in model.layers:
+        if layer.name in model.frozen:
+            layer.trainable = True
+    before = {layer.name for layer in model.layers if layer.trainable}
+    model.frozen = frozenset()
+    said = freeze(model, patterns) if patterns else 'frozen: nothing'
+    model.frozen = frozenset(before - {layer.name for layer in model.layers if layer.trainable})
+    return said
+
+
 def freeze(model, patterns):
     """Sets `trainable` of the matched layers to False; their batch norm then runs in inference mode.
 
-    Call it before `compile`. Neither weights nor moving statistics of a frozen layer change, and its L2 is not counted. Layers
-    that an earlier call froze train again where no pattern matches them now; those that the user froze stay frozen.
+    Call it before `compile`. Neither weights nor moving statistics of a frozen layer change, and its L2 is not counted.
 
     Args:
       model: the result of `efficientdet`.
       patterns: parts of names, or regular expressions for re.search, matched against the official name of each layer
-        ('efficientnet-b0/blocks_0/conv2d') and of its variables ('efficientnet-b0/blocks_0/conv2d/kernel'). None: no layer.
+        ('efficientnet-b0/blocks_0/conv2d') and of its variables ('efficientnet-b0/blocks_0/conv2d/kernel').
     Returns:
       A sentence that says how much is frozen.
     Raises:
@@ -25,24 +39,15 @@ def freeze(model, patterns):
     Source: google/automl `var_freeze_expr`.
     """
     variables = _variables_by_layer(model)
-    frozen = {layer for pattern in patterns or () for layer in _matched(pattern, variables)}
+    frozen = {layer for pattern in patterns for layer in _matched(pattern, variables)}
     if frozen == set(variables):
         raise ConfigError(f'freeze {list(patterns)} matches every layer: nothing is left to train')
-    _set_trainable(model, frozen)
+    for layer in model.layers:
+        if layer.name.replace('.', '/') in frozen:
+            layer.trainable = False
     names = [name for layer in frozen for name in variables[layer]]
     return (f'frozen: {len(frozen)} of {len(variables)} layers with {len(names)} variables, '
             f'{_parameters(model, names):,} parameters')
-
-
-def _set_trainable(model, frozen):
-    ours = set()
-    for layer in model.layers:
-        chosen, before = layer.name.replace('.', '/') in frozen, layer.name in model.frozen
-        if chosen and (layer.trainable or before):
-            ours.add(layer.name)
-        if chosen or before:
-            layer.trainable = not chosen
-    model.frozen = frozenset(ours)
 
 
 def _variables_by_layer(model):

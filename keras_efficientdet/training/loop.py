@@ -25,7 +25,7 @@ from keras_efficientdet.training.callbacks import (
     check_callbacks,
     save_weights,
 )
-from keras_efficientdet.training.freezing import freeze
+from keras_efficientdet.training.freezing import freeze_anew
 from keras_efficientdet.training.full_disk import full_disk_named
 from keras_efficientdet.training.interrupts import interruptible
 from keras_efficientdet.training.nonfinite import StopOnNonFinite
@@ -51,7 +51,7 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
       steps_per_epoch: optimizer steps; the schedule is made of it.
     """
     config = config or model.detection_config
-    said = freeze(model, config.train.freeze)
+    said = freeze_anew(model, config.train.freeze)
     if config.train.freeze:
         print(said)
     losses, weights = head_of(config).losses(config)
@@ -136,13 +136,14 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
         shown.append(ValidationPictures(evaluation, workdir / 'logs'))
     own = [SwapAverages(), *callbacks, SwapAverages()] if callbacks else []
     guard = StopOnNonFinite(workdir, lambda epoch: training_stream(train, config, epoch))
-    with interruptible(workdir) as stop, full_disk_named(workdir):
-        model.fit(batches, initial_epoch=done.epoch, epochs=config.train.num_epochs, steps_per_epoch=steps,
-                  validation_data=validation, validation_freq=evaluation.epochs, callbacks=[
-                      guard, *shown, KeepAverages(), *own, Checkpoint(workdir / 'checkpoint', evaluation, log, steps), stop])
-    save_weights(model, workdir / _LAST)
-    if is_chief(strategy):
-        _write_report(workdir, model, evaluation.best, train, valid, given)
+    with full_disk_named(workdir):
+        with interruptible(workdir) as stop:
+            model.fit(batches, initial_epoch=done.epoch, epochs=config.train.num_epochs, steps_per_epoch=steps,
+                      validation_data=validation, validation_freq=evaluation.epochs, callbacks=[
+                          guard, *shown, KeepAverages(), *own, Checkpoint(workdir / 'checkpoint', evaluation, log, steps), stop])
+        save_weights(model, workdir / _LAST)
+        if is_chief(strategy):
+            _write_report(workdir, model, evaluation.best, train, valid, given)
     return _history(model, log)
 
 

@@ -29,7 +29,6 @@ class TrainingState:
             build_once(model.optimizer, model.trainable_variables)       # Keras 3 makes its loss scale no earlier
         self.statistics = [v for v in model.non_trainable_variables
                            if variable_path(v).rpartition('/')[2].startswith('moving_')] if ramp or self.scaled else []
-        self.swapped = False
         with model.distribute_strategy.scope():
             self.averages = [_shadow(v) for v in model.weights] if decay else []
 
@@ -85,9 +84,13 @@ class TrainingState:
         for variable, value in zip(self.variables, values, strict=True):
             variable.assign(value)
 
+    def keep(self):
+        """The weights become what their averages are, outside of a step."""
+        for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
+            variable.assign(tf.cast(tf.convert_to_tensor(average), tf.convert_to_tensor(variable).dtype))
+
     def swap(self):
         """Exchanges weights and averages, outside of a step; a second call exchanges them back."""
-        self.swapped = not self.swapped
         for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
             value = tf.identity(tf.convert_to_tensor(variable))
             variable.assign(tf.cast(tf.convert_to_tensor(average), value.dtype))
