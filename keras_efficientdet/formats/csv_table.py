@@ -1,6 +1,7 @@
 """CSV tables with one box a row: named columns in any order, or the six columns of keras-retinanet without a header."""
 import collections
 import csv
+import itertools
 import pathlib
 
 from keras_efficientdet.formats.photos import find_picture, ids_of, number, numbered, own_id, photo, picture_size
@@ -49,7 +50,7 @@ def read_csv(csv_file, image_dir=None, label_map=None):
 def has_boxes(csv_file):
     """Whether a csv file is such a table, by its first row."""
     try:
-        return bool(_columns(csv_file, _lines(csv_file)[0][1]))
+        return bool(_columns(csv_file, _lines(csv_file, 1)[0][1]))
     except DataError:
         return False
 
@@ -70,12 +71,13 @@ def class_names(csv_file):
     return {row['class'] for _, row in _read(pathlib.Path(csv_file)) if row['class']}
 
 
-def _lines(path):
-    """[(number of the line, cells)] of those that are not empty."""
+def _lines(path, most=None):
+    """[(number of the line, cells)] of those that are not empty, or of the first of them."""
     try:
         with path.open(newline='', encoding='utf-8-sig') as file:
             reader = csv.reader(file)
-            lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
+            written = ((reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row)))
+            lines = list(itertools.islice(written, most))
     except FileNotFoundError as error:
         raise DataError(f'{path}: no such table') from error
     except (csv.Error, UnicodeDecodeError) as error:

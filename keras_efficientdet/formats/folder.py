@@ -189,14 +189,14 @@ def _demand_split(path, declared, split):
 def _read_csv(path, split):
     files = _tables(path)
     file = _chosen(path, list(filter(has_boxes, files)) or files, split)
-    related = files if path.is_dir() else [file, *filter(_goes_with(file), _tables(file.parent))]
+    related = files if path.is_dir() else [file, *(p for p in _tables(file.parent) if _goes_with(p, file))]
     others = [table for folder in _sisters(file.parent, _tables) for table in _tables(folder)]
     return read_csv(file, _picture_places(file), _label_map_of(list(dict.fromkeys([*related, *others]))))
 
 
-def _goes_with(file):
-    """Of a table given as a file: the tables of other splits beside it, and lists of classes."""
-    return lambda table: not has_boxes(table) or (_splits_in(file.stem) and _splits_in(table.stem))
+def _goes_with(table, file):
+    """Whether a table belongs to the one that was given: that of another split, or perhaps a list of classes."""
+    return not has_boxes(table) or (_splits_in(file.stem) and _splits_in(table.stem))
 
 
 def _label_map_of(tables):

@@ -10,14 +10,14 @@ from keras_efficientdet.config import ConfigError
 def freeze_anew(model, patterns):
     """`freeze` in the place of an earlier call of this: what that froze trains again first, and what the user froze stays frozen.
 
-    Args, Returns, Raises: as for `freeze`; patterns may be None.
+    Args, Returns, Raises: as for `freeze`; without patterns (None) it returns None.
     """
     for layer in model.layers:
         if layer.name in model.frozen:
             layer.trainable = True
     before = {layer.name for layer in model.layers if layer.trainable}
     model.frozen = frozenset()
-    said = freeze(model, patterns) if patterns else 'frozen: nothing'
+    said = freeze(model, patterns) if patterns else None
     model.frozen = frozenset(before - {layer.name for layer in model.layers if layer.trainable})
     return said
 

@@ -52,7 +52,7 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
     """
     config = config or model.detection_config
     said = freeze_anew(model, config.train.freeze)
-    if config.train.freeze:
+    if said:
         print(said)
     losses, weights = head_of(config).losses(config)
     if config.train.recompute:

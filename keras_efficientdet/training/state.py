@@ -37,6 +37,10 @@ class TrainingState:
         """The model's variables that `averages` follow, in the same order."""
         return self.model.weights
 
+    def _pairs(self):
+        """[(average, variable)]; none where there are no averages."""
+        return list(zip(self.averages, self.variables, strict=True)) if self.averages else []
+
     def _steps(self):
         optimizer = getattr(self.model.optimizer, 'inner_optimizer', self.model.optimizer)
         return tf.cast(tf.convert_to_tensor(optimizer.iterations), tf.float32)
@@ -72,7 +76,7 @@ class TrainingState:
         for variable, old in zip(self.statistics, statistics, strict=True):
             variable.assign(tf.where(overflowed, old, old + stretch * (tf.convert_to_tensor(variable) - old)))
         decay = tf.where(overflowed, 1., tf.minimum(self.decay, ramp))
-        for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
+        for average, variable in self._pairs():
             average.assign_sub((1. - decay) * (average - tf.cast(tf.convert_to_tensor(variable), tf.float32)))
 
     def evaluated(self):
@@ -86,12 +90,12 @@ class TrainingState:
 
     def keep(self):
         """The weights become what their averages are, outside of a step."""
-        for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
+        for average, variable in self._pairs():
             variable.assign(tf.cast(tf.convert_to_tensor(average), tf.convert_to_tensor(variable).dtype))
 
     def swap(self):
         """Exchanges weights and averages, outside of a step; a second call exchanges them back."""
-        for average, variable in zip(self.averages, self.variables if self.averages else (), strict=True):
+        for average, variable in self._pairs():
             value = tf.identity(tf.convert_to_tensor(variable))
             variable.assign(tf.cast(tf.convert_to_tensor(average), value.dtype))
             average.assign(tf.cast(value, tf.float32))
