@@ -27,14 +27,15 @@ from keras_efficientdet.training import strategies  # noqa: E402
 
 
 class Steps(keras.callbacks.Callback):
-    """The losses of each step, from the running means in the logs."""
+    """The losses of each step, from the running means in the logs, and the weights after the last one."""
 
     def __init__(self):
         super().__init__()
-        self.losses = []
+        self.losses, self.weights = [], {}
 
     def on_train_batch_end(self, batch, logs=None):
         self.losses.append([float(logs[k]) for k in ('loss', 'classes_loss', 'boxes_loss')])
+        self.weights = values(self.model)
 
 
 class Stop(keras.callbacks.Callback):
@@ -66,8 +67,7 @@ if name != 'one':
         train(output, Stop())                           # workers that are no chief must not write there
 history = train(f'{output[:-1]}0' if name == 'multi_worker' else output)
 averages = values(history.model)                   # `fit` leaves them in the model
-history.model.training_state.swap()
-np.savez(f'{output}.npz', losses=steps.losses, **{f'weight/{path}': w for path, w in values(history.model).items()},
+np.savez(f'{output}.npz', losses=steps.losses, **{f'weight/{path}': w for path, w in steps.weights.items()},
          **{f'average/{path}': a for path, a in averages.items()})
 
 with open(f'{output}.json', 'w') as file:
