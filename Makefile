@@ -23,7 +23,7 @@ test-engines: $(VENV)/engines
 
 # A server and its clients over the loopback interface, with load: an environment of its own, since mlserver holds protobuf back.
 test-serve: $(VENV)-serve/ready
-	$(VENV)-serve/bin/python -m pytest -q -s -m "slow or not slow" tests/test_serving_mlserver.py tests/test_tf_serving.py
+	$(VENV)-serve/bin/python -m pytest -q -s -m "slow or not slow" tests/test_mlserver.py tests/test_tf_serving.py
 
 $(VENV)-serve/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)-serve

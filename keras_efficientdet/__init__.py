@@ -1,25 +1,25 @@
 """EfficientDet for Keras, equal to google/automl's, number for number."""
-from keras_efficientdet.anchors import anchors
-from keras_efficientdet.cache import label_overrides
-from keras_efficientdet.checkpoints import CheckpointError, LoadReport, load_official, save_official
+from keras_efficientdet.ops.anchors import anchors
+from keras_efficientdet.data.cache import label_overrides
+from keras_efficientdet.weights.official import CheckpointError, load_official, LoadReport, save_official
 from keras_efficientdet.config import Config, ConfigError, load_config, model_names
-from keras_efficientdet.data import dataset
-from keras_efficientdet.detections import Detections
-from keras_efficientdet.drawing import draw
-from keras_efficientdet.evaluation import evaluate
+from keras_efficientdet.data.pipeline import dataset
+from keras_efficientdet.inference.detections import Detections
+from keras_efficientdet.imaging.drawing import draw
+from keras_efficientdet.evaluation.coco import evaluate
 from keras_efficientdet.export import export_onnx, export_openvino, export_savedmodel, export_tflite, read_labels
-from keras_efficientdet.formats.coco import read_coco
-from keras_efficientdet.formats.csv_table import read_csv
-from keras_efficientdet.formats.examples import read_examples
-from keras_efficientdet.formats.folder import read_folder
-from keras_efficientdet.formats.tfds import read_tfds
-from keras_efficientdet.formats.voc import read_voc
-from keras_efficientdet.formats.yolo import read_yolo
-from keras_efficientdet.models import detector, efficientdet
-from keras_efficientdet.record_writer import write_records
-from keras_efficientdet.records import DataError
-from keras_efficientdet.serving import Detector
-from keras_efficientdet.training import CocoEvaluation, KeepAverages, compile_for_training, fit
+from keras_efficientdet.data.formats.coco import read_coco
+from keras_efficientdet.data.formats.csv_table import read_csv
+from keras_efficientdet.data.formats.examples import read_examples
+from keras_efficientdet.data.formats.folder import read_folder
+from keras_efficientdet.data.formats.tfds import read_tfds
+from keras_efficientdet.data.formats.voc import read_voc
+from keras_efficientdet.data.formats.yolo import read_yolo
+from keras_efficientdet.network.efficientdet import detector, efficientdet
+from keras_efficientdet.data.record_writer import write_records
+from keras_efficientdet.data.records import DataError
+from keras_efficientdet.inference.detector import Detector
+from keras_efficientdet.training import CocoEvaluation, compile_for_training, fit, KeepAverages
 
 __version__ = '0.1.0'
 __all__ = ['CheckpointError', 'CocoEvaluation', 'Config', 'ConfigError', 'DataError', 'Detections', 'Detector',

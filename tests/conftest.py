@@ -9,8 +9,9 @@ import planted
 import pytest
 from tensorflow.python.framework import func_graph
 
-from keras_efficientdet import Detector, checkpoints, efficientdet, load_config
-from keras_efficientdet.layers import BatchNorm
+from keras_efficientdet import Detector, efficientdet, load_config
+from keras_efficientdet.weights import official as checkpoints
+from keras_efficientdet.network.layers import BatchNorm
 
 LABELS = {1: 'cat', 18: 'dog', 400: 'van'}
 

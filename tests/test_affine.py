@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_efficientdet.augment import affine
+from keras_efficientdet.data.augment import affine
 
 MOVES = [(affine.rotate, 17.), (affine.rotate, -30.), (affine.translate_x, 23.), (affine.translate_x, -31.),
          (affine.translate_y, 12.), (affine.translate_y, -19.), (affine.shear_x, 0.3), (affine.shear_x, -0.2),

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from test_evaluation import coco_reference
 
-from keras_efficientdet import analysis
-from keras_efficientdet.evaluation import coco_run, figures_of
+from keras_efficientdet.evaluation import analysis
+from keras_efficientdet.evaluation.coco import coco_run, figures_of
 
 NAMES = {3: 'ant', 7: 'bee', 5: 'cow'}             # COCO's order is that of the ids: ant, cow, bee
 ANT, COW, BEE, BACKGROUND = range(4)

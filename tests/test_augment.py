@@ -4,7 +4,8 @@ import official
 import pytest
 import tensorflow as tf
 
-from keras_efficientdet import augment, images
+from keras_efficientdet.data import augment
+from keras_efficientdet.ops import images
 
 TRAIN = 'func/preprocess_train_a.npz'
 MEAN, STD = (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_efficientdet import boxes
+from keras_efficientdet.ops import boxes
 
 
 def random_boxes(n, seed, size=100.):

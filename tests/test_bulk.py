@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_efficientdet import Detector, bulk, efficientdet, engines, export_savedmodel
-from keras_efficientdet.bulk import detect_files
-from keras_efficientdet.results import result_rows
+from keras_efficientdet import Detector, efficientdet, export_savedmodel
+from keras_efficientdet.inference import bulk, engines
+from keras_efficientdet.inference.bulk import detect_files
+from keras_efficientdet.inference.results import result_rows
 
 
 @pytest.fixture

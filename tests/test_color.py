@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from keras_efficientdet.augment import color
+from keras_efficientdet.data.augment import color
 
 
 def picture(seed=0, hw=(37, 53), low=20, high=230):

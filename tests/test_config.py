@@ -7,9 +7,9 @@ import pathlib
 import pytest
 import yaml
 
-from keras_efficientdet import config as configs
-from keras_efficientdet.config import Config, ConfigError, class_ids, class_names, load_config, model_names
-from keras_efficientdet.config_values import plain
+from keras_efficientdet.config import schema as configs
+from keras_efficientdet.config import class_ids, class_names, Config, ConfigError, load_config, model_names
+from keras_efficientdet.config.values import plain
 
 NAMES = [*(f'efficientdet-d{i}' for i in (*range(8), '7x')), *(f'efficientdet-lite{i}' for i in (0, 1, 2, 3, '3x', 4))]
 UNRECORDED = ('d3', 'd5', 'lite3x', 'lite4')                           # no golden of their hparams

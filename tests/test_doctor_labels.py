@@ -5,7 +5,7 @@ import pytest
 from planted import check, configured, counted_from_0, only, relabelled, written
 
 from keras_efficientdet import load_config
-from keras_efficientdet.cache import label_overrides
+from keras_efficientdet.data.cache import label_overrides
 from keras_efficientdet.doctor import examine
 
 # name: (what is done to the training Source, key, severity, a word of what is found, a word of the fix)

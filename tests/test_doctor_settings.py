@@ -4,7 +4,7 @@ from little import TINY
 from planted import check, configured
 
 from keras_efficientdet import efficientdet
-from keras_efficientdet.checkpoints import official_weights, save_official
+from keras_efficientdet.weights.official import official_weights, save_official
 from keras_efficientdet.doctor import examine
 from keras_efficientdet.doctor.settings import check_settings
 

@@ -5,7 +5,7 @@ import official
 import pytest
 import tensorflow as tf
 
-from keras_efficientdet.efficientnet import SCALINGS, block_table, efficientnet, round_filters
+from keras_efficientdet.network.backbones.efficientnet import block_table, efficientnet, round_filters, SCALINGS
 
 OFFICIAL = official.golden('func/backbone_blocks.json')
 

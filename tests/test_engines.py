@@ -14,19 +14,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_efficientdet import (
-    Detector,
-    engines,
-    export_onnx,
-    export_openvino,
-    export_savedmodel,
-    export_tflite,
-    images,
-    load_config,
-    read_labels,
-)
+from keras_efficientdet import Detector, export_onnx, export_openvino, export_savedmodel, export_tflite, load_config, read_labels
+from keras_efficientdet.inference import engines
+from keras_efficientdet.ops import images
 from keras_efficientdet.export.openvino import CONVOLUTIONS
-from keras_efficientdet.models import detector
+from keras_efficientdet.network.efficientdet import detector
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / 'examples'
 SIZES = {'square': (100, 100), 'wide': (60, 140), 'tall': (130, 50)}
@@ -36,7 +28,7 @@ FITTED = (2e-3, 0.2, 0.9)         # pictures of other sizes are rounded to uint8
 TOLERANCES = {'savedmodel': EXACT, 'onnx': EXACT, 'openvino': EXACT, 'tflite': EXACT, 'tflite-float16': HALF}
 PACKAGES = {'onnx': ('tf2onnx', 'onnxruntime'), 'openvino': ('openvino',)}
 READERS = {'savedmodel': 'tensorflow', 'tflite': 'ai_edge_litert', 'onnx': 'onnxruntime', 'openvino': 'openvino'}
-COMPILERS = {'tflite': ('keras_efficientdet.engines.tflite', 'tflite_function'), 'onnx': ('onnxruntime', 'InferenceSession'),
+COMPILERS = {'tflite': ('keras_efficientdet.inference.engines.tflite', 'tflite_function'), 'onnx': ('onnxruntime', 'InferenceSession'),
              'openvino': ('openvino', 'Core')}
 
 RUN_ALONE = """

@@ -3,10 +3,11 @@ import numpy as np
 import official
 import pytest
 from test_numpy_nms import by_rows
-from test_postprocess import candidates_of, cases
+from test_nms import candidates_of, cases
 
-from keras_efficientdet import anchor_head, ensemble, numpy_nms
-from keras_efficientdet.models import detect_batch
+from keras_efficientdet.evaluation import ensemble, numpy_nms
+from keras_efficientdet.network.heads import anchor as anchor_head
+from keras_efficientdet.network.efficientdet import detect_batch
 
 
 def test_official_fusion(golden):

@@ -4,7 +4,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_efficientdet import DataError, read_examples, records, write_records
+from keras_efficientdet import DataError, read_examples, write_records
+from keras_efficientdet.data import records
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 

@@ -8,7 +8,7 @@ import other_formats
 import pytest
 
 from keras_efficientdet import DataError, read_coco, read_folder, write_records
-from keras_efficientdet.formats.folder import detect
+from keras_efficientdet.data.formats.folder import detect
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import official
 import pytest
 import tensorflow as tf
 
-from keras_efficientdet.losses import BoxLoss, FocalLoss
+from keras_efficientdet.network.losses import BoxLoss, FocalLoss
 
 
 def value_and_gradient(loss, truth, prediction):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_efficientdet.augment import masks
+from keras_efficientdet.data.augment import masks
 
 WHITE = tf.fill([40, 60, 3], tf.constant(255, tf.uint8))
 

@@ -5,8 +5,8 @@ import pytest
 from test_anchors import of_config
 
 from keras_efficientdet import anchors
-from keras_efficientdet.anchors import decode
-from keras_efficientdet.matching import match
+from keras_efficientdet.ops.anchors import decode
+from keras_efficientdet.ops.matching import match
 
 CASES = list(official.index('func/label_anchors.npz')['cases'])
 

@@ -8,7 +8,7 @@ import yaml
 
 from keras_efficientdet import efficientdet, load_config
 from keras_efficientdet.config import ConfigError
-from keras_efficientdet.models import _precision
+from keras_efficientdet.network.efficientdet import _precision
 from keras_efficientdet.training import load_trained
 
 NEAR = {'mixed_float16': 5e-3, 'mixed_bfloat16': 5e-2}     # of the loss; the types have 11 and 8 bits

@@ -2,7 +2,7 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.augment import mixing
+from keras_efficientdet.data.augment import mixing
 
 COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0))
 

@@ -2,10 +2,12 @@
 import numpy as np
 import official
 import pytest
-from test_postprocess import candidates_of, cases, same_rows
+from test_nms import candidates_of, cases, same_rows
 
-from keras_efficientdet import ConfigError, anchor_head, load_config, numpy_nms
-from keras_efficientdet.models import detect_batch
+from keras_efficientdet import ConfigError, load_config
+from keras_efficientdet.evaluation import numpy_nms
+from keras_efficientdet.network.heads import anchor as anchor_head
+from keras_efficientdet.network.efficientdet import detect_batch
 
 NMS = 'func/nms_np.npz'
 DEFAULTS = {'hard': 0.5, 'diou': 0.5, 'gaussian': 0.3, 'linear': 0.3}

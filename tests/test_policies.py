@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_efficientdet.augment import operations, policies
+from keras_efficientdet.data.augment import operations, policies
 from keras_efficientdet.config import AUTOAUGMENT_POLICIES
 
 HW, BOX = (300, 360), (110, 130, 190, 230)

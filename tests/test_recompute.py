@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from keras_efficientdet.losses import BoxLoss, FocalLoss
-from keras_efficientdet.training.recompute import RecomputedLoss, _best_cuts, _calls, _cut, _name
+from keras_efficientdet.network.losses import BoxLoss, FocalLoss
+from keras_efficientdet.training.recompute import _best_cuts, _calls, _cut, _name, RecomputedLoss
 
 
 def test_steps_are_the_same_with_statistics_and_masks():

@@ -14,9 +14,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from keras_efficientdet import images, label_overrides, read_coco, record_writer, records, write_records
-from keras_efficientdet.formats.photos import picture_size
-from keras_efficientdet.records import DataError, Photo, Source
+from keras_efficientdet import label_overrides, read_coco, write_records
+from keras_efficientdet.data import record_writer, records
+from keras_efficientdet.ops import images
+from keras_efficientdet.data.formats.common import picture_size
+from keras_efficientdet.data.records import DataError, Photo, Source
 
 COCO_OPEN, PASCAL = 'data/coco_open-00000-of-00001.tfrecord', 'data/pascal-00000-of-00001.tfrecord'
 SIDES = [f'image/object/bbox/{side}' for side in ('ymin', 'xmin', 'ymax', 'xmax')]

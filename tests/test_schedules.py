@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientdet import load_config
-from keras_efficientdet.training.schedules import SGD, Adam, LearningRate, clip_twice, last_rate, learning_rate, optimizer
+from keras_efficientdet.training.schedules import Adam, clip_twice, last_rate, learning_rate, LearningRate, optimizer, SGD
 
 CASES = official.golden('func/lr_schedules.json')
 

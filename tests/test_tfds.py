@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_efficientdet import DataError, read_coco, read_tfds, records, write_records
+from keras_efficientdet import DataError, read_coco, read_tfds, write_records
+from keras_efficientdet.data import records
 
 tfds = pytest.importorskip('tensorflow_datasets', reason='tensorflow-datasets is not installed')
 

@@ -11,8 +11,8 @@ import tensorflow as tf
 import tiny
 
 from keras_efficientdet import compile_for_training, efficientdet, load_config, load_official
-from keras_efficientdet.anchor_head import targets
-from keras_efficientdet.checkpoints import official_shapes, official_variables, official_weights
+from keras_efficientdet.network.heads.anchor import targets
+from keras_efficientdet.weights.official import official_shapes, official_variables, official_weights
 from keras_efficientdet.training import CsvLog
 from keras_efficientdet.training.state import TrainingState
 
@@ -85,8 +85,8 @@ def test_official_trajectory(name, kind):
 
 def toy(**train):
     """A tiny network with the machinery of a detector: one batch norm and a dense layer."""
-    from keras_efficientdet.layers import BatchNorm
-    from keras_efficientdet.models import DetectionModel
+    from keras_efficientdet.network.layers import BatchNorm
+    from keras_efficientdet.network.efficientdet import DetectionModel
     keras.utils.set_random_seed(1)
     inputs = keras.Input((4,))
     x = keras.layers.Reshape((1, 1, 4))(inputs)
@@ -180,7 +180,7 @@ def trained(tmp_path_factory):
     from PIL import Image, ImageDraw
 
     from keras_efficientdet import fit, read_coco, write_records
-    from keras_efficientdet.cache import label_overrides
+    from keras_efficientdet.data.cache import label_overrides
     folder = tmp_path_factory.mktemp('fit')
     rng, images, annotations = np.random.default_rng(0), [], []
     for i in range(12):
@@ -290,7 +290,7 @@ def test_fit_leaves_weights_that_load(trained):
 
 
 def test_val_loss_is_that_of_the_averages(trained):
-    from keras_efficientdet.data import validation_dataset
+    from keras_efficientdet.data.pipeline import validation_dataset
     history, run, config, records, _ = trained
     from keras_efficientdet.training import load_trained
     model = load_trained(run, 'last.weights.h5')

@@ -7,7 +7,7 @@ import other_formats
 import pytest
 
 from keras_efficientdet import DataError, read_coco, read_voc
-from keras_efficientdet.label_maps import LABEL_MAPS
+from keras_efficientdet.config.label_maps import LABEL_MAPS
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from keras_efficientdet import efficientdet, load_config
-from keras_efficientdet.export.frozen import detect, frozen, prepare
+from keras_efficientdet.export.graph import detect, frozen, prepare
 from keras_efficientdet.export.onnx import OPSET
 from keras_efficientdet.export.openvino import converted
 from keras_efficientdet.export.savedmodel import save_functions

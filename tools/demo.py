@@ -19,11 +19,11 @@ from drawn_shapes import draw_data_set
 from PIL import Image
 
 from keras_efficientdet import Detector, draw, evaluate, export_savedmodel, fit, load_config, read_coco, write_records
-from keras_efficientdet.cache import label_overrides
-from keras_efficientdet.data import dataset
-from keras_efficientdet.drawing import grid, save_curves
-from keras_efficientdet.evaluation import report
-from keras_efficientdet.serving import read_picture
+from keras_efficientdet.data.cache import label_overrides
+from keras_efficientdet.data.pipeline import dataset
+from keras_efficientdet.imaging.drawing import grid, save_curves
+from keras_efficientdet.evaluation.coco import report
+from keras_efficientdet.inference.detector import read_picture
 from keras_efficientdet.training import load_trained
 
 _OUTPUT = flags.DEFINE_string('output', 'demo_output', 'Folder for the results; what an earlier demo left there is replaced.')

@@ -18,8 +18,8 @@ def keras_parts(folder):
     import keras
     import tensorflow as tf
 
-    from keras_efficientdet.export.frozen import prepare
-    from keras_efficientdet.models import detector
+    from keras_efficientdet.export.graph import prepare
+    from keras_efficientdet.network.efficientdet import detector
     model = keras.models.load_model(folder / 'model.keras', compile=False)
     whole, config = detector(model), model.detection_config
     photos, prepared = [tf.TensorSpec([None, None, None, 3], tf.uint8)], [tf.TensorSpec([None, *model.input_shape[1:]])]

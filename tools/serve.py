@@ -12,9 +12,9 @@ import tempfile
 from absl import flags
 from command import run
 
-from keras_efficientdet.engines.savedmodel import folder_of
+from keras_efficientdet.inference.engines.savedmodel import folder_of
 from keras_efficientdet.export.labels import read_labels
-from keras_efficientdet.writing import engine
+from keras_efficientdet.files import engine
 
 _MODEL = flags.DEFINE_string('model', None, 'Folder that export.py wrote, or one version in it; default: the newest version.',
                              required=True)
@@ -53,7 +53,7 @@ async def _serve(mlserver, root, model):
 def _settings(folder):
     extra = {'max_pixels': _MAX_PIXELS.value, 'max_batch_size': _MAX_BATCH_SIZE.value, 'max_batch_time': _MAX_BATCH_TIME.value}
     name = _NAME.value or (folder.resolve().parent if folder.name.isdecimal() else folder.resolve()).name
-    return {'name': name, 'implementation': 'keras_efficientdet.serving_mlserver.DetectorRuntime',
+    return {'name': name, 'implementation': 'keras_efficientdet.inference.mlserver.DetectorRuntime',
             'parameters': {'uri': str(folder.resolve()), 'version': folder.name, 'extra': extra}}
 
 

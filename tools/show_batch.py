@@ -8,9 +8,9 @@ from command import run
 from PIL import Image
 
 from keras_efficientdet import load_config
-from keras_efficientdet.cache import label_overrides
-from keras_efficientdet.data import augmented
-from keras_efficientdet.drawing import draw_examples
+from keras_efficientdet.data.cache import label_overrides
+from keras_efficientdet.data.pipeline import augmented
+from keras_efficientdet.imaging.drawing import draw_examples
 
 _DATA = flags.DEFINE_string('data', None, 'Data of any known format.', required=True)
 _MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')

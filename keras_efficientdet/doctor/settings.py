@@ -1,9 +1,9 @@
 """Checks of a configuration: learning rate, steps, scaling of the input, and the weights that training starts from."""
-from keras_efficientdet.checkpoint_files import CheckpointError
-from keras_efficientdet.class_count import class_count
+from keras_efficientdet.weights.files import CheckpointError
+from keras_efficientdet.weights.class_count import class_count
 from keras_efficientdet.config import load_config, model_names
 from keras_efficientdet.doctor.findings import Finding
-from keras_efficientdet.released import released_config, released_sets
+from keras_efficientdet.weights.released import released_config, released_sets
 
 RATES = {'sgd': (0.004, 0.4), 'adam': (1e-4, 4e-3)}     # sgd: per 64 images; adam: of a step, it does not scale with the batch
 GOOD_RATES = {'sgd': '0.08 for 64 images, the official one', 'adam': '0.001 to 0.003 in each step'}

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import zipfile
 
 from keras_efficientdet.config import class_ids, class_names
-from keras_efficientdet.writing import engine
+from keras_efficientdet.files import engine
 
 LABELS = pathlib.Path('assets.extra', 'labels.json')     # TensorFlow's own place for files that the graph does not read
 KEY = 'keras_efficientdet'                               # of metadata_props in ONNX and of rt_info in OpenVINO

@@ -2,9 +2,9 @@
 import json
 import logging
 
-from keras_efficientdet.export.frozen import candidates, detect, frozen, photos_in
+from keras_efficientdet.export.graph import candidates, detect, frozen, photos_in
 from keras_efficientdet.export.labels import KEY, labels
-from keras_efficientdet.writing import engine, new_file
+from keras_efficientdet.files import engine, new_file
 
 OPSET = 17
 

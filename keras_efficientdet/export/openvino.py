@@ -3,10 +3,10 @@ import json
 import tempfile
 
 from keras_efficientdet.export.calibration import calibration_pictures
-from keras_efficientdet.export.frozen import frozen, photos_in
+from keras_efficientdet.export.graph import frozen, photos_in
 from keras_efficientdet.export.labels import KEY, labels
 from keras_efficientdet.export.savedmodel import save_functions
-from keras_efficientdet.writing import engine, new_file
+from keras_efficientdet.files import engine, new_file
 
 CONVOLUTIONS = ('Convolution', 'GroupConvolution')
 

@@ -6,7 +6,7 @@ import uuid
 
 import tensorflow as tf
 
-from keras_efficientdet.export.frozen import detect, frozen, photos_in, prepare
+from keras_efficientdet.export.graph import detect, frozen, photos_in, prepare
 from keras_efficientdet.export.labels import LABELS, labels
 from keras_efficientdet.export.upright import decode_upright
 

@@ -1,7 +1,7 @@
 """Encoded photos to upright pictures inside a graph: the EXIF orientation, read by tensor operations."""
 import tensorflow as tf
 
-from keras_efficientdet import images
+from keras_efficientdet.ops import images
 
 _SEARCHED = 1 << 18      # bytes; cameras write EXIF first, and a segment holds at most 64 KiB
 _EXIF = tuple(b'Exif\0\0')

@@ -1,6 +1,6 @@
 """Training: what the official trainer does, inside Keras' own `fit`."""
 from keras_efficientdet.training.callbacks import CocoEvaluation, CsvLog, KeepAverages
-from keras_efficientdet.training.loop import compile_for_training, fit, load_trained
+from keras_efficientdet.training.fit import compile_for_training, fit, load_trained
 from keras_efficientdet.training.nonfinite import NonFiniteLossError
 from keras_efficientdet.training.strategies import is_chief, strategy_for
 

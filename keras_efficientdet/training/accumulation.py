@@ -2,7 +2,7 @@
 import tensorflow as tf
 
 from keras_efficientdet.config import ConfigError
-from keras_efficientdet.layers import random_step
+from keras_efficientdet.network.layers import random_step
 
 _ZERO = tf.UnconnectedGradients.ZERO
 

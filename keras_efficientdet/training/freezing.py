@@ -3,7 +3,7 @@ import difflib
 import math
 import re
 
-from keras_efficientdet.checkpoints import official_variables
+from keras_efficientdet.weights.official import official_variables
 from keras_efficientdet.config import ConfigError
 
 

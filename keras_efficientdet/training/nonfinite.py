@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.checkpoints import variable_path
-from keras_efficientdet.writing import replaced_file
+from keras_efficientdet.weights.official import variable_path
+from keras_efficientdet.files import replaced_file
 
 CAUSES = """Probable causes, the most frequent first:
 - the learning rate is too high for the batch size, or the warm-up too short (learning_rate is given per 64 images)

@@ -2,7 +2,7 @@
 import math
 
 from keras_efficientdet.config import ConfigError
-from keras_efficientdet.config_values import plain
+from keras_efficientdet.config.values import plain
 from keras_efficientdet.training.schedules import REFERENCE_BATCH
 
 SMALL_STEPS = 1000              # enough for 205 pictures of blood cells (results/bccd.csv)

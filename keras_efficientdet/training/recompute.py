@@ -6,7 +6,7 @@ import typing
 import keras
 import tensorflow as tf
 
-from keras_efficientdet.layers import computed_again
+from keras_efficientdet.network.layers import computed_again
 
 _BUDGETS = 24
 

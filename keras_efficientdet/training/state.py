@@ -2,8 +2,8 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.blocks import BN_MOMENTUM
-from keras_efficientdet.checkpoints import variable_path
+from keras_efficientdet.network.blocks import BN_MOMENTUM
+from keras_efficientdet.weights.official import variable_path
 from keras_efficientdet.training.schedules import build_once
 
 

@@ -11,7 +11,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet import data, records, replicas
+from keras_efficientdet.data import pipeline as data, records
+from keras_efficientdet.network import replicas
 from keras_efficientdet.config import ConfigError
 
 _EVEN_ENOUGH = 10           # with that many files for each worker, one file more is at most a tenth more

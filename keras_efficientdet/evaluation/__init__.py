@@ -1,0 +1,1 @@
+"""How good detections are: COCO metrics, and what stands behind them."""

@@ -1,0 +1,1 @@
+"""Images outside of TensorFlow: reading, drawing, videos."""

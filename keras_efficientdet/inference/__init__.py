@@ -1,0 +1,1 @@
+"""Models at work: one detector over every engine, files in, detections out."""

@@ -1,0 +1,38 @@
+"""What was found in one picture, and the forms that other programs read."""
+import dataclasses
+
+import numpy as np
+
+from keras_efficientdet.evaluation.coco import coco_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Detections:
+    """What was found in one picture, best first, without padding."""
+    boxes: np.ndarray      # float32 [D, 4] ymin xmin ymax xmax, pixels
+    scores: np.ndarray     # float32 [D]
+    classes: np.ndarray    # int32 [D], 0-based
+    names: tuple           # of all classes, in class order
+    ids: tuple             # the data set's own id of each class
+
+    def __len__(self):
+        return len(self.scores)
+
+    def above(self, score):
+        """Those with at least this score."""
+        kept = self.scores >= score
+        return dataclasses.replace(self, boxes=self.boxes[kept], scores=self.scores[kept], classes=self.classes[kept])
+
+    def to_coco(self, image_id):
+        """Rows of a COCO results file: [{'image_id', 'category_id', 'bbox' (x, y, width, height), 'score'}]."""
+        return coco_rows(image_id, self.boxes, self.scores, self.classes, self.ids)
+
+    def to_supervision(self):
+        """A `supervision.Detections`: xyxy, confidence, class_id (0-based), data['class_name'].
+
+        Raises ImportError where supervision is not installed; it is no dependency of this package.
+        """
+        import supervision
+        names = np.array(self.names, str)[self.classes]
+        return supervision.Detections(xyxy=self.boxes[:, [1, 0, 3, 2]], confidence=self.scores, class_id=self.classes.astype(int),
+                                      data={'class_name': names})

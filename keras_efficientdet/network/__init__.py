@@ -1,0 +1,1 @@
+"""The networks: layers, losses, and the builders that put them together."""

@@ -1,0 +1,99 @@
+"""EfficientDet's head: a class and a box for each anchor."""
+import math
+
+import keras
+import tensorflow as tf
+
+from keras_efficientdet.network import losses as _losses
+from keras_efficientdet.ops.anchors import anchors, decode
+from keras_efficientdet.ops.boxes import clip
+from keras_efficientdet.network.heads.head import conv_tower, Head
+from keras_efficientdet.network.iou_losses import BoxAndIouLoss
+from keras_efficientdet.ops.matching import BACKGROUND, match
+from keras_efficientdet.ops.nms import non_max_suppression, top_pairs
+
+PRIOR_BIAS = -math.log(99.)     # an untrained anchor says 0.01 for every class (RetinaNet paper section 4.1)
+
+
+def anchor_settings(model):
+    """What `anchors` takes, of a ModelConfig."""
+    return {'image_size': model.image_size, 'levels': (model.min_level, model.max_level), 'scales': model.num_scales,
+            'ratios': model.aspect_ratios, 'scale': model.anchor_scale}
+
+
+def config_anchors(model):
+    """float32 [A, 4] anchors of a ModelConfig, pixels of the network's input."""
+    return anchors(**anchor_settings(model))
+
+
+def build(features, config):
+    """{level: [B, h, w, C]} -> {'classes': [B, A, num_classes] logits, 'boxes': [B, A, 4] codes ty tx th tw}."""
+    model = config.model
+    per_place = model.num_scales * len(model.aspect_ratios)
+    shared = {'repeats': model.box_class_repeats, 'filters': model.fpn_num_filters, 'act_type': model.act_type,
+              'separable': model.separable_conv, 'survival_prob': model.survival_prob,
+              'weight_decay': config.train.weight_decay}
+    classes = conv_tower(features, name='class_net.class', outputs=per_place * model.num_classes,
+                         bias_initializer=keras.initializers.Constant(PRIOR_BIAS), **shared)
+    boxes = conv_tower(features, name='box_net.box', outputs=per_place * 4, **shared)
+    return {'classes': _join(classes, model.num_classes, 'classes'), 'boxes': _join(boxes, 4, 'boxes')}
+
+
+def _join(towers, width, name):
+    """{level: [B, h, w, anchors * width]} -> [B, A, width], level-major."""
+    rows = [keras.layers.Reshape((-1, width), name=f'{name}-{level}', dtype='float32')(x) for level, x in towers.items()]
+    return keras.layers.Concatenate(axis=1, name=name, dtype='float32')(rows)
+
+
+def targets(config):
+    """The function (boxes [N, 4], classes [N]) -> ({'classes': [A], 'boxes': [A, 4]}, number of positive anchors)."""
+    anchor_boxes = config_anchors(config.model)
+
+    def encode_example(boxes, classes):
+        ids, codes = match(boxes, classes, anchor_boxes)
+        ids.set_shape([len(anchor_boxes)])
+        codes.set_shape(anchor_boxes.shape)
+        encoded = {'classes': ids, 'boxes': codes}
+        return encoded, positives(encoded)
+
+    return encode_example
+
+
+def positives(targets):
+    """Number of anchors with an object, float32; those that the class loss ignores count too, as officially."""
+    return tf.reduce_sum(tf.cast(targets['classes'] != BACKGROUND, tf.float32))
+
+
+def losses(config):
+    """({output: loss}, {output: weight}) for `model.compile`.
+
+    With an IoU loss, `boxes_loss` in Keras' logs is the weighted sum of both box losses, as it enters the total.
+    """
+    train = config.train
+    focal = _losses.FocalLoss(train.alpha, train.gamma, train.label_smoothing)
+    if train.iou_loss_type:
+        boxes = BoxAndIouLoss(anchor_settings(config.model), train.iou_loss_type, delta=train.delta,
+                              box_weight=train.box_loss_weight, iou_weight=train.iou_loss_weight)
+        return {'classes': focal, 'boxes': boxes}, {'classes': 1., 'boxes': 1.}
+    return {'classes': focal, 'boxes': _losses.BoxLoss(train.delta)}, {'classes': 1., 'boxes': train.box_loss_weight}
+
+
+def candidates(outputs, config):
+    """Network outputs -> boxes [B, N, 4] in pixels of the network's input, scores, classes [B, N]: what enters NMS."""
+    boxes = decode(outputs['boxes'], tf.constant(config_anchors(config.model)))
+    return top_pairs(outputs['classes'], boxes, config.detect.max_nms_inputs)
+
+
+def detect(outputs, config):
+    """Network outputs -> boxes [B, D, 4] in pixels of the network's input, scores, classes [B, D], count [B].
+
+    Boxes are clipped to the input after NMS, as officially in its global mode.
+    """
+    nms, size = config.detect, config.model.image_size
+    boxes, *rest = non_max_suppression(*candidates(outputs, config), method=nms.method, iou_thresh=nms.iou_thresh,
+                                       sigma=nms.sigma, score_thresh=nms.score_thresh, per_class=nms.per_class,
+                                       max_output_size=nms.max_output_size)
+    return clip(boxes, *size), *rest
+
+
+HEAD = Head(build=build, targets=targets, losses=losses, positives=positives, detect=detect)

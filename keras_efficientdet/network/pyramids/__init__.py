@@ -1,0 +1,1 @@
+"""Feature pyramids: graphs as lists of nodes, and the one loop that builds them."""

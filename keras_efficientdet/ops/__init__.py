@@ -1,0 +1,1 @@
+"""Arithmetic of boxes, anchors and images on tensors and arrays: no Keras layer, no configuration."""

@@ -1,0 +1,1 @@
+"""Weights of official checkpoints, backbones and released detectors, read and written."""

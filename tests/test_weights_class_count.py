@@ -1,0 +1,31 @@
+"""How many classes weights know, in each form that they come in."""
+import numpy as np
+import pytest
+from little import TINY
+
+from keras_efficientdet import CheckpointError, efficientdet, load_config
+from keras_efficientdet.weights.official import official_weights, save_official
+from keras_efficientdet.weights.class_count import class_count
+
+
+@pytest.mark.parametrize(('classes', 'filters'), [(2, 16), (4, 16), (7, 36)])
+def test_of_a_mapping_a_checkpoint_and_a_keras_file(classes, filters, tmp_path):
+    """Classes as many as sides of a box, and filters that nine places would divide."""
+    model = efficientdet(load_config('efficientdet-lite0', {**TINY, 'num_classes': classes, 'fpn_num_filters': filters}))
+    save_official(model, str(tmp_path / 'model'))
+    model.save_weights(str(tmp_path / 'model.weights.h5'))
+    settings = model.detection_config.model
+    for weights in (official_weights(model), tmp_path / 'model', str(tmp_path / 'model.weights.h5')):
+        assert class_count(weights, settings) == classes
+
+
+def test_of_a_name_and_of_a_classifier():
+    settings = load_config('efficientdet-d0').model
+    assert class_count('coco', settings) == class_count('advprop', settings) == 90
+    assert class_count({'efficientnet-b0/stem/conv2d/kernel': np.zeros(3)}, settings) is None
+
+
+@pytest.mark.parametrize('name', ['no.weights.h5', 'no/checkpoint'])
+def test_what_cannot_be_read_is_named(name, tmp_path):
+    with pytest.raises(CheckpointError, match=name):
+        class_count(str(tmp_path / name), load_config('efficientdet-d0').model)
