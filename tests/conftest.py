@@ -10,8 +10,8 @@ import pytest
 from tensorflow.python.framework import func_graph
 
 from keras_efficientdet import Detector, efficientdet, load_config
-from keras_efficientdet.weights import official as checkpoints
 from keras_efficientdet.network.layers import BatchNorm
+from keras_efficientdet.weights import official as checkpoints
 
 LABELS = {1: 'cat', 18: 'dog', 400: 'van'}
 

@@ -1,7 +1,7 @@
 """The smallest detector that has all parts: for tests that wait for graphs to be traced, not for sums."""
 from keras_efficientdet import load_config
-from keras_efficientdet.network.backbones import efficientnet
 from keras_efficientdet.data.cache import label_overrides
+from keras_efficientdet.network.backbones import efficientnet
 
 efficientnet.SCALINGS.setdefault('lite-short', (0.5, 0.1))
 TINY = {'image_size': 128, 'backbone_name': 'lite-short', 'survival_prob': 1.0, 'min_level': 4, 'max_level': 5,

@@ -12,8 +12,8 @@ import tensorflow as tf
 import tiny
 
 from keras_efficientdet import ConfigError
+from keras_efficientdet.keras_compat import KERAS_3
 from keras_efficientdet.network.layers import BatchNorm
-from keras_efficientdet.network.replicas import KERAS_3
 from keras_efficientdet.training import strategies
 
 STEPS, BATCH = 10, 8

@@ -22,7 +22,7 @@ if name == 'mirrored':
 from little import little_config  # noqa: E402
 
 from keras_efficientdet import fit  # noqa: E402
-from keras_efficientdet.weights.official import variable_path  # noqa: E402
+from keras_efficientdet.keras_compat import variable_path  # noqa: E402
 from keras_efficientdet.training import strategies  # noqa: E402
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tiny
 
-from keras_efficientdet.config import ConfigError
+from keras_efficientdet.errors import ConfigError
 
 TOLERANCE = 1e-5      # of float32 sums in another order, after three steps
 

@@ -4,8 +4,8 @@ import official
 import pytest
 
 from keras_efficientdet import anchors
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.ops.anchors import decode, encode, feature_sizes
-from keras_efficientdet.config import ConfigError
 
 CASES = ['sq256', 'rect_tuple_hw_128x256', 'pairs_scale3', 'max8_256', 'scale_list_192', 'nondiv_100x150_tuple']
 

@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from keras_efficientdet import load_config
-from keras_efficientdet.config import ConfigError
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.training.batch_size import _fitting, _rounded, batch_for, largest_batch
-from keras_efficientdet.training.step_memory import free_in_group, free_memory, Measured, measured
+from keras_efficientdet.training.step_memory import Measured, free_in_group, free_memory, measured
 
 GIB = 2 ** 30
 LITTLE = {'image_size': 64, 'num_classes': 2, 'moving_average_decay': 0.}

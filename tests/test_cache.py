@@ -13,11 +13,19 @@ import other_formats
 import pytest
 from PIL import Image
 
-from keras_efficientdet import DataError, dataset, label_overrides, load_config, read_coco, read_examples, read_folder
+from keras_efficientdet import (
+    DataError,
+    dataset,
+    label_overrides,
+    load_config,
+    read_coco,
+    read_examples,
+    read_folder,
+)
+from keras_efficientdet.config.label_maps import LABEL_MAPS
 from keras_efficientdet.data import cache
 from keras_efficientdet.data import record_writer as writer
 from keras_efficientdet.data.pipeline import validation_dataset
-from keras_efficientdet.config.label_maps import LABEL_MAPS
 
 PHOTOS = [(20, 30, [drawn.box(1, 2, 10, 8, 18)]), (30, 20, [drawn.box(1, 2, 10, 9, 1)]), (24, 24, [])]
 

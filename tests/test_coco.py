@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_efficientdet import read_coco
-from keras_efficientdet.data.records import DataError
+from keras_efficientdet.errors import DataError
 
 
 def counted(path):

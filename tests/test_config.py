@@ -7,9 +7,17 @@ import pathlib
 import pytest
 import yaml
 
-from keras_efficientdet.config import schema as configs
-from keras_efficientdet.config import class_ids, class_names, Config, ConfigError, load_config, model_names
+from keras_efficientdet.config import (
+    HPARAMS,
+    SECTIONS,
+    Config,
+    class_ids,
+    class_names,
+    load_config,
+    model_names,
+)
 from keras_efficientdet.config.values import plain
+from keras_efficientdet.errors import ConfigError
 
 NAMES = [*(f'efficientdet-d{i}' for i in (*range(8), '7x')), *(f'efficientdet-lite{i}' for i in (0, 1, 2, 3, '3x', 4))]
 UNRECORDED = ('d3', 'd5', 'lite3x', 'lite4')                           # no golden of their hparams
@@ -166,15 +174,15 @@ def test_classes_without_label_map():
 
 
 def test_field_names_are_unique_over_sections():
-    names = collections.Counter(f.name for section in configs.SECTIONS.values() for f in dataclasses.fields(section))
+    names = collections.Counter(f.name for section in SECTIONS.values() for f in dataclasses.fields(section))
     assert [name for name, count in names.items() if count > 1] == []
-    assert not set(names) & set(configs.SECTIONS)
+    assert not set(names) & set(SECTIONS)
 
 
 def test_yaml_files_hold_known_keys_only():
-    for path in configs.HPARAMS.glob('*.yaml'):
+    for path in HPARAMS.glob('*.yaml'):
         for section, values in yaml.safe_load(pathlib.Path(path).read_text()).items():
-            assert set(values) <= {f.name for f in dataclasses.fields(configs.SECTIONS[section])}, path
+            assert set(values) <= {f.name for f in dataclasses.fields(SECTIONS[section])}, path
 
 
 @pytest.mark.parametrize(('override', 'message'), [

@@ -6,9 +6,10 @@ import official
 import pytest
 
 from keras_efficientdet import load_config
-from keras_efficientdet.config import class_ids, class_names, ConfigError
+from keras_efficientdet.config import class_ids, class_names
 from keras_efficientdet.config.label_maps import LABEL_MAPS
-from keras_efficientdet.config.official import _value, from_official, LEFT_OUT, parse
+from keras_efficientdet.config.official import LEFT_OUT, _value, from_official, parse
+from keras_efficientdet.errors import ConfigError
 
 PARSED = list((official.golden('func/hparams.json') or {}).get('parse_from_str', {}))
 VOC = """num_classes: 20

@@ -8,9 +8,10 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_efficientdet import Detections, Detector, load_config
-from keras_efficientdet.ops import images
-from keras_efficientdet.network.efficientdet import detector, head_of
 from keras_efficientdet.inference.detector import read_picture
+from keras_efficientdet.network.detector import detector
+from keras_efficientdet.network.heads import head_of
+from keras_efficientdet.ops import images
 
 
 def same(found, expected, tolerance=1e-4):

@@ -8,11 +8,16 @@ from planted import check, configured, moved, written
 from test_boxes import loop_iou
 
 from keras_efficientdet import anchors, load_config
+from keras_efficientdet.doctor import examine
+from keras_efficientdet.doctor.anchors import (
+    CANDIDATE_SCALES,
+    anchor_coverage,
+    best_overlaps,
+    check_anchors,
+)
+from keras_efficientdet.doctor.split import split_of_records
 from keras_efficientdet.network.heads.anchor import config_anchors
 from keras_efficientdet.ops.boxes import iou
-from keras_efficientdet.doctor import examine
-from keras_efficientdet.doctor.anchors import anchor_coverage, best_overlaps, CANDIDATE_SCALES, check_anchors
-from keras_efficientdet.doctor.split import split_of_records
 
 
 def config_for(**change):

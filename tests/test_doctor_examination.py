@@ -13,12 +13,21 @@ import pytest
 import tensorflow as tf
 from little import little_config
 from PIL import Image
-from planted import alarms, all_crowds, changed, configured, counted_from_0, moved, without_boxes, written
+from planted import (
+    alarms,
+    all_crowds,
+    changed,
+    configured,
+    counted_from_0,
+    moved,
+    without_boxes,
+    written,
+)
 
 from keras_efficientdet import ConfigError, DataError, fit, load_config, read_coco, read_folder
 from keras_efficientdet.data.cache import label_overrides
-from keras_efficientdet.doctor import before_training, examination, examine, examine_source, report
 from keras_efficientdet.data.records import summary_of
+from keras_efficientdet.doctor import before_training, examination, examine, examine_source, report
 
 
 def test_a_healthy_data_set_is_left_in_peace(healthy):

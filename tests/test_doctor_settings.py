@@ -4,9 +4,9 @@ from little import TINY
 from planted import check, configured
 
 from keras_efficientdet import efficientdet
-from keras_efficientdet.weights.official import official_weights, save_official
 from keras_efficientdet.doctor import examine
 from keras_efficientdet.doctor.settings import check_settings
+from keras_efficientdet.weights.official import official_weights, save_official
 
 # name: (overrides, weights, key, severity, a word of what is found, a word of the fix)
 FAULTS = {

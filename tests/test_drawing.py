@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from keras_efficientdet import Detections, draw, load_config
-from keras_efficientdet.imaging.drawing import color, draw_examples, draw_marks, grid, learning_curves, Mark, save_curves
+from keras_efficientdet.evaluation.report.learning_curves import learning_curves, save_curves
+from keras_efficientdet.imaging.drawing import Mark, color, draw_examples, draw_marks, grid
 
 
 def detections(boxes, scores, classes, names=('cat', 'dog')):

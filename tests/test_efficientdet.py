@@ -6,7 +6,13 @@ import pytest
 import tensorflow as tf
 from little import TINY
 
-from keras_efficientdet import CheckpointError, efficientdet, load_config, load_official, model_names
+from keras_efficientdet import (
+    CheckpointError,
+    efficientdet,
+    load_config,
+    load_official,
+    model_names,
+)
 from keras_efficientdet.weights.official import official_shapes, official_weights
 
 LIMIT = 1e-3        # of each tensor's standard deviation; a correct float32 implementation needs 1e-4 at most

@@ -5,7 +5,12 @@ import official
 import pytest
 import tensorflow as tf
 
-from keras_efficientdet.network.backbones.efficientnet import block_table, efficientnet, round_filters, SCALINGS
+from keras_efficientdet.network.backbones.efficientnet import (
+    SCALINGS,
+    block_table,
+    efficientnet,
+    round_filters,
+)
 
 OFFICIAL = official.golden('func/backbone_blocks.json')
 

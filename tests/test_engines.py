@@ -14,11 +14,19 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_efficientdet import Detector, export_onnx, export_openvino, export_savedmodel, export_tflite, load_config, read_labels
-from keras_efficientdet.inference import engines
-from keras_efficientdet.ops import images
+from keras_efficientdet import (
+    Detector,
+    export_onnx,
+    export_openvino,
+    export_savedmodel,
+    export_tflite,
+    load_config,
+    read_labels,
+)
 from keras_efficientdet.export.openvino import CONVOLUTIONS
-from keras_efficientdet.network.efficientdet import detector
+from keras_efficientdet.inference import engines
+from keras_efficientdet.network.detector import detector
+from keras_efficientdet.ops import images
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / 'examples'
 SIZES = {'square': (100, 100), 'wide': (60, 140), 'tall': (130, 50)}

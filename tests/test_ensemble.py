@@ -2,18 +2,20 @@
 import numpy as np
 import official
 import pytest
-from test_numpy_nms import by_rows
 from test_nms import candidates_of, cases
+from test_numpy_nms import by_rows
 
-from keras_efficientdet.evaluation import ensemble, numpy_nms
+from keras_efficientdet.evaluation import ensemble
+from keras_efficientdet.network.detector import detect_batch
 from keras_efficientdet.network.heads import anchor as anchor_head
-from keras_efficientdet.network.efficientdet import detect_batch
+from keras_efficientdet.ops import numpy_nms
+from keras_efficientdet.ops.box_fusion import weighted_box_fusion
 
 
 def test_official_fusion(golden):
     arrays = golden('func/wbf.npz')
     rows = arrays['detections']
-    boxes, scores, classes = ensemble.weighted_box_fusion(by_rows(rows[:, 1:5]), rows[:, 5], rows[:, 6].astype(int), 3)
+    boxes, scores, classes = weighted_box_fusion(by_rows(rows[:, 1:5]), rows[:, 5], rows[:, 6].astype(int), 3)
     np.testing.assert_allclose(by_rows(boxes), arrays['ensembled'][:, 1:5], atol=1e-4)
     np.testing.assert_allclose(scores, arrays['ensembled'][:, 5], atol=1e-6)
     np.testing.assert_array_equal(classes, arrays['ensembled'][:, 6])
@@ -22,20 +24,20 @@ def test_official_fusion(golden):
 def test_every_class_is_fused():
     """The official code loops over ids 0..num_classes-1 of 1-based ids: the last class is lost."""
     boxes = np.tile(np.float32([[0, 0, 10, 10]]), (6, 1))
-    found = ensemble.weighted_box_fusion(boxes, np.full(6, .5, np.float32), np.arange(6), 1)
+    found = weighted_box_fusion(boxes, np.full(6, .5, np.float32), np.arange(6), 1)
     assert sorted(found[2].tolist()) == list(range(6))
 
 
 def test_by_hand():
     boxes = np.float32([[0, 0, 10, 10], [0, 0, 10, 14], [50, 50, 60, 60], [0, 0, 10, 10]])
-    found = ensemble.weighted_box_fusion(boxes, np.float32([.9, .3, .8, .4]), np.array([1, 1, 1, 2]), 2)
+    found = weighted_box_fusion(boxes, np.float32([.9, .3, .8, .4]), np.array([1, 1, 1, 2]), 2)
     np.testing.assert_allclose(found[0], [[0, 0, 10, 11], [50, 50, 60, 60], [0, 0, 10, 10]], atol=1e-5)
     np.testing.assert_allclose(found[1], [.6, .4, .2], rtol=1e-6)                  # alone among two detectors counts half
     np.testing.assert_array_equal(found[2], [1, 1, 2])
 
 
 def test_nothing_to_fuse():
-    boxes, scores, classes = ensemble.weighted_box_fusion(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), 2)
+    boxes, scores, classes = weighted_box_fusion(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), 2)
     assert boxes.shape == (0, 4) and scores.shape == classes.shape == (0,)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import official
 import pytest
 
-from keras_efficientdet.evaluation.coco import coco_figures, evaluate, report, STATISTICS
+from keras_efficientdet.evaluation.coco import STATISTICS, coco_figures, evaluate, report
 
 REFERENCE = {'AP': .503647, 'AP50': .696973, 'AP75': .571667, 'APs': .593252, 'APm': .557991, 'APl': .489363, 'AR1': .386813,
              'AR10': .593680, 'AR100': .595353, 'ARs': .654764, 'ARm': .603130, 'ARl': .553744}

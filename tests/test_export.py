@@ -10,10 +10,17 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from keras_efficientdet import Config, Detector, efficientdet, export_savedmodel, load_config, read_labels
+from keras_efficientdet import (
+    Config,
+    Detector,
+    efficientdet,
+    export_savedmodel,
+    load_config,
+    read_labels,
+)
 from keras_efficientdet.export import savedmodel
 from keras_efficientdet.export.graph import photos_in
-from keras_efficientdet.network.efficientdet import detector
+from keras_efficientdet.network.detector import detector
 
 LOAD_ALONE = """
 import sys

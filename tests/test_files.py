@@ -1,7 +1,8 @@
 """Files that appear whole or not at all, and engines that are not there."""
 import pytest
 
-from keras_efficientdet.files import engine, new_file, replaced_file
+from keras_efficientdet.files import new_file, replaced_file
+from keras_efficientdet.optional import require
 
 
 def names(folder):
@@ -63,6 +64,6 @@ def test_processes_of_one_number_on_two_machines_do_not_meet(tmp_path):
 
 
 def test_a_missing_engine_says_how_to_install_it():
-    assert engine('json', 'x').dumps([]) == '[]'
+    assert require('json', 'x').dumps([]) == '[]'
     with pytest.raises(ImportError, match=r'no_such_engine is needed .*pip install "keras-efficientdet\[onnx\]"'):
-        engine('no_such_engine', 'onnx')
+        require('no_such_engine', 'onnx')

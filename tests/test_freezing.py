@@ -5,10 +5,15 @@ import tensorflow as tf
 from test_training import LOSS, MEDIAN, WORST, differences, official_batch, official_run
 
 from keras_efficientdet import compile_for_training, efficientdet, load_config
-from keras_efficientdet.weights.official import load_official, official_shapes, official_variables, official_weights
-from keras_efficientdet.config import ConfigError
 from keras_efficientdet.config.official import from_official
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.training.freezing import freeze
+from keras_efficientdet.weights.official import (
+    load_official,
+    official_shapes,
+    official_variables,
+    official_weights,
+)
 
 VOC = '(efficientnet|fpn_cells|resample_p6)'     # officially in voc_config.yaml
 

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientdet import load_config
-from keras_efficientdet.network.heads.anchor import config_anchors, HEAD
-from keras_efficientdet.ops.anchors import encode
+from keras_efficientdet.network.heads.anchor import HEAD, config_anchors
 from keras_efficientdet.network.heads.head import conv_tower
+from keras_efficientdet.ops.anchors import encode
 
 
 def tower(**options):

@@ -8,9 +8,9 @@ from test_losses import value_and_gradient
 
 from keras_efficientdet import anchors, compile_for_training, efficientdet, load_config
 from keras_efficientdet.network.heads import anchor as anchor_head
-from keras_efficientdet.ops.anchors import encode
-from keras_efficientdet.network.iou_losses import BoxAndIouLoss, iou_loss, IOU_TYPES
+from keras_efficientdet.network.iou_losses import IOU_TYPES, BoxAndIouLoss, iou_loss
 from keras_efficientdet.network.losses import BoxLoss, FocalLoss
+from keras_efficientdet.ops.anchors import encode
 
 GOLDEN = 'func/iou_loss.npz'
 SMALL = {'image_size': 64, 'levels': (3, 7), 'scales': 3, 'ratios': (1.0, 2.0, 0.5), 'scale': 4.0}

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_efficientdet.network.blocks import activation, ACTIVATIONS
+from keras_efficientdet.network.blocks import ACTIVATIONS, activation
+from keras_efficientdet.network.detection_model import DetectionModel
 from keras_efficientdet.network.layers import (
     BatchNorm,
     EdgeWeights,
     Fuse,
     NearestResize,
-    random_step,
     StochasticDepth,
     UpSampling2D,
+    random_step,
 )
-from keras_efficientdet.network.efficientdet import DetectionModel
 
 
 def test_batch_norm_moves_like_the_fused_kernel():

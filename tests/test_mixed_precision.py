@@ -7,7 +7,7 @@ import tiny
 import yaml
 
 from keras_efficientdet import efficientdet, load_config
-from keras_efficientdet.config import ConfigError
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.efficientdet import _precision
 from keras_efficientdet.training import load_trained
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from fit_worker import small_fit
 
-from keras_efficientdet.network.efficientdet import DetectionModel
+from keras_efficientdet.network.detection_model import DetectionModel
 from keras_efficientdet.training import NonFiniteLossError
 from keras_efficientdet.training.nonfinite import StopOnNonFinite
 

@@ -5,9 +5,10 @@ import pytest
 from test_nms import candidates_of, cases, same_rows
 
 from keras_efficientdet import ConfigError, load_config
-from keras_efficientdet.evaluation import numpy_nms
+from keras_efficientdet.evaluation import numpy_nms as evaluation_nms
+from keras_efficientdet.network.detector import detect_batch
 from keras_efficientdet.network.heads import anchor as anchor_head
-from keras_efficientdet.network.efficientdet import detect_batch
+from keras_efficientdet.ops import numpy_nms
 
 NMS = 'func/nms_np.npz'
 DEFAULTS = {'hard': 0.5, 'diou': 0.5, 'gaussian': 0.3, 'linear': 0.3}
@@ -67,7 +68,7 @@ def test_nothing_and_less_than_the_size():
 def test_behind_a_network_it_finds_what_the_compiled_one_finds(small_model, small_config):
     images, scale = official.make_input(2, 96, 128, 3), np.array([1., 2.], np.float32)
     config = load_config(small_config, {'detect.method': 'hard', 'max_nms_inputs': 300})
-    ours, theirs = detect_batch(small_model, config)(images, scale), numpy_nms.detect_batch(small_model, config)(images, scale)
+    ours, theirs = detect_batch(small_model, config)(images, scale), evaluation_nms.detect_batch(small_model, config)(images, scale)
     assert {k: (v.shape, v.dtype) for k, v in ours.items()} == {k: (v.shape, v.dtype) for k, v in theirs.items()}
     np.testing.assert_allclose(ours['scores'][:, 0], theirs['scores'][:, 0], rtol=1e-6)
     np.testing.assert_array_equal(ours['classes'][:, 0], theirs['classes'][:, 0])
@@ -75,7 +76,7 @@ def test_behind_a_network_it_finds_what_the_compiled_one_finds(small_model, smal
 
 def test_all_classes_together_is_refused(small_model, small_config):
     with pytest.raises(ConfigError, match='per_class=false'):
-        numpy_nms.detect_batch(small_model, load_config(small_config, {'per_class': False}))
+        evaluation_nms.detect_batch(small_model, load_config(small_config, {'per_class': False}))
 
 
 def test_unknown_method():

@@ -8,8 +8,8 @@ from planted import LABELS, moved, written
 
 from keras_efficientdet import DataError, load_config, read_coco, write_records
 from keras_efficientdet.data.cache import label_overrides
-from keras_efficientdet.training.overfit import choose, overfit
 from keras_efficientdet.doctor.split import split_of_records
+from keras_efficientdet.training.overfit import choose, overfit
 
 
 def test_pictures_of_all_classes_are_chosen_and_crowded_ones_left(tmp_path):

@@ -6,9 +6,14 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientdet import DataError, dataset, load_config
+from keras_efficientdet.data.pipeline import (
+    augmented,
+    steps_in_epoch,
+    training_stream,
+    validation_dataset,
+)
 from keras_efficientdet.network.heads.anchor import config_anchors
 from keras_efficientdet.ops.anchors import decode
-from keras_efficientdet.data.pipeline import augmented, steps_in_epoch, training_stream, validation_dataset
 
 RECORDS = 'data/coco_open-00000-of-00001.tfrecord'
 READERS = {name: f'data/input_reader_open_{name}.npz' for name in ('eval', 'eval_rect_lite', 'train_noaug')}

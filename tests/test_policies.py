@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_efficientdet.data.augment import operations, policies
 from keras_efficientdet.config import AUTOAUGMENT_POLICIES
+from keras_efficientdet.data.augment import operations, policies
 
 HW, BOX = (300, 360), (110, 130, 190, 230)
 

@@ -5,7 +5,8 @@ import official
 import pytest
 import tensorflow as tf
 
-from keras_efficientdet.network.pyramids.pyramid import bifpn, bifpn_nodes, GRAPHS, resample
+from keras_efficientdet.network.pyramids.graphs import GRAPHS, bifpn_nodes
+from keras_efficientdet.network.pyramids.pyramid import bifpn, resample
 
 
 @pytest.mark.parametrize('graph', ['bifpn', 'qufpn'])

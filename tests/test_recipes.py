@@ -1,7 +1,7 @@
 import pytest
 
 from keras_efficientdet import ConfigError, load_config
-from keras_efficientdet.training.recipes import explain, recipe, RECIPES
+from keras_efficientdet.training.recipes import RECIPES, explain, recipe
 
 
 def config(batch=8):

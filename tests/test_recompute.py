@@ -6,7 +6,7 @@ import tensorflow as tf
 import tiny
 
 from keras_efficientdet.network.losses import BoxLoss, FocalLoss
-from keras_efficientdet.training.recompute import _best_cuts, _calls, _cut, _name, RecomputedLoss
+from keras_efficientdet.training.recompute import RecomputedLoss, _best_cuts, _calls, _cut, _name
 
 
 def test_steps_are_the_same_with_statistics_and_masks():

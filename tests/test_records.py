@@ -16,9 +16,10 @@ from PIL import Image, ImageOps
 
 from keras_efficientdet import label_overrides, read_coco, write_records
 from keras_efficientdet.data import record_writer, records
+from keras_efficientdet.data.source import Photo, Source
+from keras_efficientdet.errors import DataError
+from keras_efficientdet.imaging import pil
 from keras_efficientdet.ops import images
-from keras_efficientdet.data.formats.common import picture_size
-from keras_efficientdet.data.records import DataError, Photo, Source
 
 COCO_OPEN, PASCAL = 'data/coco_open-00000-of-00001.tfrecord', 'data/pascal-00000-of-00001.tfrecord'
 SIDES = [f'image/object/bbox/{side}' for side in ('ymin', 'xmin', 'ymax', 'xmax')]
@@ -171,7 +172,7 @@ def test_upright_is_what_pillow_shows(value):
     file = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)).save(file, 'PNG', exif=exif)
     picture = Image.open(file)
-    np.testing.assert_array_equal(record_writer.upright(picture), ImageOps.exif_transpose(picture))
+    np.testing.assert_array_equal(pil.upright(picture), ImageOps.exif_transpose(picture))
 
 
 def test_damaged_exif_beside_an_orientation(tmp_path, pictures):
@@ -180,7 +181,7 @@ def test_damaged_exif_beside_an_orientation(tmp_path, pictures):
     with Image.open(path) as opened, pytest.raises(struct.error):
         ImageOps.exif_transpose(opened)
     height, width = pictures[1].shape[:2]
-    assert picture_size(path) == (width, height)
+    assert pil.picture_size(path) == (width, height)
     found = stored(photo_of(path, height=width, width=height), tmp_path / 'records')['image']
     np.testing.assert_array_equal(found, np.rot90(np.asarray(Image.open(path)), -1))
 
@@ -195,7 +196,7 @@ def test_whatever_pillow_raises_names_the_picture(tmp_path, monkeypatch, fault):
     with pytest.raises(DataError, match=r'1\.png: cannot be read as a picture: bad'):
         write_records(read_coco(path, folder), tmp_path / 'records', progress=False)
     with pytest.raises(DataError, match=r'1\.png: cannot be read as a picture: bad'):
-        picture_size(folder / '1.png')
+        pil.picture_size(folder / '1.png')
 
 
 def test_two_that_write_at_once_do_not_write_one_folder(tmp_path):

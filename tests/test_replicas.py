@@ -6,7 +6,7 @@ import replicated
 import tensorflow as tf
 import tiny
 
-from keras_efficientdet.network.replicas import KERAS_3
+from keras_efficientdet.keras_compat import KERAS_3
 
 # Relative. Noise of 1e-7 in the images of one device makes as much: 1e-7 in the losses, 2e-5 in biases that hardly move.
 LOSS, MEDIAN, WORST = 1e-6, 2e-6, 1e-4

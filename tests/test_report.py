@@ -12,13 +12,13 @@ from matplotlib import pyplot
 from PIL import Image
 
 from keras_efficientdet import dataset, evaluate, load_config
+from keras_efficientdet.errors import DataError
 from keras_efficientdet.evaluation import analysis
 from keras_efficientdet.evaluation.coco import coco_run
-from keras_efficientdet.data.records import DataError
 from keras_efficientdet.evaluation.report import write_report
 from keras_efficientdet.evaluation.report.confusion import confusion
 from keras_efficientdet.evaluation.report.curves import f1_confidence, precision_recall
-from keras_efficientdet.evaluation.report.gallery import FALSE_ALARM, FOUND, marked, MISSED, SIDE
+from keras_efficientdet.evaluation.report.gallery import FALSE_ALARM, FOUND, MISSED, SIDE, marked
 from keras_efficientdet.evaluation.report.writer import differences
 
 EMPTY_TAGS = {'meta', 'img'}

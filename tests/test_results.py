@@ -7,7 +7,13 @@ import pytest
 from pycocotools.coco import COCO
 
 from keras_efficientdet import Detections
-from keras_efficientdet.inference.results import COLUMNS, result_rows, save_drawn, write_csv, write_json
+from keras_efficientdet.inference.results import (
+    COLUMNS,
+    result_rows,
+    save_drawn,
+    write_csv,
+    write_json,
+)
 
 FOUND = Detections(np.array([[10., 20., 40., 80.], [1.25, 2.5, 3., 4.]], np.float32), np.array([0.9, 0.4], np.float32),
                    np.array([2, 0], np.int32), ('cat', 'dog', 'van'), (1, 18, 400))

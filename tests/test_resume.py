@@ -15,14 +15,19 @@ from fit_worker import small_fit
 from test_training import events
 
 from keras_efficientdet import load_config
-from keras_efficientdet.config import ConfigError
-from keras_efficientdet.training import load_trained, resume
-from keras_efficientdet.training.callbacks import check_callbacks, CsvLog, KeepAverages, SwapAverages
-from keras_efficientdet.training.full_disk import full_disk_named
-from keras_efficientdet.training.resume import Checkpoint, checkpoints_in, restore
-from keras_efficientdet.training.schedules import optimizer
-from keras_efficientdet.training.state import TrainingState
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.files import remove_unfinished, replaced_file
+from keras_efficientdet.training import load_trained, resume
+from keras_efficientdet.training.callbacks import (
+    CsvLog,
+    KeepAverages,
+    SwapAverages,
+    check_callbacks,
+)
+from keras_efficientdet.training.full_disk import full_disk_named
+from keras_efficientdet.training.optimizers import optimizer
+from keras_efficientdet.training.resume import Checkpoint, checkpoints_in, restore
+from keras_efficientdet.training.state import TrainingState
 
 WORKER = pathlib.Path(__file__).with_name('fit_worker.py')
 

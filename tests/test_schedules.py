@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientdet import load_config
-from keras_efficientdet.training.schedules import Adam, clip_twice, last_rate, learning_rate, LearningRate, optimizer, SGD
+from keras_efficientdet.training.optimizers import SGD, Adam, clip_twice, last_rate, optimizer
+from keras_efficientdet.training.schedules import LearningRate, learning_rate
 
 CASES = official.golden('func/lr_schedules.json')
 

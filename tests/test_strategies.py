@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from little import little_config
 
-from keras_efficientdet import compile_for_training, ConfigError, dataset, efficientdet
+from keras_efficientdet import ConfigError, compile_for_training, dataset, efficientdet
 from keras_efficientdet.data import record_writer
-from keras_efficientdet.weights.official import variable_path
 from keras_efficientdet.data.pipeline import Share, training_stream
+from keras_efficientdet.keras_compat import variable_path
 from keras_efficientdet.training import strategies
 
 SEVERAL = 'mirrored', 'multi_worker0', 'multi_worker1'

@@ -14,11 +14,17 @@ from PIL import Image
 from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_efficientdet import DataError, Detector, export_tflite, read_labels
-from keras_efficientdet.ops import images
 from keras_efficientdet.data.pipeline import dataset
 from keras_efficientdet.export.calibration import calibration_pictures, quantization_report
-from keras_efficientdet.export.tflite import operator_settings, OUTPUTS, tflite_detect, tflite_function, usable_threads
-from keras_efficientdet.network.efficientdet import detect_batch
+from keras_efficientdet.export.tflite import (
+    OUTPUTS,
+    operator_settings,
+    tflite_detect,
+    tflite_function,
+    usable_threads,
+)
+from keras_efficientdet.network.detector import detect_batch
+from keras_efficientdet.ops import images
 
 SIZE = np.array([96, 128, 96, 128], np.float32)
 

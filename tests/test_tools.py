@@ -18,7 +18,14 @@ import yaml
 from absl import flags
 from PIL import Image
 
-from keras_efficientdet import DataError, Detector, load_config, read_coco, read_labels, write_records
+from keras_efficientdet import (
+    DataError,
+    Detector,
+    load_config,
+    read_coco,
+    read_labels,
+    write_records,
+)
 
 TOOLS = pathlib.Path(__file__).resolve().parents[1] / 'tools'
 LITTLE = {'image_size': [96, 128], 'num_classes': 3, 'label_map': drawn.LABELS, 'batch_size': 2}

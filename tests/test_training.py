@@ -12,9 +12,13 @@ import tiny
 
 from keras_efficientdet import compile_for_training, efficientdet, load_config, load_official
 from keras_efficientdet.network.heads.anchor import targets
-from keras_efficientdet.weights.official import official_shapes, official_variables, official_weights
 from keras_efficientdet.training import CsvLog
 from keras_efficientdet.training.state import TrainingState
+from keras_efficientdet.weights.official import (
+    official_shapes,
+    official_variables,
+    official_weights,
+)
 
 STEM = 'efficientnet-lite0/stem/conv2d/kernel'
 # Relative differences that 1e-7 of input noise explains; they grow from step to step (the step itself is exact).
@@ -85,8 +89,8 @@ def test_official_trajectory(name, kind):
 
 def toy(**train):
     """A tiny network with the machinery of a detector: one batch norm and a dense layer."""
+    from keras_efficientdet.network.detection_model import DetectionModel
     from keras_efficientdet.network.layers import BatchNorm
-    from keras_efficientdet.network.efficientdet import DetectionModel
     keras.utils.set_random_seed(1)
     inputs = keras.Input((4,))
     x = keras.layers.Reshape((1, 1, 4))(inputs)

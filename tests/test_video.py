@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from keras_efficientdet import draw
-from keras_efficientdet.inference.results import annotate_video
 from keras_efficientdet.imaging.video import frames, rate_and_count, video_writer
+from keras_efficientdet.inference.results import annotate_video
 
 FRAMES, SIZE = 100, (95, 127)
 

@@ -4,8 +4,8 @@ import pytest
 from little import TINY
 
 from keras_efficientdet import CheckpointError, efficientdet, load_config
-from keras_efficientdet.weights.official import official_weights, save_official
 from keras_efficientdet.weights.class_count import class_count
+from keras_efficientdet.weights.official import official_weights, save_official
 
 
 @pytest.mark.parametrize(('classes', 'filters'), [(2, 16), (4, 16), (7, 36)])

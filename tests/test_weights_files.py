@@ -6,7 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from keras_efficientdet.weights.files import CheckpointError, read_checkpoint, write_checkpoint
+from keras_efficientdet.errors import CheckpointError
+from keras_efficientdet.weights.files import read_checkpoint, write_checkpoint
 
 VALUES = {'net/kernel': np.arange(6, dtype=np.float32).reshape(2, 3), 'global_step': np.int64(3)}
 

@@ -8,8 +8,9 @@ import official
 import pytest
 
 from keras_efficientdet import CheckpointError, efficientdet, load_config
+from keras_efficientdet.weights.imagenet import imagenet_backbone
 from keras_efficientdet.weights.official import official_weights
-from keras_efficientdet.weights.imagenet import imagenet_backbone, read_pth
+from keras_efficientdet.weights.torch_files import read_pth
 
 
 def test_lite0_is_the_official_checkpoint_bit_for_bit():

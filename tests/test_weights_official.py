@@ -7,10 +7,16 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
-from keras_efficientdet import CheckpointError, efficientdet, load_config, load_official, save_official
+from keras_efficientdet import (
+    CheckpointError,
+    efficientdet,
+    load_config,
+    load_official,
+    save_official,
+)
 from keras_efficientdet.weights.files import read_checkpoint, write_checkpoint
-from keras_efficientdet.weights.official import load_backbone, official_shapes, official_weights
 from keras_efficientdet.weights.imagenet import imagenet_backbone
+from keras_efficientdet.weights.official import load_backbone, official_shapes, official_weights
 
 RULE = {'fpn_gain': 1.0, 'project_gain': 1.0}
 

@@ -8,7 +8,13 @@ import official
 import pytest
 import yaml
 
-from keras_efficientdet import CheckpointError, efficientdet, load_config, load_official, model_names
+from keras_efficientdet import (
+    CheckpointError,
+    efficientdet,
+    load_config,
+    load_official,
+    model_names,
+)
 from keras_efficientdet.weights import released
 from keras_efficientdet.weights.released import released_checkpoint, released_config, released_sets
 

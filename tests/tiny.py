@@ -5,8 +5,14 @@ import tensorflow as tf
 
 from keras_efficientdet import compile_for_training, load_config
 from keras_efficientdet.network.blocks import activation, batch_norm, conv2d, separable_conv2d
-from keras_efficientdet.network.layers import EdgeWeights, Fuse, NearestResize, StochasticDepth, UpSampling2D
-from keras_efficientdet.network.efficientdet import DetectionModel
+from keras_efficientdet.network.detection_model import DetectionModel
+from keras_efficientdet.network.layers import (
+    EdgeWeights,
+    Fuse,
+    NearestResize,
+    StochasticDepth,
+    UpSampling2D,
+)
 
 OUTPUTS = {'classes': 3, 'boxes': 4}
 

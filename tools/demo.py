@@ -18,11 +18,21 @@ from command import run
 from drawn_shapes import draw_data_set
 from PIL import Image
 
-from keras_efficientdet import Detector, draw, evaluate, export_savedmodel, fit, load_config, read_coco, write_records
+from keras_efficientdet import (
+    Detector,
+    draw,
+    evaluate,
+    export_savedmodel,
+    fit,
+    load_config,
+    read_coco,
+    write_records,
+)
 from keras_efficientdet.data.cache import label_overrides
 from keras_efficientdet.data.pipeline import dataset
-from keras_efficientdet.imaging.drawing import grid, save_curves
 from keras_efficientdet.evaluation.coco import report
+from keras_efficientdet.evaluation.report.learning_curves import save_curves
+from keras_efficientdet.imaging.drawing import grid
 from keras_efficientdet.inference.detector import read_picture
 from keras_efficientdet.training import load_trained
 

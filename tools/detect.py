@@ -14,10 +14,10 @@ from absl import app, flags
 from command import run
 
 from keras_efficientdet import Detector
-from keras_efficientdet.inference.bulk import detect_files
 from keras_efficientdet.imaging.sources import find_pictures
-from keras_efficientdet.inference.results import annotate_video, write_csv, write_json
 from keras_efficientdet.imaging.video import is_video
+from keras_efficientdet.inference.bulk import detect_files
+from keras_efficientdet.inference.results import annotate_video, write_csv, write_json
 
 _MODEL = flags.DEFINE_string('model', None, 'Folder of train.py, .keras file, SavedModel, .tflite, .onnx or .xml.', required=True)
 _IMAGES = flags.DEFINE_string('images', None, 'Picture, folder, glob pattern or video.')

@@ -18,11 +18,11 @@ from PIL import Image
 
 from keras_efficientdet import load_config, read_coco
 from keras_efficientdet.data.cache import label_overrides, records_of, source_of
+from keras_efficientdet.data.source import Source
 from keras_efficientdet.doctor import examine, examine_source, report
 from keras_efficientdet.doctor.batch import draw_batch
-from keras_efficientdet.training.overfit import overfit, WANTED_AP50
-from keras_efficientdet.imaging.drawing import save_curves
-from keras_efficientdet.data.records import Source
+from keras_efficientdet.evaluation.report.learning_curves import save_curves
+from keras_efficientdet.training.overfit import WANTED_AP50, overfit
 
 _MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')
 _TRAIN = flags.DEFINE_string('train', None, 'Data to train on: folder, folder/split, or file of any known format.')

@@ -19,7 +19,7 @@ def keras_parts(folder):
     import tensorflow as tf
 
     from keras_efficientdet.export.graph import prepare
-    from keras_efficientdet.network.efficientdet import detector
+    from keras_efficientdet.network.detector import detector
     model = keras.models.load_model(folder / 'model.keras', compile=False)
     whole, config = detector(model), model.detection_config
     photos, prepared = [tf.TensorSpec([None, None, None, 3], tf.uint8)], [tf.TensorSpec([None, *model.input_shape[1:]])]

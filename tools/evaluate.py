@@ -9,11 +9,11 @@ from absl import flags
 from command import detection_config, run
 
 from keras_efficientdet import evaluate
-from keras_efficientdet.evaluation import ensemble, numpy_nms
-from keras_efficientdet.network import efficientdet as models
 from keras_efficientdet.data.pipeline import dataset
+from keras_efficientdet.evaluation import ensemble, numpy_nms
 from keras_efficientdet.evaluation.coco import report
 from keras_efficientdet.evaluation.report import write_report
+from keras_efficientdet.network import efficientdet as models
 from keras_efficientdet.training import load_trained
 
 _MODEL = flags.DEFINE_string('model', None, 'Folder that train.py wrote.', required=True)

@@ -10,11 +10,17 @@ import pathlib
 from absl import flags
 from command import detection_config, run
 
-from keras_efficientdet import export_onnx, export_openvino, export_savedmodel, export_tflite, load_config
+from keras_efficientdet import (
+    export_onnx,
+    export_openvino,
+    export_savedmodel,
+    export_tflite,
+    load_config,
+)
 from keras_efficientdet.data.pipeline import dataset
 from keras_efficientdet.export.calibration import quantization_report
 from keras_efficientdet.export.tflite import operator_settings, tflite_detect
-from keras_efficientdet.network.efficientdet import detect_batch
+from keras_efficientdet.network.detector import detect_batch
 from keras_efficientdet.training import load_trained
 
 _MODEL = flags.DEFINE_string('model', None, 'Folder that train.py wrote.', required=True)

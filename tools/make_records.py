@@ -8,8 +8,8 @@ from absl import app, flags
 from command import run
 
 from keras_efficientdet import read_coco, read_folder, write_records
-from keras_efficientdet.data.record_writer_beam import write_records_beam
 from keras_efficientdet.data.formats.folder import READERS
+from keras_efficientdet.data.record_writer_beam import write_records_beam
 
 _INPUT = flags.DEFINE_string('input', None, 'Folder (COCO, VOC, YOLO, csv; found by itself), or a json or csv file.')
 _SPLIT = flags.DEFINE_string('split', None, 'Split of the input: train, val, test, or a list of a VOC folder.')

@@ -12,9 +12,9 @@ import tempfile
 from absl import flags
 from command import run
 
-from keras_efficientdet.inference.engines.savedmodel import folder_of
 from keras_efficientdet.export.labels import read_labels
-from keras_efficientdet.files import engine
+from keras_efficientdet.inference.engines.savedmodel import folder_of
+from keras_efficientdet.optional import require
 
 _MODEL = flags.DEFINE_string('model', None, 'Folder that export.py wrote, or one version in it; default: the newest version.',
                              required=True)
@@ -31,7 +31,7 @@ _MAX_BATCH_TIME = flags.DEFINE_float('max_batch_time', 0.01, 'Seconds that a req
 
 
 def main(_):
-    mlserver = engine('mlserver', 'serve')
+    mlserver = require('mlserver', 'serve')
     given = pathlib.Path(_MODEL.value)
     folder = folder_of(given) or given
     read_labels(folder)                                     # an export of another project is refused before anything listens

@@ -15,17 +15,17 @@ from absl import flags
 from command import run
 
 from keras_efficientdet import evaluate, fit, load_config
+from keras_efficientdet.config.official import from_official
 from keras_efficientdet.data.cache import label_overrides, records_of
 from keras_efficientdet.data.pipeline import dataset
-from keras_efficientdet.evaluation.coco import report
-from keras_efficientdet.config.official import from_official
 from keras_efficientdet.data.records import count_examples
-from keras_efficientdet.weights.released import released_config, released_sets
+from keras_efficientdet.evaluation.coco import report
+from keras_efficientdet.files import replaced_file
 from keras_efficientdet.training import is_chief, load_trained, strategy_for
 from keras_efficientdet.training.batch_size import batch_for
-from keras_efficientdet.training.recipes import explain, recipe, RECIPES
+from keras_efficientdet.training.recipes import RECIPES, explain, recipe
 from keras_efficientdet.training.resume import checkpoints_in
-from keras_efficientdet.files import replaced_file
+from keras_efficientdet.weights.released import released_config, released_sets
 
 _MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')
 _TRAIN = flags.DEFINE_string('train', None, 'Data to train on: folder, folder/split, or file of any known format.', required=True)

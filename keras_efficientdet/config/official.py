@@ -6,8 +6,9 @@ import typing
 
 import yaml
 
-from keras_efficientdet.config import ConfigError, DetectConfig, SECTIONS
+from keras_efficientdet.config import SECTIONS, DetectConfig
 from keras_efficientdet.config.label_maps import LABEL_MAPS
+from keras_efficientdet.errors import ConfigError
 
 OFFICIAL_CLASSES = 90      # where a configuration does not say
 _OURS = {name for section in SECTIONS.values() for name in section.__dataclass_fields__}

@@ -3,9 +3,7 @@ import math
 import types
 import typing
 
-
-class ConfigError(ValueError):
-    """A configuration names an unknown key, an unknown model, or a value of the wrong type."""
+from keras_efficientdet.errors import ConfigError
 
 
 def convert(key, value, wanted):

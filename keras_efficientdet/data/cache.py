@@ -11,6 +11,8 @@ import numpy as np
 from keras_efficientdet.data import records
 from keras_efficientdet.data.formats.folder import is_data_set, read_folder
 from keras_efficientdet.data.record_writer import write_records
+from keras_efficientdet.data.source import Source
+from keras_efficientdet.files import size_and_time
 
 try:
     import fcntl
@@ -40,7 +42,7 @@ def records_of(data, cache_dir=None):
 
 def source_of(data):
     """The annotations of what `records_of` takes, as a Source; None for TFRecords. Raises DataError, as `read_folder` does."""
-    if isinstance(data, records.Source):
+    if isinstance(data, Source):
         return data
     if isinstance(data, list | tuple) or _is_records(pathlib.Path(data)):
         return None
@@ -123,10 +125,3 @@ def _picture(photo):
     return photo.path.name, *size_and_time(photo.path)
 
 
-def size_and_time(path):
-    """(bytes, nanoseconds of the last change) of a file: what tells its contents apart without reading it; (None,) of none."""
-    try:
-        stat = os.stat(path)
-    except (OSError, ValueError):                           # not there, or no path at all
-        return (None,)
-    return stat.st_size, stat.st_mtime_ns

@@ -4,11 +4,12 @@ import typing
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientdet.config import class_ids
 from keras_efficientdet.data import augment, records
 from keras_efficientdet.data.cache import records_of
-from keras_efficientdet.config import class_ids
 from keras_efficientdet.data.example import augmented_example, plain_example
-from keras_efficientdet.network.efficientdet import head_of
+from keras_efficientdet.errors import DataError
+from keras_efficientdet.network.heads import head_of
 
 AUTOTUNE = tf.data.AUTOTUNE
 _READERS = 8
@@ -45,7 +46,7 @@ def dataset(data, config, *, training):
     files_or_dir = records_of(data)
     count, batch = records.count_examples(files_or_dir), config.train.batch_size
     if training and count < batch:
-        raise records.DataError(f'{files_or_dir}: {count} examples, fewer than one batch of {batch}; lower train.batch_size')
+        raise DataError(f'{files_or_dir}: {count} examples, fewer than one batch of {batch}; lower train.batch_size')
     if training:
         examples = _mixable(_examples(files_or_dir, config, config.train.seed), config)
         seeds = tf.data.Dataset.random(config.train.seed, rerandomize_each_iteration=True)
@@ -64,7 +65,7 @@ def steps_in_epoch(files_or_dir, config):
     together = config.train.batch_size * config.train.steps_per_execution
     count = records.count_examples(files_or_dir)
     if count < together:
-        raise records.DataError(f'{files_or_dir}: {count} examples, fewer than the {together} of train.batch_size * '
+        raise DataError(f'{files_or_dir}: {count} examples, fewer than the {together} of train.batch_size * '
                                 'train.steps_per_execution; lower one of them')
     return count // together * config.train.steps_per_execution
 

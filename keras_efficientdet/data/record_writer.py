@@ -8,21 +8,19 @@ import os
 import pathlib
 import shutil
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
+from keras_efficientdet.data.records import SUMMARY
+from keras_efficientdet.errors import DataError
+from keras_efficientdet.imaging.pil import named, png, rgb, upright
 from keras_efficientdet.ops import images
-from keras_efficientdet.data.records import DataError, SUMMARY
+from keras_efficientdet.threads import in_order
 
 PHOTOS_PER_SHARD = 250
-_ORIENTATION = 0x0112                # the EXIF tag
-_TURNS = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-          8: Image.Transpose.ROTATE_90}
 
 
 def write_records(source, output_dir, *, workers=None, progress=True):
@@ -80,25 +78,6 @@ def _write(source, folder, workers, progress):
     return counts
 
 
-def in_order(function, items, workers, ahead=None):
-    """function(item) of each in order, by threads (Pillow and TensorFlow decode without the interpreter's lock).
-
-    `items` are taken when needed, at most `ahead` (default: 4 for each thread) before the result that is given out.
-    """
-    ahead = 4 * workers if ahead is None else ahead
-    with ThreadPoolExecutor(workers) as pool:
-        waiting = collections.deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > ahead:                     # not all at once: a picture may be megabytes
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def serialize(photo, label_map):
     """(bytes of the tf.train.Example, Counter of what is in it) of a Photo. Raises DataError, naming the picture."""
     encoded, kind = _encoded(photo)
@@ -132,29 +111,14 @@ def _encoded(photo):
     if shown is picture and picture.mode in ('RGB', 'L') and picture.format in ('JPEG', 'PNG') and _decodes(data):
         return data, picture.format.lower()
     with named(photo.path):
-        return _png(rgb(shown)), 'png'
-
-
-@contextlib.contextmanager
-def named(path):
-    """Whatever Pillow raises of a damaged picture, of which there are many kinds, as a DataError that names it."""
-    try:
-        yield
-    except Exception as error:
-        raise DataError(f'{path}: cannot be read as a picture: {error}') from error
+        return png(rgb(shown)), 'png'
 
 
 def picture_bytes(photo):
     """The encoded picture of a Photo. Raises OSError where its file cannot be read."""
     if photo.data is None:
         return photo.path.read_bytes()
-    return photo.data if isinstance(photo.data, bytes) else _png(Image.fromarray(photo.data))
-
-
-def _png(picture):
-    buffer = io.BytesIO()
-    picture.save(buffer, 'PNG')
-    return buffer.getvalue()
+    return photo.data if isinstance(photo.data, bytes) else png(Image.fromarray(photo.data))
 
 
 def _decodes(data):
@@ -163,27 +127,6 @@ def _decodes(data):
         return images.decode(data) is not None
     except tf.errors.InvalidArgumentError:
         return False
-
-
-def orientation(picture):
-    """The EXIF orientation of a PIL picture, 1 to 8; 1 where there is none, or it is damaged."""
-    try:
-        value = picture.getexif().get(_ORIENTATION, 1)
-        return value if value in _TURNS else 1
-    except Exception:                                       # Pillow has many kinds here too
-        return 1
-
-
-def upright(picture):
-    """A PIL picture as a viewer shows it. ImageOps.exif_transpose writes all EXIF anew, and fails where any of it is damaged."""
-    picture.load()                                          # a broken picture is an error here, not one of its EXIF
-    turn = _TURNS[orientation(picture)]
-    return picture if turn is None else picture.transpose(turn)
-
-
-def rgb(picture):
-    """A PIL picture as 8-bit RGB. Pillow itself cuts 16-bit grey at 255, which leaves a white picture."""
-    return (picture.point(lambda v: v / 256) if picture.mode.startswith('I') else picture).convert('RGB')
 
 
 def _example(photo, encoded, kind, label_map):

@@ -1,44 +1,13 @@
 """What a data set is (Photo, Source), and TFRecord files read: ours and the official ones."""
-import collections.abc
-import dataclasses
 import json
 import pathlib
 
-import numpy as np
 import tensorflow as tf
 
+from keras_efficientdet.errors import DataError
 from keras_efficientdet.ops import images
 
 SUMMARY = 'dataset.json'
-
-
-class DataError(ValueError):
-    """A data set has a fault; the message names the file or key, what was found and what was expected."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Photo:
-    """A picture with what is known of it. boxes [N, 4] ymin xmin ymax xmax in pixels; ids are the data set's own."""
-    path: pathlib.Path          # where `data` holds the picture: only its name
-    id: int | str
-    height: int
-    width: int
-    boxes: np.ndarray
-    ids: tuple
-    areas: tuple
-    crowd: tuple
-    data: bytes | np.ndarray | None = None          # a picture that is no file: encoded, or uint8 [H, W, 3] or [H, W]
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """What a data format yields: the photos, {own id: name} in class order, and counts of what was changed.
-
-    `photos` has a length and can be gone through again; a format that makes them on the way has its counts right after that.
-    """
-    photos: collections.abc.Collection
-    label_map: dict
-    changes: dict
 
 
 def record_files(files_or_dir):

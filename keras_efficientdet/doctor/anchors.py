@@ -3,12 +3,12 @@ import math
 
 import numpy as np
 
-from keras_efficientdet.network.heads.anchor import config_anchors
-from keras_efficientdet.ops.anchors import feature_sizes
-from keras_efficientdet.ops.boxes import iou
 from keras_efficientdet.config import class_ids, class_names, load_config
 from keras_efficientdet.doctor.findings import Finding
 from keras_efficientdet.doctor.split import split_of_records
+from keras_efficientdet.network.heads.anchor import config_anchors
+from keras_efficientdet.ops.anchors import feature_sizes
+from keras_efficientdet.ops.boxes import iou
 from keras_efficientdet.ops.matching import POSITIVE_IOU
 
 CANDIDATE_SCALES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)

@@ -2,12 +2,12 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_efficientdet.network.heads.anchor import config_anchors
-from keras_efficientdet.ops.anchors import decode
 from keras_efficientdet.config import class_names, load_config
 from keras_efficientdet.data.pipeline import dataset
-from keras_efficientdet.imaging.drawing import color, grid
 from keras_efficientdet.data.records import count_examples
+from keras_efficientdet.imaging.drawing import color, grid
+from keras_efficientdet.network.heads.anchor import config_anchors
+from keras_efficientdet.ops.anchors import decode
 
 ANCHOR_COLOR = (255, 255, 0)
 _SIDE = 640             # pixels of a drawn picture

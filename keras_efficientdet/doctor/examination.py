@@ -1,12 +1,13 @@
 """All checks of the doctor together."""
+from keras_efficientdet.data.records import count_examples
 from keras_efficientdet.doctor.anchors import check_anchors
 from keras_efficientdet.doctor.boxes import check_boxes
 from keras_efficientdet.doctor.findings import Finding, report
 from keras_efficientdet.doctor.labels import check_labels, check_names
-from keras_efficientdet.doctor.split import Split, split_of_records, split_of_source
 from keras_efficientdet.doctor.settings import check_settings
+from keras_efficientdet.doctor.split import Split, split_of_records, split_of_source
 from keras_efficientdet.doctor.splits import check_splits
-from keras_efficientdet.data.records import count_examples, DataError
+from keras_efficientdet.errors import DataError
 
 SAMPLE = 200                                                        # pictures of each split, in the fast form
 _MEANINGLESS = ('no pictures', 'no boxes', 'class ids', 'crowds')   # errors of the training data that leave nothing to learn

@@ -1,8 +1,8 @@
 """Checks of a configuration: learning rate, steps, scaling of the input, and the weights that training starts from."""
-from keras_efficientdet.weights.files import CheckpointError
-from keras_efficientdet.weights.class_count import class_count
 from keras_efficientdet.config import load_config, model_names
 from keras_efficientdet.doctor.findings import Finding
+from keras_efficientdet.errors import CheckpointError
+from keras_efficientdet.weights.class_count import class_count
 from keras_efficientdet.weights.released import released_config, released_sets
 
 RATES = {'sgd': (0.004, 0.4), 'adam': (1e-4, 4e-3)}     # sgd: per 64 images; adam: of a step, it does not scale with the batch

@@ -10,8 +10,10 @@ import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
-from keras_efficientdet.data.record_writer import named, orientation, picture_bytes
-from keras_efficientdet.data.records import DataError, record_files, summary_of
+from keras_efficientdet.data.record_writer import picture_bytes
+from keras_efficientdet.data.records import record_files, summary_of
+from keras_efficientdet.errors import DataError
+from keras_efficientdet.imaging.pil import named, orientation
 
 _SIDES = tuple(f'image/object/bbox/{side}' for side in ('ymin', 'xmin', 'ymax', 'xmax'))
 _THUMBNAIL = 16

@@ -11,7 +11,8 @@ from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from keras_efficientdet.config import class_ids, class_names
-from keras_efficientdet.network.efficientdet import detect_batch
+from keras_efficientdet.network.detector import detect_batch
+from keras_efficientdet.ops.coco_rows import coco_rows, xywh
 
 STATISTICS = ('AP', 'AP50', 'AP75', 'APs', 'APm', 'APl', 'AR1', 'AR10', 'AR100', 'ARs', 'ARm', 'ARl')
 
@@ -101,23 +102,9 @@ def report(figures):
 
 def _truth(labels, i, ids):
     rows = labels['classes'][i] >= 0
-    return [{'bbox': _xywh(box), 'category_id': ids[c], 'iscrowd': int(crowd), 'area': float(area)} for box, c, crowd, area in
+    return [{'bbox': xywh(box), 'category_id': ids[c], 'iscrowd': int(crowd), 'area': float(area)} for box, c, crowd, area in
             zip(labels['boxes'][i][rows], labels['classes'][i][rows], labels['crowd'][i][rows], labels['area'][i][rows],
                 strict=True)]
-
-
-def coco_rows(image_id, boxes, scores, classes, ids):
-    """Detections of one picture as rows of a COCO results file: [{'image_id', 'category_id', 'bbox', 'score'}].
-
-    bbox = x, y, width, height; `ids` are the data set's own, in class order.
-    """
-    return [{'image_id': image_id, 'category_id': ids[c], 'bbox': _xywh(box), 'score': float(score)}
-            for box, score, c in zip(boxes, scores, classes, strict=True)]
-
-
-def _xywh(box):
-    ymin, xmin, ymax, xmax = map(float, box)
-    return [xmin, ymin, xmax - xmin, ymax - ymin]
 
 
 def _coco(truth, label_map):

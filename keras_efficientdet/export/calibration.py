@@ -8,13 +8,13 @@ import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
-from keras_efficientdet.ops import images
 from keras_efficientdet.config import class_ids
+from keras_efficientdet.data.records import parse, record_files
+from keras_efficientdet.errors import DataError
 from keras_efficientdet.evaluation.coco import evaluate
-from keras_efficientdet.data.formats.common import PICTURES
-from keras_efficientdet.data.record_writer import rgb, upright
-from keras_efficientdet.data.records import DataError, parse, record_files
 from keras_efficientdet.files import replaced_file
+from keras_efficientdet.imaging.pil import PICTURES, rgb, upright
+from keras_efficientdet.ops import images
 
 LIMIT = 300      # pictures; more change the ranges of activations little
 

@@ -2,10 +2,11 @@
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from keras_efficientdet.ops import images
+from keras_efficientdet.network.detector import is_detector
+from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.network.heads.anchor import config_anchors
+from keras_efficientdet.ops import images
 from keras_efficientdet.ops.anchors import decode
-from keras_efficientdet.network.efficientdet import head_of, is_detector
 
 
 def frozen(model):

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import zipfile
 
 from keras_efficientdet.config import class_ids, class_names
-from keras_efficientdet.files import engine
+from keras_efficientdet.optional import require
 
 LABELS = pathlib.Path('assets.extra', 'labels.json')     # TensorFlow's own place for files that the graph does not read
 KEY = 'keras_efficientdet'                               # of metadata_props in ONNX and of rt_info in OpenVINO
@@ -53,7 +53,7 @@ def _tflite(path):
 
 
 def _onnx(path):
-    model = engine('onnx', 'onnx').load(str(path), load_external_data=False)
+    model = require('onnx', 'onnx').load(str(path), load_external_data=False)
     return next((row.value for row in model.metadata_props if row.key == KEY), None)
 
 

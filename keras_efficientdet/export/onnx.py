@@ -4,7 +4,8 @@ import logging
 
 from keras_efficientdet.export.graph import candidates, detect, frozen, photos_in
 from keras_efficientdet.export.labels import KEY, labels
-from keras_efficientdet.files import engine, new_file
+from keras_efficientdet.files import new_file
+from keras_efficientdet.optional import require
 
 OPSET = 17
 
@@ -24,7 +25,7 @@ def export_onnx(model, path, config=None, *, nms=True):
     Raises:
       ImportError: the extra `onnx` is not installed. FileExistsError: the path exists. ValueError: another ending.
     """
-    config, tf2onnx = config or model.detection_config, engine('tf2onnx', 'onnx')
+    config, tf2onnx = config or model.detection_config, require('tf2onnx', 'onnx')
     with new_file(path, '.onnx') as (target, working):
         function = photos_in(frozen(model), config, detect if nms else candidates)
         logging.getLogger('tf2onnx').setLevel(logging.ERROR)

@@ -6,7 +6,8 @@ from keras_efficientdet.export.calibration import calibration_pictures
 from keras_efficientdet.export.graph import frozen, photos_in
 from keras_efficientdet.export.labels import KEY, labels
 from keras_efficientdet.export.savedmodel import save_functions
-from keras_efficientdet.files import engine, new_file
+from keras_efficientdet.files import new_file
+from keras_efficientdet.optional import require
 
 CONVOLUTIONS = ('Convolution', 'GroupConvolution')
 
@@ -30,7 +31,7 @@ def export_openvino(model, path, config=None, *, quantization=None, calibration=
     config = config or model.detection_config
     if quantization not in (None, 'int8') or (quantization == 'int8') != (calibration is not None):
         raise ValueError(f"quantization {quantization!r}: expected None, or 'int8' together with `calibration`")
-    openvino = engine('openvino', 'openvino')
+    openvino = require('openvino', 'openvino')
     with new_file(path, '.xml', '.bin') as (target, working), tempfile.TemporaryDirectory() as folder:
         save_functions(folder, {'serving_default': photos_in(frozen(model), config)})
         network = converted(folder)
@@ -44,7 +45,7 @@ def export_openvino(model, path, config=None, *, quantization=None, calibration=
 def converted(folder):
     """A SavedModel as an openvino.Model. It sorts by heap: the bubble sort that keeps the order of equal scores takes most of a
     photo's time with 5,000 candidates."""
-    found = engine('openvino', 'openvino').convert_model(folder)
+    found = require('openvino', 'openvino').convert_model(folder)
     for node in _nodes(found):
         if node.get_type_name() == 'TopK':
             node.set_attribute('stable', False)
@@ -60,7 +61,7 @@ def _nodes(network):
 
 
 def _quantized(network, pictures):
-    nncf = engine('nncf', 'openvino')
+    nncf = require('nncf', 'openvino')
     data = nncf.Dataset([picture[None] for picture in pictures])
     return nncf.quantize(network, data, subset_size=len(pictures), ignored_scope=nncf.IgnoredScope(
         names=_after_convolutions(network), types=['Interpolate'], validate=False))

@@ -7,8 +7,6 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.ops import images
-from keras_efficientdet.network.heads.anchor import config_anchors
 from keras_efficientdet.config import load_config
 from keras_efficientdet.export.calibration import calibration_pictures
 from keras_efficientdet.export.graph import detect, frozen
@@ -16,6 +14,8 @@ from keras_efficientdet.export.labels import labels
 from keras_efficientdet.export.savedmodel import save_functions
 from keras_efficientdet.export.tflite_metadata import with_metadata
 from keras_efficientdet.files import new_file
+from keras_efficientdet.network.heads.anchor import config_anchors
+from keras_efficientdet.ops import images
 
 OUTPUTS = ('boxes', 'classes', 'scores', 'count')          # the order of TFLite_Detection_PostProcess
 OPERATOR = 'TFLite_Detection_PostProcess'

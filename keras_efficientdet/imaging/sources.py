@@ -5,8 +5,7 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from keras_efficientdet.data.formats.common import PICTURES
-from keras_efficientdet.data.record_writer import rgb, upright
+from keras_efficientdet.imaging.pil import PICTURES, rgb, upright
 from keras_efficientdet.imaging.video import camera_frames, frames, is_video
 
 

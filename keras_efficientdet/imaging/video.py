@@ -4,7 +4,8 @@ import pathlib
 
 import numpy as np
 
-from keras_efficientdet.files import engine, new_file
+from keras_efficientdet.files import new_file
+from keras_efficientdet.optional import require
 
 VIDEOS = ('.mp4', '.mov', '.m4v', '.avi', '.mkv', '.webm', '.mpg', '.mpeg')
 
@@ -56,7 +57,7 @@ def video_writer(path, rate):
     Raises:
       FileExistsError, ValueError, ImportError.
     """
-    av = engine('av', 'video')
+    av = require('av', 'video')
     with new_file(path, '.mp4') as (_, working), av.open(str(working), 'w') as container:
         stream = container.add_stream('libx264', rate=rate, options={'crf': '20'})
         stream.pix_fmt, stream.width, stream.height = 'yuv420p', 0, 0
@@ -74,7 +75,7 @@ def video_writer(path, rate):
 
 @contextlib.contextmanager
 def _opened(path, kind=None):
-    av = engine('av', 'video')
+    av = require('av', 'video')
     if not pathlib.Path(path).exists():
         raise FileNotFoundError(f'{path}: no such video')
     try:

@@ -4,10 +4,10 @@ import os
 
 from keras_efficientdet.inference.bulk import detect_part
 from keras_efficientdet.inference.detector import Detector
-from keras_efficientdet.files import engine
+from keras_efficientdet.optional import require
 
-beam = engine('apache_beam', 'beam')
-inference = engine('apache_beam.ml.inference.base', 'beam')
+beam = require('apache_beam', 'beam')
+inference = require('apache_beam.ml.inference.base', 'beam')
 
 
 class DetectorHandler(inference.ModelHandler):

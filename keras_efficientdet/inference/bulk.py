@@ -7,12 +7,11 @@ import pathlib
 
 from tqdm import tqdm
 
-from keras_efficientdet.data.cache import size_and_time
+from keras_efficientdet.files import replaced_file, size_and_time
 from keras_efficientdet.imaging.sources import read_picture
-from keras_efficientdet.data.record_writer import in_order
-from keras_efficientdet.inference.results import result_rows, save_drawn, write_csv, write_json
 from keras_efficientdet.inference.detector import Detector, fingerprint
-from keras_efficientdet.files import replaced_file
+from keras_efficientdet.inference.results import result_rows, save_drawn, write_csv, write_json
+from keras_efficientdet.threads import in_order
 
 JOB = 'job.json'
 

@@ -3,7 +3,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_efficientdet.evaluation.coco import coco_rows
+from keras_efficientdet.ops.coco_rows import coco_rows
 
 
 @dataclasses.dataclass(frozen=True)

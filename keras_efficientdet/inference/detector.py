@@ -5,11 +5,11 @@ import os
 import keras
 import numpy as np
 
+from keras_efficientdet.imaging.sources import read_picture, single_pictures
 from keras_efficientdet.inference import engines
 from keras_efficientdet.inference.detections import Detections
 from keras_efficientdet.inference.engines.keras import of_model
-from keras_efficientdet.imaging.sources import read_picture, single_pictures
-from keras_efficientdet.data.record_writer import in_order
+from keras_efficientdet.threads import in_order
 
 
 def fingerprint(model):

@@ -10,7 +10,14 @@ import tensorflow as tf
 from mlserver import MLModel, ModelSettings
 from mlserver.batching import AdaptiveBatcher
 from mlserver.errors import InferenceError
-from mlserver.types import InferenceRequest, InferenceResponse, MetadataTensor, Parameters, RequestInput, ResponseOutput
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    MetadataTensor,
+    Parameters,
+    RequestInput,
+    ResponseOutput,
+)
 from PIL import Image
 
 from keras_efficientdet.export.labels import LABELS

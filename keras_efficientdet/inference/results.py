@@ -6,9 +6,9 @@ import pathlib
 from PIL import Image
 from tqdm import tqdm
 
+from keras_efficientdet.files import replaced_file
 from keras_efficientdet.imaging.drawing import draw
 from keras_efficientdet.imaging.video import rate_and_count, video_writer
-from keras_efficientdet.files import replaced_file
 
 COLUMNS = ('file_name', 'image_id', 'category_id', 'category', 'score', 'x', 'y', 'width', 'height')
 

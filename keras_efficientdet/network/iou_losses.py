@@ -4,8 +4,8 @@ import math
 import keras
 import tensorflow as tf
 
-from keras_efficientdet.ops.anchors import anchors, decode
 from keras_efficientdet.network.losses import BoxLoss
+from keras_efficientdet.ops.anchors import anchors, decode
 
 IOU_TYPES = ('iou', 'giou', 'diou', 'ciou')
 

@@ -1,7 +1,7 @@
 """Gradient accumulation: a batch goes through the network in parts, and the optimizer steps once."""
 import tensorflow as tf
 
-from keras_efficientdet.config import ConfigError
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.layers import random_step
 
 _ZERO = tf.UnconnectedGradients.ZERO

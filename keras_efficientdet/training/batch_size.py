@@ -1,5 +1,5 @@
 """The largest batch that fits into the memory and suits the data."""
-from keras_efficientdet.config import ConfigError
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.training.step_memory import measured
 
 _SHARE = 0.8             # of the memory; the rest is for the data and for what single steps do not show

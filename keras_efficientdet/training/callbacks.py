@@ -7,12 +7,13 @@ import pathlib
 
 import keras
 
-from keras_efficientdet.config.values import ConfigError
-from keras_efficientdet.evaluation.coco import evaluate, report, STATISTICS
-from keras_efficientdet.network.efficientdet import detect_batch
-from keras_efficientdet.network.replicas import KERAS_3
-from keras_efficientdet.training.schedules import assignable_rate, last_rate
+from keras_efficientdet.errors import ConfigError
+from keras_efficientdet.evaluation.coco import STATISTICS, evaluate, report
 from keras_efficientdet.files import replaced_file
+from keras_efficientdet.keras_compat import KERAS_3
+from keras_efficientdet.network.detector import detect_batch
+from keras_efficientdet.training.optimizers import last_rate
+from keras_efficientdet.training.schedules import assignable_rate
 
 _ENTRY = 4096           # bytes of a variable in HDF5, beside its values
 

@@ -6,69 +6,44 @@ import tensorflow as tf
 import yaml
 
 from keras_efficientdet import doctor
+from keras_efficientdet.config import load_config
 from keras_efficientdet.data.cache import records_of
-from keras_efficientdet.config import ConfigError, load_config
-from keras_efficientdet.data.pipeline import dataset, steps_in_epoch, training_stream, validation_dataset
-from keras_efficientdet.network.efficientdet import efficientdet, head_of
-from keras_efficientdet.ops.nms import METHODS
-from keras_efficientdet.network.replicas import check_steps_per_execution
+from keras_efficientdet.data.pipeline import (
+    dataset,
+    steps_in_epoch,
+    training_stream,
+    validation_dataset,
+)
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.evaluation.report import write_report
-from keras_efficientdet.training import schedules
-from keras_efficientdet.training.accumulation import Accumulation
+from keras_efficientdet.files import remove_unfinished, replaced_file
+from keras_efficientdet.network.efficientdet import efficientdet
+from keras_efficientdet.network.trained import load_trained
+from keras_efficientdet.ops.nms import METHODS
 from keras_efficientdet.training.callbacks import (
-    check_callbacks,
     CocoEvaluation,
     CsvLog,
     KeepAverages,
     RateLog,
-    save_weights,
     SwapAverages,
     TensorBoardLog,
+    check_callbacks,
+    save_weights,
 )
-from keras_efficientdet.training.freezing import freeze_anew
+from keras_efficientdet.training.compile import compile_for_training
 from keras_efficientdet.training.full_disk import full_disk_named
 from keras_efficientdet.training.interrupts import interruptible
 from keras_efficientdet.training.nonfinite import StopOnNonFinite
-from keras_efficientdet.training.validation_pictures import ValidationPictures
-from keras_efficientdet.training.recompute import RecomputedLoss, recomputing
 from keras_efficientdet.training.resume import Checkpoint, restore
-from keras_efficientdet.training.state import TrainingState
-from keras_efficientdet.training.strategies import ChiefEvaluation, distributed, is_chief, own_folder
-from keras_efficientdet.files import remove_unfinished, replaced_file
+from keras_efficientdet.training.strategies import (
+    ChiefEvaluation,
+    distributed,
+    is_chief,
+    own_folder,
+)
+from keras_efficientdet.training.validation_pictures import ValidationPictures
 
 _LAST = 'last.weights.h5'
-
-
-def compile_for_training(model, config=None, steps_per_epoch=1000):
-    """Compiles a model with the official losses, optimizer, learning rates, clipping and weight averages.
-
-    After it plain `model.fit(dataset(..., training=True))` trains as the official code does. The averages are beside the weights,
-    in `model.training_state`; with the callback KeepAverages `fit` leaves them in the model.
-
-    Args:
-      model: the result of `efficientdet` (L2 regularisation is in its layers already).
-      config: default: the one that the model carries.
-      steps_per_epoch: optimizer steps; the schedule is made of it.
-    """
-    config = config or model.detection_config
-    said = freeze_anew(model, config.train.freeze)
-    if said:
-        print(said)
-    losses, weights = head_of(config).losses(config)
-    if config.train.recompute:
-        losses = {name: RecomputedLoss(loss) for name, loss in losses.items()}
-    strategy = model.distribute_strategy
-    with strategy.scope():
-        check_steps_per_execution(config.train.steps_per_execution)
-        model.compile(optimizer=schedules.optimizer(config.train, steps_per_epoch), loss=losses, loss_weights=weights,
-                      weighted_metrics=[], jit_compile=config.train.jit_compile,
-                      steps_per_execution=config.train.steps_per_execution)
-        if strategy.num_replicas_in_sync > 1:
-            model.count_positives = head_of(config).positives
-            schedules.build_once(model.optimizer, model.trainable_variables)     # in the first step it is too late on Keras 3
-        model.training_forward = recomputing(model) if config.train.recompute else None
-        model.accumulation = Accumulation(model, losses, weights, config.train) if config.train.accumulation_steps != 1 else None
-    model.training_state = TrainingState(model, config.train.moving_average_decay, config.train.batch_norm_ramp)
 
 
 def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_every=1, strategy=None):
@@ -175,12 +150,3 @@ def _history(model, log):
     return history
 
 
-def load_trained(workdir, weights='best.weights.h5'):
-    """The model that `fit` left in a folder, with its Config, in float32. Raises FileNotFoundError where there is none."""
-    workdir = pathlib.Path(workdir)
-    for name in ('config.yaml', weights):
-        if not (workdir / name).is_file():
-            raise FileNotFoundError(f'{workdir / name}: not there; {workdir} is no folder of a finished training')
-    model = efficientdet(load_config(workdir / 'config.yaml', {'mixed_precision': None}))
-    model.load_weights(str(workdir / weights))
-    return model

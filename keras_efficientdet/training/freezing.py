@@ -3,8 +3,8 @@ import difflib
 import math
 import re
 
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.weights.official import official_variables
-from keras_efficientdet.config import ConfigError
 
 
 def freeze_anew(model, patterns):

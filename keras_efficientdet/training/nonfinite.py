@@ -7,18 +7,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.weights.official import variable_path
+from keras_efficientdet.errors import NonFiniteLossError
 from keras_efficientdet.files import replaced_file
+from keras_efficientdet.keras_compat import variable_path
 
 CAUSES = """Probable causes, the most frequent first:
 - the learning rate is too high for the batch size, or the warm-up too short (learning_rate is given per 64 images)
 - the input: a non-finite number is named above if there is one
 - float16 without loss scaling
 - clip_gradients_norm=0"""
-
-
-class NonFiniteLossError(ValueError):
-    """The training loss became infinite or no number."""
 
 
 class StopOnNonFinite(keras.callbacks.Callback):

@@ -13,15 +13,17 @@ from tqdm import tqdm
 
 from keras_efficientdet.config import class_names, load_config
 from keras_efficientdet.data.pipeline import dataset
+from keras_efficientdet.data.records import record_files
 from keras_efficientdet.doctor.anchors import check_anchors
 from keras_efficientdet.doctor.boxes import check_boxes
 from keras_efficientdet.doctor.findings import Finding
 from keras_efficientdet.doctor.split import Split, split_of_records
+from keras_efficientdet.errors import DataError
 from keras_efficientdet.evaluation.coco import evaluate
-from keras_efficientdet.network.efficientdet import detect_batch, efficientdet
-from keras_efficientdet.data.records import DataError, record_files
-from keras_efficientdet.training.fit import compile_for_training
 from keras_efficientdet.files import replaced_file
+from keras_efficientdet.network.detector import detect_batch
+from keras_efficientdet.network.efficientdet import efficientdet
+from keras_efficientdet.training.compile import compile_for_training
 
 PICTURES = 8
 WANTED_AP50 = 0.9

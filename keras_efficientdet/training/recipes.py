@@ -1,8 +1,8 @@
 """Recipes: what to train with, chosen from the size of the data and of the batch."""
 import math
 
-from keras_efficientdet.config import ConfigError
 from keras_efficientdet.config.values import plain
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.training.schedules import REFERENCE_BATCH
 
 SMALL_STEPS = 1000              # enough for 205 pictures of blood cells (results/bccd.csv)

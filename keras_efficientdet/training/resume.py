@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.config.values import ConfigError
-from keras_efficientdet.training.schedules import assignable_rate, build_once
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.files import replaced_file
+from keras_efficientdet.keras_compat import build_once
+from keras_efficientdet.training.schedules import assignable_rate
 
 KEPT = 2
 _FREE = {'detect', 'expected', 'data.data_service'}     # sections and keys that neither schedule nor weights depend on

@@ -2,9 +2,8 @@
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientdet.keras_compat import build_once, variable_path
 from keras_efficientdet.network.blocks import BN_MOMENTUM
-from keras_efficientdet.weights.official import variable_path
-from keras_efficientdet.training.schedules import build_once
 
 
 class TrainingState:

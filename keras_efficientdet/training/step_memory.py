@@ -10,9 +10,11 @@ import tensorflow as tf
 import yaml
 from tensorflow.python.client import device_lib
 
-from keras_efficientdet.config import ConfigError, load_config
-from keras_efficientdet.network.efficientdet import efficientdet, head_of
-from keras_efficientdet.training.fit import compile_for_training
+from keras_efficientdet.config import load_config
+from keras_efficientdet.errors import ConfigError
+from keras_efficientdet.network.efficientdet import efficientdet
+from keras_efficientdet.network.heads import head_of
+from keras_efficientdet.training.compile import compile_for_training
 
 _IMAGES = (1, 2, 8, 32, 128)    # of the batches tried, times accumulation_steps
 

@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.data import pipeline as data, records
-from keras_efficientdet.network import replicas
-from keras_efficientdet.config import ConfigError
+from keras_efficientdet.data import pipeline as data
+from keras_efficientdet.data import records
+from keras_efficientdet.errors import ConfigError
+from keras_efficientdet.network.replicas import sum_over_replicas
 
 _EVEN_ENOUGH = 10           # with that many files for each worker, one file more is at most a tenth more
 _MESSAGE = 16384            # bytes for the chief's figures
@@ -185,7 +186,7 @@ def from_chief(figures, strategy):
 
     def share():
         first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
-        return replicas.sum_over_replicas(tf.where(first, padded, 0))
+        return sum_over_replicas(tf.where(first, padded, 0))
 
     sent = strategy.experimental_local_results(strategy.run(tf.function(share)))[0]
     return json.loads(sent.numpy().astype(np.uint8).tobytes().rstrip(b'\0'))

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet.config import class_names
-from keras_efficientdet.imaging.drawing import detection_marks, draw_marks, Mark
+from keras_efficientdet.imaging.drawing import Mark, detection_marks, draw_marks
 
 TRUTH = (255, 255, 255)
 MIN_SCORE = 0.3

@@ -3,7 +3,8 @@ import os
 
 import h5py
 
-from keras_efficientdet.weights.files import CheckpointError, read_checkpoint
+from keras_efficientdet.errors import CheckpointError
+from keras_efficientdet.weights.files import read_checkpoint
 from keras_efficientdet.weights.released import released_sets
 
 COCO_CLASSES = 90                       # places of the official COCO head

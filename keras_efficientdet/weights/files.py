@@ -13,15 +13,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
+from keras_efficientdet.errors import CheckpointError
+
 EMA = '/ExponentialMovingAverage'
 ARCHIVES = ('.tar.gz', '.tgz', '.tar.xz')
 _GRAPH = '_CHECKPOINTABLE_OBJECT_GRAPH'
 _VALUE = '/.ATTRIBUTES/VARIABLE_VALUE'
 _SLOT = '/.OPTIMIZER_SLOT/'
-
-
-class CheckpointError(ValueError):
-    """A checkpoint cannot be read, or does not fit the model; nothing was assigned."""
 
 
 def read_checkpoint(source):

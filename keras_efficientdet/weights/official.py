@@ -4,7 +4,9 @@ import re
 
 import numpy as np
 
-from keras_efficientdet.weights.files import CheckpointError, EMA, read_checkpoint, write_checkpoint
+from keras_efficientdet.errors import CheckpointError
+from keras_efficientdet.keras_compat import variable_path
+from keras_efficientdet.weights.files import EMA, read_checkpoint, write_checkpoint
 
 _SLOTS = re.compile(r'^(global_step|save_counter)$|/(Momentum|RMSProp|RMSProp_1|Adam|Adam_1)$|^optimizer/|/\.OPTIMIZER_SLOT/')
 _CLASS_PREDICT = re.compile(r'^class_net/class-predict/')
@@ -47,11 +49,6 @@ def official_variables(model):
                 last = 'depthwise_kernel'
             table[f'{layer.name}.{last}'.replace('.', '/')] = (variable, None)
     return table
-
-
-def variable_path(variable):
-    """'layer/kernel' on both generations of Keras."""
-    return getattr(variable, 'path', None) or variable.name.split(':')[0]
 
 
 def official_shapes(model):

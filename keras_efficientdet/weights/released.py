@@ -7,8 +7,9 @@ import uuid
 import keras
 import yaml
 
-from keras_efficientdet.weights.files import ARCHIVES, CheckpointError
 from keras_efficientdet.config import load_config
+from keras_efficientdet.errors import CheckpointError
+from keras_efficientdet.weights.files import ARCHIVES
 
 TABLE = pathlib.Path(__file__).with_name('released.yaml')
 

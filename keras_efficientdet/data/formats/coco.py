@@ -5,7 +5,8 @@ import math
 import pathlib
 
 from keras_efficientdet.data.formats.common import file_in, number, photo, text_of
-from keras_efficientdet.data.records import DataError, Source
+from keras_efficientdet.data.source import Source
+from keras_efficientdet.errors import DataError
 
 
 def read_coco(annotation_file, image_dir):

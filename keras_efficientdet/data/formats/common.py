@@ -3,12 +3,9 @@ import math
 import pathlib
 
 import numpy as np
-from PIL import Image
 
-from keras_efficientdet.data.record_writer import named, orientation
-from keras_efficientdet.data.records import DataError, Photo
-
-PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
+from keras_efficientdet.data.source import Photo
+from keras_efficientdet.errors import DataError
 
 
 def photo(path, id, size, rows, changes, data=None):
@@ -65,12 +62,6 @@ def text_of(path):
         return path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
         raise DataError(f'{path}: not text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8') from error
-
-
-def picture_size(path):
-    """(height, width) of a picture as a viewer shows it. Raises DataError where it cannot be read."""
-    with named(path), Image.open(path) as picture:
-        return picture.size if orientation(picture) >= 5 else picture.size[::-1]
 
 
 def file_in(folder, name):

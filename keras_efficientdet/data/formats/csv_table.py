@@ -4,8 +4,17 @@ import csv
 import itertools
 import pathlib
 
-from keras_efficientdet.data.formats.common import find_picture, ids_of, number, numbered, own_id, photo, picture_size
-from keras_efficientdet.data.records import DataError, Source
+from keras_efficientdet.data.formats.common import (
+    find_picture,
+    ids_of,
+    number,
+    numbered,
+    own_id,
+    photo,
+)
+from keras_efficientdet.data.source import Source
+from keras_efficientdet.errors import DataError
+from keras_efficientdet.imaging.pil import picture_size
 
 COLUMNS = {
     'path': ('path', 'filename', 'file_name', 'image', 'image_path', 'file'),

@@ -4,8 +4,10 @@ import pathlib
 
 import numpy as np
 
-from keras_efficientdet.data.formats.common import ids_of, number, numbered, own_id, photo, picture_size
-from keras_efficientdet.data.records import DataError, Source
+from keras_efficientdet.data.formats.common import ids_of, number, numbered, own_id, photo
+from keras_efficientdet.data.source import Source
+from keras_efficientdet.errors import DataError
+from keras_efficientdet.imaging.pil import picture_size
 
 _KEYS = {'image', 'boxes', 'labels'}
 

@@ -5,9 +5,9 @@ import re
 
 from keras_efficientdet.data.formats import voc, yolo
 from keras_efficientdet.data.formats.coco import read_coco
-from keras_efficientdet.data.formats.csv_table import class_list, class_names, has_boxes, read_csv
 from keras_efficientdet.data.formats.common import numbered
-from keras_efficientdet.data.records import DataError
+from keras_efficientdet.data.formats.csv_table import class_list, class_names, has_boxes, read_csv
+from keras_efficientdet.errors import DataError
 
 _ALIASES = (('train', 'training'), ('val', 'valid', 'validation'), ('test', 'testing'))
 _LOOKED_FOR = ('coco (json files with images, annotations and categories, here or in annotations/), voc (xml files, here or in '

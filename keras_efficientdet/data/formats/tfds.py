@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from keras_efficientdet.data.formats.common import photo
-from keras_efficientdet.data.records import DataError, Source
+from keras_efficientdet.data.source import Source
+from keras_efficientdet.errors import DataError
 
 
 def read_tfds(name_or_builder, split, data_dir=None):

@@ -4,9 +4,19 @@ import pathlib
 import re
 from xml.etree import ElementTree
 
-from keras_efficientdet.data.formats.common import find_picture, ids_of, number, numbered, own_id, photo, PICTURES, text_of
 from keras_efficientdet.config.label_maps import LABEL_MAPS
-from keras_efficientdet.data.records import DataError, Source
+from keras_efficientdet.data.formats.common import (
+    find_picture,
+    ids_of,
+    number,
+    numbered,
+    own_id,
+    photo,
+    text_of,
+)
+from keras_efficientdet.data.source import Source
+from keras_efficientdet.errors import DataError
+from keras_efficientdet.imaging.pil import PICTURES
 
 _ANNOTATIONS = ('Annotations', 'annotations')
 _PICTURES = ('JPEGImages', 'images')

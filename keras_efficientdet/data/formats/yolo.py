@@ -5,8 +5,10 @@ import pathlib
 
 import yaml
 
-from keras_efficientdet.data.formats.common import file_in, number, photo, picture_size, PICTURES, text_of
-from keras_efficientdet.data.records import DataError, Source
+from keras_efficientdet.data.formats.common import file_in, number, photo, text_of
+from keras_efficientdet.data.source import Source
+from keras_efficientdet.errors import DataError
+from keras_efficientdet.imaging.pil import PICTURES, picture_size
 
 SPLITS = ('train', 'val', 'valid', 'test')
 _NAME_LISTS = ('classes.txt', 'obj.names', 'labels.txt')

@@ -5,10 +5,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from keras_efficientdet.config import class_ids
 from keras_efficientdet.data import records
 from keras_efficientdet.evaluation import analysis
-from keras_efficientdet.config import class_ids
-from keras_efficientdet.imaging.drawing import draw_marks, Mark
+from keras_efficientdet.imaging.drawing import Mark, draw_marks
 
 _FILE = 'image/filename'
 SIDE = 640                                # pixels of the longer side, so that labels are readable on pictures of any size

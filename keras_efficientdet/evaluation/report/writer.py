@@ -7,16 +7,19 @@ import numpy as np
 from PIL import Image
 
 import keras_efficientdet.evaluation.report.html as page
+from keras_efficientdet.config import Config, class_ids, class_names, load_config, model_names
 from keras_efficientdet.data import records
-from keras_efficientdet.evaluation import analysis, coco as evaluation
 from keras_efficientdet.data.cache import records_of
-from keras_efficientdet.config import class_ids, class_names, Config, load_config, model_names
 from keras_efficientdet.data.pipeline import dataset
-from keras_efficientdet.imaging.drawing import grid, learning_curves
+from keras_efficientdet.data.source import Source
+from keras_efficientdet.evaluation import analysis
+from keras_efficientdet.evaluation import coco as evaluation
 from keras_efficientdet.evaluation.report.confusion import confusion
 from keras_efficientdet.evaluation.report.curves import f1_confidence, precision_recall
 from keras_efficientdet.evaluation.report.gallery import gallery
+from keras_efficientdet.evaluation.report.learning_curves import learning_curves
 from keras_efficientdet.files import replaced_file
+from keras_efficientdet.imaging.drawing import grid
 
 PICTURES = 6            # of the worst images, and of random ones
 PAGE = 'report.html'
@@ -132,7 +135,7 @@ def _data(names, truth, train):
 
 
 def _name(data):
-    if isinstance(data, records.Source):
+    if isinstance(data, Source):
         return f'{len(data.photos)} photos'
     return str(data) if data is None or isinstance(data, str | pathlib.Path) else f'{len(data)} files'
 

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet.export.labels import labels
-from keras_efficientdet.network.efficientdet import detector, is_detector
+from keras_efficientdet.network.detector import detector, is_detector
 from keras_efficientdet.training import load_trained
 
 

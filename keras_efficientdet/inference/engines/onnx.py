@@ -2,14 +2,14 @@
 import json
 
 from keras_efficientdet.export.labels import KEY
-from keras_efficientdet.files import engine
+from keras_efficientdet.optional import require
 
 _PROVIDERS = ('CUDAExecutionProvider', 'CPUExecutionProvider')
 
 
 def load(path):
     """(run, labels) of an .onnx file; on a GPU where ONNX Runtime has one."""
-    onnxruntime = engine('onnxruntime', 'onnx')
+    onnxruntime = require('onnxruntime', 'onnx')
     there = onnxruntime.get_available_providers()
     session = onnxruntime.InferenceSession(str(path), providers=[name for name in _PROVIDERS if name in there])
     text = session.get_modelmeta().custom_metadata_map.get(KEY)

@@ -1,9 +1,9 @@
 """TFLite files of `export_tflite`: one picture of the network's size at a time, so pictures are fitted here."""
 import numpy as np
 
-from keras_efficientdet.ops import images
 from keras_efficientdet.export.labels import read_labels
 from keras_efficientdet.export.tflite import tflite_function
+from keras_efficientdet.ops import images
 
 
 def load(path):

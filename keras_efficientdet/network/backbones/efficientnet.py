@@ -4,7 +4,13 @@ import typing
 
 import keras
 
-from keras_efficientdet.network.blocks import activation, batch_norm, conv2d, depthwise_conv2d, FAN_OUT_NORMAL
+from keras_efficientdet.network.blocks import (
+    FAN_OUT_NORMAL,
+    activation,
+    batch_norm,
+    conv2d,
+    depthwise_conv2d,
+)
 from keras_efficientdet.network.layers import StochasticDepth
 
 

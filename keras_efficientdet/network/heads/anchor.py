@@ -5,10 +5,10 @@ import keras
 import tensorflow as tf
 
 from keras_efficientdet.network import losses as _losses
+from keras_efficientdet.network.heads.head import Head, conv_tower
+from keras_efficientdet.network.iou_losses import BoxAndIouLoss
 from keras_efficientdet.ops.anchors import anchors, decode
 from keras_efficientdet.ops.boxes import clip
-from keras_efficientdet.network.heads.head import conv_tower, Head
-from keras_efficientdet.network.iou_losses import BoxAndIouLoss
 from keras_efficientdet.ops.matching import BACKGROUND, match
 from keras_efficientdet.ops.nms import non_max_suppression, top_pairs
 

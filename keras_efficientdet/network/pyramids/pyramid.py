@@ -1,54 +1,16 @@
 """The bidirectional feature pyramid: the graph as a list of nodes, and the one loop that reads it."""
-import typing
 
 import keras
 
 from keras_efficientdet.network.blocks import activation, batch_norm, conv2d, separable_conv2d
-from keras_efficientdet.network.layers import EdgeWeights, Fuse, FUSIONS, NearestResize, UpSampling2D
-
-
-class Node(typing.NamedTuple):
-    """One fusion: the level of its output, and which earlier features meet (0.. are the inputs, then node by node)."""
-    level: int
-    inputs: tuple[int, ...]
-
-
-def bifpn_nodes(first, last):
-    """Top-down, then bottom-up with the level's input added again. Source: EfficientDet paper figure 3."""
-    features = {level: [level - first] for level in range(first, last + 1)}
-    nodes = []
-
-    def add(level, inputs):
-        nodes.append(Node(level, tuple(inputs)))
-        features[level].append(last - first + len(nodes))
-
-    for level in range(last - 1, first - 1, -1):
-        add(level, [features[level][-1], features[level + 1][-1]])
-    for level in range(first + 1, last + 1):
-        add(level, [*features[level], features[level - 1][-1]])
-    return nodes
-
-
-def qufpn_nodes(first, last):
-    """A BiFPN, its mirror image on the same inputs, and one node per level that joins the two."""
-    count = last - first + 1
-    nodes = bifpn_nodes(first, last)
-    forward = {level: _last(nodes, level, count) for level in range(first, last + 1)}
-    mirror = {level: [level - first] for level in range(first, last + 1)}
-
-    def add(level, inputs):
-        nodes.append(Node(level, tuple(inputs)))
-        mirror[level].append(count + len(nodes) - 1)
-
-    for level in range(first + 1, last + 1):
-        add(level, [mirror[level][-1], mirror[level - 1][-1]])
-    for level in range(last - 1, first - 1, -1):
-        add(level, [*mirror[level], mirror[level + 1][-1]])
-    nodes += [Node(level, (forward[level], mirror[level][-1])) for level in range(last, first - 1, -1)]
-    return nodes
-
-
-GRAPHS = {'bifpn': bifpn_nodes, 'qufpn': qufpn_nodes}
+from keras_efficientdet.network.layers import (
+    FUSIONS,
+    EdgeWeights,
+    Fuse,
+    NearestResize,
+    UpSampling2D,
+)
+from keras_efficientdet.network.pyramids.graphs import GRAPHS, last_of_level
 
 
 def bifpn(features, *, levels, filters, repeats, fusion='fastattn', graph='bifpn', act_type='swish', separable=True,
@@ -88,7 +50,7 @@ def bifpn(features, *, levels, filters, repeats, fusion='fastattn', graph='bifpn
             x = fuse(met, fusion, name)
             known.append(after_fusion(x, filters, f'{name}.op_after_combine{len(known)}', act_type, separable, conv_bn_act,
                                       weight_decay))
-        pyramid = [known[_last(nodes, level, count)] for level in range(first, last + 1)]
+        pyramid = [known[last_of_level(nodes, level, count)] for level in range(first, last + 1)]
     return dict(enumerate(pyramid, first))
 
 
@@ -132,6 +94,3 @@ def resample(x, size, filters, name, *, resample_bn, weight_decay):
     raise ValueError(f'{name}: cannot resample {height}x{width} to {size[0]}x{size[1]}; one side grows, the other shrinks')
 
 
-def _last(nodes, level, count):
-    """Offset of the last feature of a level."""
-    return max(count + i for i, node in enumerate(nodes) if node.level == level)

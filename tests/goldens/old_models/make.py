@@ -15,7 +15,16 @@ import keras
 import numpy as np
 import official
 
-from keras_efficientdet import checkpoints, detector, efficientdet, efficientnet, export_savedmodel, fit, load_config, training
+from keras_efficientdet import (
+    checkpoints,
+    detector,
+    efficientdet,
+    efficientnet,
+    export_savedmodel,
+    fit,
+    load_config,
+    training,
+)
 
 efficientnet.SCALINGS['tiny'] = (0.05, 0.1)
 CONFIG = {'image_size': [48, 64], 'backbone_name': 'tiny', 'min_level': 3, 'max_level': 5, 'fpn_cell_repeats': 1,

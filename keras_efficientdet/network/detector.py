@@ -1,0 +1,75 @@
+"""A network with its pre- and post-processing."""
+import keras
+import tensorflow as tf
+
+from keras_efficientdet.config import Config, load_config
+from keras_efficientdet.network.detection_model import DetectionModel
+from keras_efficientdet.network.heads import head_of
+from keras_efficientdet.ops import images
+
+_register = keras.saving.register_keras_serializable('keras_efficientdet')
+
+
+@_register
+class Prepare(keras.layers.Layer):
+    """uint8 [B, H, W, 3] of any size -> normalised, resized, padded images and the scale back [B] (images.prepare)."""
+
+    def __init__(self, size, mean_rgb, stddev_rgb, **kwargs):
+        super().__init__(**kwargs)
+        self.settings = {'size': tuple(size), 'mean_rgb': tuple(mean_rgb), 'stddev_rgb': tuple(stddev_rgb)}
+
+    def call(self, inputs):
+        return images.prepare(inputs, **self.settings)
+
+    def get_config(self):
+        return {**super().get_config(), **self.settings}
+
+
+@_register
+class Detect(keras.layers.Layer):
+    """Network outputs and scale back -> detections in pixels of the original pictures (the head's `detect`)."""
+
+    def __init__(self, detection_config, **kwargs):
+        super().__init__(**{**kwargs, 'dtype': 'float32'})       # a saved one brings a dtype along
+        self.detection_config = load_config(Config(), detection_config)
+
+    def call(self, outputs, scale_back):
+        boxes, scores, classes, count = head_of(self.detection_config).detect(outputs, self.detection_config)
+        return {'boxes': images.undo(boxes, scale_back), 'scores': scores, 'classes': classes, 'count': count}
+
+    def get_config(self):
+        return {**super().get_config(), 'detection_config': self.detection_config.to_dict()}
+
+
+def detector(model, config=None):
+    """A network with its pre- and post-processing: photos in, boxes out.
+
+    Args:
+      model: the result of `efficientdet`.
+      config: its Config, with other detection settings if wanted; default: the one that the model carries.
+    Returns:
+      keras.Model from uint8 images [B, H, W, 3] of any size to {'boxes': float32 [B, D, 4] ymin xmin ymax xmax in pixels
+      of the input, 'scores': float32 [B, D], 'classes': int32 [B, D] 0-based, 'count': int32 [B]}, best first, padded with 0.
+    """
+    config = config or model.detection_config
+    inputs = keras.Input((None, None, 3), dtype='uint8', name='images')
+    prepared, scale_back = Prepare(config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb,
+                                   name='prepare')(inputs)
+    detections = Detect(config.to_dict(), name='detect')(model(prepared), scale_back)
+    whole = DetectionModel(inputs, detections, name=f'{config.model.name}-detector')
+    whole.detection_config = config
+    return whole
+
+
+def is_detector(model):
+    """Whether a Keras model is the result of `detector`: photos in, boxes out."""
+    return isinstance(model.output, dict) and 'count' in model.output
+
+
+def detect_batch(model, config):
+    """A compiled function (prepared images [B, H, W, 3], scale back [B]) -> the detections of `detector`."""
+    @tf.function(reduce_retracing=True)
+    def run(prepared, scale_back):
+        boxes, scores, classes, count = head_of(config).detect(model(prepared, training=False), config)
+        return {'boxes': images.undo(boxes, scale_back), 'scores': scores, 'classes': classes, 'count': count}
+    return run
