@@ -35,6 +35,7 @@ $(VENV)/engines: $(VENV)/ready
 	touch $@
 
 lint: $(VENV)/ready
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
 $(VENV)/ready: requirements.txt pyproject.toml

@@ -3,6 +3,7 @@
 Example:
   python examples/read_onnx.py cells.onnx photo.jpg
 """
+
 import json
 import sys
 

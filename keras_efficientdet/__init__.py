@@ -1,4 +1,5 @@
 """EfficientDet for Keras, equal to google/automl's, number for number."""
+
 from keras_efficientdet.config import Config, load_config, model_names
 from keras_efficientdet.data.cache import label_overrides
 from keras_efficientdet.data.formats.coco import read_coco
@@ -13,11 +14,11 @@ from keras_efficientdet.data.record_writer import write_records
 from keras_efficientdet.errors import ConfigError, DataError
 from keras_efficientdet.evaluation.coco import evaluate
 from keras_efficientdet.export import (
-           export_onnx,
-           export_openvino,
-           export_savedmodel,
-           export_tflite,
-           read_labels,
+    export_onnx,
+    export_openvino,
+    export_savedmodel,
+    export_tflite,
+    read_labels,
 )
 from keras_efficientdet.imaging.drawing import draw
 from keras_efficientdet.inference.detections import Detections
@@ -27,15 +28,47 @@ from keras_efficientdet.network.efficientdet import efficientdet
 from keras_efficientdet.ops.anchors import anchors
 from keras_efficientdet.training import CocoEvaluation, KeepAverages, compile_for_training, fit
 from keras_efficientdet.weights.official import (
-           CheckpointError,
-           LoadReport,
-           load_official,
-           save_official,
+    CheckpointError,
+    LoadReport,
+    load_official,
+    save_official,
 )
 
 __version__ = '0.1.0'
-__all__ = ['CheckpointError', 'CocoEvaluation', 'Config', 'ConfigError', 'DataError', 'Detections', 'Detector',
-           'KeepAverages', 'LoadReport', 'anchors', 'compile_for_training', 'dataset', 'detector', 'draw', 'efficientdet',
-           'evaluate', 'export_onnx', 'export_openvino', 'export_savedmodel', 'export_tflite', 'fit', 'label_overrides',
-           'load_config', 'load_official', 'model_names', 'read_coco', 'read_csv', 'read_examples', 'read_folder',
-           'read_labels', 'read_tfds', 'read_voc', 'read_yolo', 'save_official', 'write_records']
+__all__ = [
+    'CheckpointError',
+    'CocoEvaluation',
+    'Config',
+    'ConfigError',
+    'DataError',
+    'Detections',
+    'Detector',
+    'KeepAverages',
+    'LoadReport',
+    'anchors',
+    'compile_for_training',
+    'dataset',
+    'detector',
+    'draw',
+    'efficientdet',
+    'evaluate',
+    'export_onnx',
+    'export_openvino',
+    'export_savedmodel',
+    'export_tflite',
+    'fit',
+    'label_overrides',
+    'load_config',
+    'load_official',
+    'model_names',
+    'read_coco',
+    'read_csv',
+    'read_examples',
+    'read_folder',
+    'read_labels',
+    'read_tfds',
+    'read_voc',
+    'read_yolo',
+    'save_official',
+    'write_records',
+]

@@ -1,7 +1,6 @@
 """The exceptions of this package. Each message names the file or key, what was found, what was expected and what to do."""
 
 
-
 class ConfigError(ValueError):
     """A configuration names an unknown key, an unknown model, or a value of the wrong type."""
 

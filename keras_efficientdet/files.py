@@ -2,6 +2,7 @@
 
 What is unfinished has a name that no other process has on any machine: in containers that share a folder all are process 1.
 """
+
 import contextlib
 import os
 import pathlib
@@ -22,7 +23,9 @@ def new_file(path, *endings):
     if target.suffix != endings[0]:
         raise ValueError(f'{target}: expected a path that ends in {endings[0]}')
     working = target.with_name(f'{target.stem}.writing-{uuid.uuid4().hex}{endings[0]}')
-    pairs = [(working.with_suffix(ending), target.with_suffix(ending)) for ending in reversed(endings)]
+    pairs = [
+        (working.with_suffix(ending), target.with_suffix(ending)) for ending in reversed(endings)
+    ]
     for _, final in pairs:
         if final.exists():
             raise FileExistsError(f'{final} exists; give another name or remove it')
@@ -40,7 +43,9 @@ def new_file(path, *endings):
 def replaced_file(path):
     """Gives a name to write under, which takes the place of `path` at the end; after an error `path` is as it was."""
     path = pathlib.Path(path)
-    working = path.with_name(f'writing-{uuid.uuid4().hex}.{path.name}')      # its ending says as what libraries write it
+    working = path.with_name(
+        f'writing-{uuid.uuid4().hex}.{path.name}'
+    )  # its ending says as what libraries write it
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield working
@@ -61,6 +66,6 @@ def size_and_time(path):
     """(bytes, nanoseconds of the last change) of a file: what tells its contents apart without reading it; (None,) of none."""
     try:
         stat = os.stat(path)
-    except (OSError, ValueError):                           # not there, or no path at all
+    except (OSError, ValueError):  # not there, or no path at all
         return (None,)
     return stat.st_size, stat.st_mtime_ns

@@ -1,4 +1,5 @@
 """Every difference between Keras 2.15 and Keras 3 that this package meets."""
+
 import keras
 
 KERAS_3 = hasattr(keras, 'ops')

@@ -1,4 +1,5 @@
 """Optional packages: imported where they are needed, named where they are missing."""
+
 import importlib
 
 
@@ -7,5 +8,7 @@ def require(module, extra):
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(f'{module} is needed ({error}); install it together with this package, which keeps numpy and '
-                          f'protobuf at versions that TensorFlow bears: pip install "keras-efficientdet[{extra}]"') from error
+        raise ImportError(
+            f'{module} is needed ({error}); install it together with this package, which keeps numpy and '
+            f'protobuf at versions that TensorFlow bears: pip install "keras-efficientdet[{extra}]"'
+        ) from error

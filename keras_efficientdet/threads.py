@@ -1,4 +1,5 @@
 """Work in threads, results in order."""
+
 import collections
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +15,7 @@ def in_order(function, items, workers, ahead=None):
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > ahead:                     # not all at once: a picture may be megabytes
+                if len(waiting) > ahead:  # not all at once: a picture may be megabytes
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -1,4 +1,5 @@
 """What several test files share: goldens and real pictures (skipped where they are not), one small network, fixed seeds."""
+
 import dataclasses
 import json
 
@@ -24,11 +25,13 @@ def _seeds():
 @pytest.fixture
 def golden():
     """The function name -> official output; skips the test where neither the full set nor a committed slice holds it."""
+
     def load(name):
         found = official.golden(name)
         if found is None:
             pytest.skip(f'{name}: neither in {official.GOLDEN} nor in {official.SLICES}')
         return found
+
     return load
 
 
@@ -66,8 +69,10 @@ def healthy(sources, tmp_path_factory):
 @pytest.fixture(scope='session')
 def small_config():
     """Three classes with gaps in their ids; a picture that is no square."""
-    return load_config('efficientdet-lite0', {'image_size': [96, 128], 'num_classes': 3, 'label_map': LABELS,
-                                              'train.batch_size': 4})
+    return load_config(
+        'efficientdet-lite0',
+        {'image_size': [96, 128], 'num_classes': 3, 'label_map': LABELS, 'train.batch_size': 4},
+    )
 
 
 @pytest.fixture(scope='session')
@@ -80,7 +85,11 @@ def small_model(small_config):
 def small_d0(small_config):
     """The same of efficientdet-d0: swish, squeeze and excitation, weighted fusion."""
     model = dataclasses.asdict(small_config.model)
-    d0 = _seeded(load_config('efficientdet-d0', {k: model[k] for k in ('image_size', 'num_classes', 'label_map')}))
+    d0 = _seeded(
+        load_config(
+            'efficientdet-d0', {k: model[k] for k in ('image_size', 'num_classes', 'label_map')}
+        )
+    )
     _measure_norms(d0, official.make_input(8, *model['image_size'], seed=0))
     return d0
 
@@ -88,7 +97,9 @@ def small_d0(small_config):
 def _seeded(config):
     model = efficientdet(config)
     rule = {'fpn_gain': 0.2, 'project_gain': 0.6}
-    checkpoints.load_official(model, official.seeded_weights(checkpoints.official_shapes(model), rule))
+    checkpoints.load_official(
+        model, official.seeded_weights(checkpoints.official_shapes(model), rule)
+    )
     return model
 
 
@@ -100,8 +111,10 @@ def _measure_norms(model, images):
     """
     norms = [layer for layer in model.layers if isinstance(layer, BatchNorm)]
     for norm in norms:
-        norm.gamma.assign(norm.gamma * (0.3 if norm.name.startswith(('class_net', 'box_net')) else 0.12))
-        norm.momentum, usual = 0., norm.momentum
+        norm.gamma.assign(
+            norm.gamma * (0.3 if norm.name.startswith(('class_net', 'box_net')) else 0.12)
+        )
+        norm.momentum, usual = 0.0, norm.momentum
     model(images, training=True)
     for norm in norms:
         norm.momentum = usual
@@ -120,6 +133,7 @@ def traces(monkeypatch):
     def counted(self, name, *args, **kwargs):
         names.append(name)
         usual(self, name, *args, **kwargs)
+
     monkeypatch.setattr(func_graph.FuncGraph, '__init__', counted)
     return names
 
@@ -131,13 +145,17 @@ def pictures():
 
 
 def _picture(height, width, seed):
-    return np.clip(128 + 50 * official.make_input(1, height, width, seed)[0], 0, 255).astype(np.uint8)
+    return np.clip(128 + 50 * official.make_input(1, height, width, seed)[0], 0, 255).astype(
+        np.uint8
+    )
 
 
 @pytest.fixture
 def write_json(tmp_path):
     """The function (content, name) -> path of a json file."""
+
     def write(content, name='content.json'):
         (tmp_path / name).write_text(content if isinstance(content, str) else json.dumps(content))
         return tmp_path / name
+
     return write

@@ -1,4 +1,5 @@
 """A small training in a process of its own: fit_worker.py RECORDS WORKDIR [SIGNAL EPOCH STEP] sends itself a signal there."""
+
 import os
 import signal
 import sys
@@ -27,13 +28,26 @@ class Signal(keras.callbacks.Callback):
 
 def small_fit(records, workdir, *changes, **arguments):
     """Four epochs of four steps with all that is random switched on. Tracing the network takes most of the time."""
-    config = little_config(records, {
-        'min_level': 4, 'max_level': 5, 'box_class_repeats': 2, 'fpn_num_filters': 8, 'survival_prob': 0.5, 'batch_size': 2,
-        'num_epochs': 4, 'optimizer': 'adam'}, *changes)
+    config = little_config(
+        records,
+        {
+            'min_level': 4,
+            'max_level': 5,
+            'box_class_repeats': 2,
+            'fpn_num_filters': 8,
+            'survival_prob': 0.5,
+            'batch_size': 2,
+            'num_epochs': 4,
+            'optimizer': 'adam',
+        },
+        *changes,
+    )
     return fit(config, records, records, workdir, **{'evaluate_every': 4, **arguments})
 
 
 if __name__ == '__main__':
     tf.config.experimental.enable_op_determinism()
-    tf.config.optimizer.set_experimental_options({'disable_meta_optimizer': True})     # it costs more than it saves here
+    tf.config.optimizer.set_experimental_options(
+        {'disable_meta_optimizer': True}
+    )  # it costs more than it saves here
     small_fit(*sys.argv[1:3], callbacks=[Signal(*sys.argv[3:6])] if sys.argv[3:] else [])

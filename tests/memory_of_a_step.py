@@ -2,6 +2,7 @@
 
 One process measures one setting, for the peak of a process never falls. results/memory.csv has what it printed.
 """
+
 import sys
 
 from keras_efficientdet import compile_for_training, efficientdet, load_config
@@ -13,7 +14,9 @@ def main(name, size, batch, *overrides):
     model = efficientdet(config)
     compile_for_training(model, config)
     before = peak_memory()
-    print(f'peak {step_memory(model, int(batch)) / 2 ** 30:.2f} GiB, {before / 2 ** 30:.2f} GiB before the first step')
+    print(
+        f'peak {step_memory(model, int(batch)) / 2**30:.2f} GiB, {before / 2**30:.2f} GiB before the first step'
+    )
 
 
 if __name__ == '__main__':

@@ -3,6 +3,7 @@
 `evaluate` makes a detect function for each, as a user's loop does; `fit` trains between them. results/evaluations.csv has
 what it printed.
 """
+
 import pathlib
 import sys
 import tempfile
@@ -35,7 +36,13 @@ def after_evaluations(way, count, records):
     """Memory after each of `count` evaluations. records: a folder of records."""
     if way == 'fit':
         memory = Resident()
-        small_fit(records, records.parent / 'run', {'num_epochs': count}, evaluate_every=1, callbacks=[memory])
+        small_fit(
+            records,
+            records.parent / 'run',
+            {'num_epochs': count},
+            evaluate_every=1,
+            callbacks=[memory],
+        )
         return memory.after
     config, after = little_config(records), []
     model, data = efficientdet(config), dataset(records, config, training=False)
@@ -46,7 +53,9 @@ def after_evaluations(way, count, records):
 
 
 def drawn_records(folder):
-    return drawn.records(pathlib.Path(folder), [(64, 64 + 2 * i, [drawn.box(2 + i, 8, 44, 46)]) for i in range(9)])
+    return drawn.records(
+        pathlib.Path(folder), [(64, 64 + 2 * i, [drawn.box(2 + i, 8, 44, 46)]) for i in range(9)]
+    )
 
 
 if __name__ == '__main__':

@@ -2,6 +2,7 @@
 
 Run: python tests/mutations.py [name part ...]   (or make mutations). Exit status 1 if a broken copy passes its tests.
 """
+
 import os
 import pathlib
 import shutil
@@ -15,6 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 class Mutation(typing.NamedTuple):
     """`old` -> `new` in a file of the library; the test files that must fail then."""
+
     name: str
     file: str
     old: str
@@ -23,79 +25,282 @@ class Mutation(typing.NamedTuple):
 
 
 MUTATIONS = (
-    Mutation('batch norm epsilon of 1e-5', 'network/blocks.py', 'BN_EPSILON = 1e-3', 'BN_EPSILON = 1e-5', 'test_efficientdet.py -k d0_128_sum'),
-    Mutation('batch norm momentum of 0.9', 'network/blocks.py', 'BN_MOMENTUM = 0.99', 'BN_MOMENTUM = 0.9', 'test_training.py -k sgd'),
-    Mutation('biased moving variance', 'network/layers.py', '+ batch_variance *',
-             '+ tf.math.reduce_variance(tf.cast(inputs, tf.float32), [0, 1, 2]) *', 'test_layers.py'),
-    Mutation('pool with a window of 2', 'network/pyramids/pyramid.py', '[s + 1 for s in strides]', '[2 for s in strides]', 'test_pyramids.py'),
-    Mutation('activation after the fusion left out', 'network/pyramids/pyramid.py', 'else norm(conv(act(x)))', 'else norm(conv(x))',
-             'test_efficientdet.py -k d0_128_sum'),
-    Mutation('no batch norm after a 1x1 convolution', 'network/pyramids/pyramid.py', "batch_norm(f'{name}.bn')(x) if resample_bn else x", 'x',
-             'test_efficientdet.py -k parameters'),
-    Mutation('one resampling of P4 for both paths', 'network/pyramids/pyramid.py', 'resample_{k}_{offset}_{len(known)}', 'resample_{k}_{offset}',
-             'test_pyramids.py'),
-    Mutation('fusion without epsilon', 'network/layers.py', 'FUSE_EPSILON = 1e-4', 'FUSE_EPSILON = 1e-2', 'test_layers.py'),
-    Mutation('fusion weights not rectified', 'network/layers.py', 'tf.unstack(tf.nn.relu(weights))', 'tf.unstack(weights)',
-             'test_layers.py'),
-    Mutation('features taken after the stride', 'network/backbones/efficientnet.py', 'features[level], level = x, level + 1',
-             'features[level], level = images if level == 3 else x, level + 1', 'test_efficientnet.py'),
-    Mutation('squeeze from the expanded width', 'network/backbones/efficientnet.py', 'int(block.filters_in * SQUEEZE_RATIO)',
-             'int(block.filters_in * block.expand * SQUEEZE_RATIO)', 'test_efficientdet.py -k parameters'),
-    Mutation('nearest by half-pixel centres', 'network/layers.py', 'half_pixel_centers=False', 'half_pixel_centers=True',
-             'test_layers.py'),
-    Mutation('focal gamma of 2', 'network/losses.py', 'wrong ** self.gamma', 'wrong ** 2.', 'test_losses.py'),
-    Mutation('ignored anchors not masked', 'network/losses.py', 'tf.where((ids != IGNORED)[..., None], loss, 0.)', 'loss',
-             'test_losses.py'),
-    Mutation('box loss over all anchors', 'network/losses.py', 'tf.where(y_true != 0., huber, 0.)', 'huber', 'test_losses.py'),
-    Mutation('height and width of codes swapped', 'ops/anchors.py', 'tf.math.log(h / ha), tf.math.log(w / wa)',
-             'tf.math.log(w / wa), tf.math.log(h / ha)', 'test_matching.py'),
-    Mutation('centre as the mean of the sides', 'ops/anchors.py', 'return ymin + h / 2, xmin + w / 2,',
-             'return (ymin + ymax) / 2, (xmin + xmax) / 2,', 'test_training.py -k sgd'),
-    Mutation('ratio as height over width', 'ops/anchors.py', '(math.sqrt(ratio), 1 / math.sqrt(ratio))',
-             '(1 / math.sqrt(ratio), math.sqrt(ratio))', 'test_anchors.py'),
-    Mutation('image height and width swapped', 'ops/anchors.py', 'sizes = [_size(image_size)]',
-             'sizes = [_size(image_size)[::-1]]', 'test_anchors.py'),
-    Mutation('no forced matches', 'ops/matching.py', '(owner < count) | (', '(', 'test_matching.py'),
-    Mutation('an area with +1', 'ops/boxes.py', 'return (ymax - ymin) * (xmax - xmin)',
-             'return (ymax - ymin + 1) * (xmax - xmin + 1)', 'test_boxes.py'),
-    Mutation('sigma halved twice', 'ops/nms.py', 'tf.exp(-iou * iou / sigma)', 'tf.exp(-iou * iou / (sigma / 2))',
-             'test_nms.py'),
-    Mutation('classes suppress one another', 'ops/nms.py', 'weight = tf.where(columns[5] == row[..., 5], weight, 1.)',
-             'weight += 0.', 'test_nms.py'),
-    Mutation('cosine shifted by the warm-up', 'training/schedules.py', 'tf.cos(math.pi * step /',
-             "tf.cos(math.pi * (step - s['warmup_steps']) /", 'test_schedules.py'),
-    Mutation('rate not scaled with the batch', 'training/schedules.py',
-             'train.learning_rate * train.batch_size / REFERENCE_BATCH', 'train.learning_rate', 'test_schedules.py'),
-    Mutation('global clip only', 'training/optimizers.py', 'tf.clip_by_norm(g, norm) for g in gradients]',
-             'g for g in gradients]', 'test_schedules.py'),
-    Mutation('averages ignored', 'weights/official.py', '({**plain, **shadows}, set(shadows), slots) if ema',
-             '({**shadows, **plain}, set(shadows), slots) if ema', 'test_weights_official.py -k "tf1 and ema"'),
-    Mutation('average of the step after', 'training/state.py', 'ramp = (1. + step) / (10. + step)',
-             'ramp = (2. + step) / (11. + step)', 'test_training.py -k formula'),
-    Mutation('parts of a batch ramped as one step', 'training/state.py',
-             'BN_MOMENTUM ** (model.accumulation.steps if model.accumulation else 1)', 'BN_MOMENTUM',
-             'test_accumulation.py -k ramped'),
-    Mutation('L2 not halved', 'network/blocks.py', 'keras.regularizers.L2(weight_decay / 2.)', 'keras.regularizers.L2(weight_decay)',
-             'test_training.py -k l2'),
-    Mutation('padding before normalising', 'ops/images.py', 'padded = tf.pad(cut, padding)', 'padded = tf.pad(cut, padding) - 2.',
-             'test_images.py'),
-    Mutation('boxes rotate the other way', 'data/augment/affine.py', '(e * x - b * y)', '(e * x + b * y)', 'test_affine.py'),
-    Mutation('a box that left grows back', 'data/augment/geometry.py', 'tf.where(with_area(cut)[:, None], cut, 0.)', 'cut',
-             'test_affine.py'),
-    Mutation('operations without their probability', 'data/augment/policies.py', '(tf.random.stateless_uniform([], seeds[0]) < prob',
-             '(tf.zeros([]) < prob', 'test_policies.py -k probability'),
-    Mutation('mosaic boxes not moved to their quarter', 'data/augment/mixing.py', "cut[kept] + tf.tile(", "cut[kept] + 0. * tf.tile(",
-             'test_mixing.py'),
-    Mutation('saturation by the plain mean', 'data/augment/color.py', '[19595, 38470, 7471]', '[21845, 21845, 21846]',
-             'test_color.py'),
-    Mutation('last classes shifted by one', 'ops/coco_rows.py', "'category_id': ids[c], 'bbox'",
-             "'category_id': ids[(c + 1) % len(ids)], 'bbox'", 'test_evaluation.py'),
-    Mutation('EXIF always big-endian', 'export/upright.py', "little = data[header] == ord('I')", "little = data[header] == 0",
-             'test_upright.py'),
-    Mutation('scores and classes of a TFLite file swapped', 'export/tflite.py', "('boxes', 'classes', 'scores', 'count')",
-             "('boxes', 'scores', 'classes', 'count')", 'test_tflite.py -k "order or hard"'),
-    Mutation('a trace for each size of picture', 'inference/engines/keras.py', '[tf.TensorSpec([None, None, None, 3], tf.uint8)]', 'None',
-             'test_detector.py -k one_trace'),
+    Mutation(
+        'batch norm epsilon of 1e-5',
+        'network/blocks.py',
+        'BN_EPSILON = 1e-3',
+        'BN_EPSILON = 1e-5',
+        'test_efficientdet.py -k d0_128_sum',
+    ),
+    Mutation(
+        'batch norm momentum of 0.9',
+        'network/blocks.py',
+        'BN_MOMENTUM = 0.99',
+        'BN_MOMENTUM = 0.9',
+        'test_training.py -k sgd',
+    ),
+    Mutation(
+        'biased moving variance',
+        'network/layers.py',
+        '+ batch_variance *',
+        '+ tf.math.reduce_variance(tf.cast(inputs, tf.float32), [0, 1, 2]) *',
+        'test_layers.py',
+    ),
+    Mutation(
+        'pool with a window of 2',
+        'network/pyramids/pyramid.py',
+        '[s + 1 for s in strides]',
+        '[2 for s in strides]',
+        'test_pyramids.py',
+    ),
+    Mutation(
+        'activation after the fusion left out',
+        'network/pyramids/pyramid.py',
+        'else norm(conv(act(x)))',
+        'else norm(conv(x))',
+        'test_efficientdet.py -k d0_128_sum',
+    ),
+    Mutation(
+        'no batch norm after a 1x1 convolution',
+        'network/pyramids/pyramid.py',
+        "batch_norm(f'{name}.bn')(x) if resample_bn else x",
+        'x',
+        'test_efficientdet.py -k parameters',
+    ),
+    Mutation(
+        'one resampling of P4 for both paths',
+        'network/pyramids/pyramid.py',
+        'resample_{k}_{offset}_{len(known)}',
+        'resample_{k}_{offset}',
+        'test_pyramids.py',
+    ),
+    Mutation(
+        'fusion without epsilon',
+        'network/layers.py',
+        'FUSE_EPSILON = 1e-4',
+        'FUSE_EPSILON = 1e-2',
+        'test_layers.py',
+    ),
+    Mutation(
+        'fusion weights not rectified',
+        'network/layers.py',
+        'tf.unstack(tf.nn.relu(weights))',
+        'tf.unstack(weights)',
+        'test_layers.py',
+    ),
+    Mutation(
+        'features taken after the stride',
+        'network/backbones/efficientnet.py',
+        'features[level], level = x, level + 1',
+        'features[level], level = images if level == 3 else x, level + 1',
+        'test_efficientnet.py',
+    ),
+    Mutation(
+        'squeeze from the expanded width',
+        'network/backbones/efficientnet.py',
+        'int(block.filters_in * SQUEEZE_RATIO)',
+        'int(block.filters_in * block.expand * SQUEEZE_RATIO)',
+        'test_efficientdet.py -k parameters',
+    ),
+    Mutation(
+        'nearest by half-pixel centres',
+        'network/layers.py',
+        'half_pixel_centers=False',
+        'half_pixel_centers=True',
+        'test_layers.py',
+    ),
+    Mutation(
+        'focal gamma of 2',
+        'network/losses.py',
+        'wrong**self.gamma',
+        'wrong**2.0',
+        'test_losses.py',
+    ),
+    Mutation(
+        'ignored anchors not masked',
+        'network/losses.py',
+        'tf.where((ids != IGNORED)[..., None], loss, 0.0)',
+        'loss',
+        'test_losses.py',
+    ),
+    Mutation(
+        'box loss over all anchors',
+        'network/losses.py',
+        'tf.where(y_true != 0.0, huber, 0.0)',
+        'huber',
+        'test_losses.py',
+    ),
+    Mutation(
+        'height and width of codes swapped',
+        'ops/anchors.py',
+        'tf.math.log(h / ha), tf.math.log(w / wa)',
+        'tf.math.log(w / wa), tf.math.log(h / ha)',
+        'test_matching.py',
+    ),
+    Mutation(
+        'centre as the mean of the sides',
+        'ops/anchors.py',
+        'return ymin + h / 2, xmin + w / 2,',
+        'return (ymin + ymax) / 2, (xmin + xmax) / 2,',
+        'test_training.py -k sgd',
+    ),
+    Mutation(
+        'ratio as height over width',
+        'ops/anchors.py',
+        '(math.sqrt(ratio), 1 / math.sqrt(ratio))',
+        '(1 / math.sqrt(ratio), math.sqrt(ratio))',
+        'test_anchors.py',
+    ),
+    Mutation(
+        'image height and width swapped',
+        'ops/anchors.py',
+        'sizes = [_size(image_size)]',
+        'sizes = [_size(image_size)[::-1]]',
+        'test_anchors.py',
+    ),
+    Mutation(
+        'no forced matches', 'ops/matching.py', '(owner < count) | (', '(', 'test_matching.py'
+    ),
+    Mutation(
+        'an area with +1',
+        'ops/boxes.py',
+        'return (ymax - ymin) * (xmax - xmin)',
+        'return (ymax - ymin + 1) * (xmax - xmin + 1)',
+        'test_boxes.py',
+    ),
+    Mutation(
+        'sigma halved twice',
+        'ops/nms.py',
+        'tf.exp(-iou * iou / sigma)',
+        'tf.exp(-iou * iou / (sigma / 2))',
+        'test_nms.py',
+    ),
+    Mutation(
+        'classes suppress one another',
+        'ops/nms.py',
+        'weight = tf.where(columns[5] == row[..., 5], weight, 1.0)',
+        'weight += 0.',
+        'test_nms.py',
+    ),
+    Mutation(
+        'cosine shifted by the warm-up',
+        'training/schedules.py',
+        'tf.cos(math.pi * step /',
+        "tf.cos(math.pi * (step - s['warmup_steps']) /",
+        'test_schedules.py',
+    ),
+    Mutation(
+        'rate not scaled with the batch',
+        'training/schedules.py',
+        'train.learning_rate * train.batch_size / REFERENCE_BATCH',
+        'train.learning_rate',
+        'test_schedules.py',
+    ),
+    Mutation(
+        'global clip only',
+        'training/optimizers.py',
+        'tf.clip_by_norm(g, norm) for g in gradients]',
+        'g for g in gradients]',
+        'test_schedules.py',
+    ),
+    Mutation(
+        'averages ignored',
+        'weights/official.py',
+        '({**plain, **shadows}, set(shadows), slots) if ema',
+        '({**shadows, **plain}, set(shadows), slots) if ema',
+        'test_weights_official.py -k "tf1 and ema"',
+    ),
+    Mutation(
+        'average of the step after',
+        'training/state.py',
+        'ramp = (1.0 + step) / (10.0 + step)',
+        'ramp = (2. + step) / (11. + step)',
+        'test_training.py -k formula',
+    ),
+    Mutation(
+        'parts of a batch ramped as one step',
+        'training/state.py',
+        'BN_MOMENTUM ** (model.accumulation.steps if model.accumulation else 1)',
+        'BN_MOMENTUM',
+        'test_accumulation.py -k ramped',
+    ),
+    Mutation(
+        'L2 not halved',
+        'network/blocks.py',
+        'keras.regularizers.L2(weight_decay / 2.0)',
+        'keras.regularizers.L2(weight_decay)',
+        'test_training.py -k l2',
+    ),
+    Mutation(
+        'padding before normalising',
+        'ops/images.py',
+        'padded = tf.pad(cut, padding)',
+        'padded = tf.pad(cut, padding) - 2.',
+        'test_images.py',
+    ),
+    Mutation(
+        'boxes rotate the other way',
+        'data/augment/affine.py',
+        '(e * x - b * y)',
+        '(e * x + b * y)',
+        'test_affine.py',
+    ),
+    Mutation(
+        'a box that left grows back',
+        'data/augment/geometry.py',
+        'tf.where(with_area(cut)[:, None], cut, 0.0)',
+        'cut',
+        'test_affine.py',
+    ),
+    Mutation(
+        'operations without their probability',
+        'data/augment/policies.py',
+        '(tf.random.stateless_uniform([], seeds[0]) < prob',
+        '(tf.zeros([]) < prob',
+        'test_policies.py -k probability',
+    ),
+    Mutation(
+        'mosaic boxes not moved to their quarter',
+        'data/augment/mixing.py',
+        'cut[kept] + tf.tile(',
+        'cut[kept] + 0. * tf.tile(',
+        'test_mixing.py',
+    ),
+    Mutation(
+        'saturation by the plain mean',
+        'data/augment/color.py',
+        '[19595, 38470, 7471]',
+        '[21845, 21845, 21846]',
+        'test_color.py',
+    ),
+    Mutation(
+        'last classes shifted by one',
+        'ops/coco_rows.py',
+        "'category_id': ids[c], 'bbox'",
+        "'category_id': ids[(c + 1) % len(ids)], 'bbox'",
+        'test_evaluation.py',
+    ),
+    Mutation(
+        'EXIF always big-endian',
+        'export/upright.py',
+        "little = data[header] == ord('I')",
+        'little = data[header] == 0',
+        'test_upright.py',
+    ),
+    Mutation(
+        'scores and classes of a TFLite file swapped',
+        'export/tflite.py',
+        "('boxes', 'classes', 'scores', 'count')",
+        "('boxes', 'scores', 'classes', 'count')",
+        'test_tflite.py -k "order or hard"',
+    ),
+    Mutation(
+        'a trace for each size of picture',
+        'inference/engines/keras.py',
+        '[tf.TensorSpec([None, None, None, 3], tf.uint8)]',
+        'None',
+        'test_detector.py -k one_trace',
+    ),
 )
 
 
@@ -110,24 +315,42 @@ def noticed(mutation):
         path.write_text(broken(path.read_text(), mutation))
         file, _, selection = mutation.tests.partition(' -k ')
         chosen = ['-k', selection.strip('"')] if selection else []
-        environment = {**os.environ, 'PYTHONPATH': f'{copy}:{copy / "tests"}', 'TF_CPP_MIN_LOG_LEVEL': '3',
-                       'KERAS_EFFICIENTDET_SHARED': os.environ.get('KERAS_EFFICIENTDET_SHARED', str(ROOT.parent / 'shared'))}
-        done = subprocess.run([sys.executable, '-m', 'pytest', '-q', '-x', f'tests/{file}', *chosen], cwd=copy,
-                              env=environment, capture_output=True, text=True, check=False)
+        environment = {
+            **os.environ,
+            'PYTHONPATH': f'{copy}:{copy / "tests"}',
+            'TF_CPP_MIN_LOG_LEVEL': '3',
+            'KERAS_EFFICIENTDET_SHARED': os.environ.get(
+                'KERAS_EFFICIENTDET_SHARED', str(ROOT.parent / 'shared')
+            ),
+        }
+        done = subprocess.run(
+            [sys.executable, '-m', 'pytest', '-q', '-x', f'tests/{file}', *chosen],
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode not in (0, 1):
-            raise RuntimeError(f'{mutation.name}: pytest could not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}')
+            raise RuntimeError(
+                f'{mutation.name}: pytest could not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}'
+            )
         return done.returncode == 1
 
 
 def broken(text, mutation):
     """The file's text with the mutation. Raises ValueError where its place is not found exactly once."""
     if text.count(mutation.old) != 1:
-        raise ValueError(f'{mutation.name}: {mutation.old!r} occurs {text.count(mutation.old)} times in {mutation.file}')
+        raise ValueError(
+            f'{mutation.name}: {mutation.old!r} occurs {text.count(mutation.old)} times in {mutation.file}'
+        )
     return text.replace(mutation.old, mutation.new)
 
 
 if __name__ == '__main__':
-    wanted = [m for m in MUTATIONS if not sys.argv[1:] or any(part in m.name for part in sys.argv[1:])]
+    wanted = [
+        m for m in MUTATIONS if not sys.argv[1:] or any(part in m.name for part in sys.argv[1:])
+    ]
     missed = []
     for one in wanted:
         seen = noticed(one)

@@ -1,4 +1,5 @@
 """The rules by which the official outputs in the goldens were made (seeded weights, inputs), and how to compare with them."""
+
 import json
 import math
 import os
@@ -7,7 +8,11 @@ import zlib
 
 import numpy as np
 
-SHARED = pathlib.Path(os.environ.get('KERAS_EFFICIENTDET_SHARED', pathlib.Path(__file__).resolve().parents[2] / 'shared'))
+SHARED = pathlib.Path(
+    os.environ.get(
+        'KERAS_EFFICIENTDET_SHARED', pathlib.Path(__file__).resolve().parents[2] / 'shared'
+    )
+)
 GOLDEN = SHARED / 'golden'
 DATA = SHARED / 'data'
 SLICES = pathlib.Path(__file__).parent / 'goldens'
@@ -50,17 +55,33 @@ def seeded_weight(name, shape, fpn_gain=1.0, project_gain=1.0):
         return (normal * math.sqrt(2 / (shape[0] * shape[1]))).astype(np.float32)
     if kind in ('kernel', 'pointwise_kernel'):
         value = normal * math.sqrt(2 / (shape[0] * shape[1] * shape[2]))
-        value = value * (fpn_gain if plain.startswith('fpn_cells/') and '/op_after_combine' in plain else 1.0)
-        shrinks = kind == 'kernel' and plain.startswith('efficientnet') and '/blocks_' in plain and '/se/' not in plain
-        return (value * (project_gain if shrinks and shape[2] > shape[3] else 1.0)).astype(np.float32)
-    return ({'bias': 0.05 * normal, 'gamma': 1 + 0.1 * normal}.get(kind, 0.1 * normal)).astype(np.float32)
+        value = value * (
+            fpn_gain if plain.startswith('fpn_cells/') and '/op_after_combine' in plain else 1.0
+        )
+        shrinks = (
+            kind == 'kernel'
+            and plain.startswith('efficientnet')
+            and '/blocks_' in plain
+            and '/se/' not in plain
+        )
+        return (value * (project_gain if shrinks and shape[2] > shape[3] else 1.0)).astype(
+            np.float32
+        )
+    return ({'bias': 0.05 * normal, 'gamma': 1 + 0.1 * normal}.get(kind, 0.1 * normal)).astype(
+        np.float32
+    )
 
 
 def seeded_weights(shapes, rule):
     """{name: array} for {name: shape} by the rule of a golden."""
-    weights = {name: seeded_weight(name, shape, rule['fpn_gain'], rule['project_gain']) for name, shape in shapes.items()}
+    weights = {
+        name: seeded_weight(name, shape, rule['fpn_gain'], rule['project_gain'])
+        for name, shape in shapes.items()
+    }
     for name, value in (rule.get('wsm_overrides') or {}).items():
-        weights[name] = np.float32(value) if not np.ndim(weights[name]) else weights[name] - np.float32(1.0)
+        weights[name] = (
+            np.float32(value) if not np.ndim(weights[name]) else weights[name] - np.float32(1.0)
+        )
     return weights
 
 
@@ -69,7 +90,9 @@ def make_input(n, height, width, seed):
     rng = np.random.Generator(np.random.PCG64(seed))
     coarse = rng.standard_normal((n, -(-height // 32), -(-width // 32), 3))
     fine = rng.standard_normal((n, height, width, 3))
-    return (np.repeat(np.repeat(coarse, 32, 1), 32, 2)[:, :height, :width] + 0.5 * fine).astype(np.float32)
+    return (np.repeat(np.repeat(coarse, 32, 1), 32, 2)[:, :height, :width] + 0.5 * fine).astype(
+        np.float32
+    )
 
 
 def rule_input(rule):
@@ -89,7 +112,7 @@ def worst_difference(outputs, arrays, stats, model):
         shape = stats[f'cls_{level}']['shape']
         rows = shape[1] * shape[2] * per_place
         for key, output in (('cls', 'classes'), ('box', 'boxes')):
-            ours = np.asarray(outputs[output])[:, start:start + rows].reshape(-1)
+            ours = np.asarray(outputs[output])[:, start : start + rows].reshape(-1)
             worst[f'{key}_{level}'] = difference(ours, arrays, f'{key}_{level}', stats)
         start += rows
     assert start == np.shape(outputs['classes'])[1]

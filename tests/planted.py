@@ -1,4 +1,5 @@
 """A small data set that is in order, and ways to plant one fault in it: what the tests of the doctor share."""
+
 import dataclasses
 
 import drawn
@@ -8,8 +9,16 @@ from keras_efficientdet import load_config, read_coco, write_records
 from keras_efficientdet.doctor import report
 
 LABELS = {1: 'cat', 2: 'dog', 3: 'van'}
-SETTINGS = {'image_size': 128, 'batch_size': 8, 'optimizer': 'adam', 'learning_rate': 0.01, 'lr_warmup_init': 1e-4,
-            'jitter_min': 0.8, 'jitter_max': 1.25, 'num_epochs': 200}
+SETTINGS = {
+    'image_size': 128,
+    'batch_size': 8,
+    'optimizer': 'adam',
+    'learning_rate': 0.01,
+    'lr_warmup_init': 1e-4,
+    'jitter_min': 0.8,
+    'jitter_max': 1.25,
+    'num_epochs': 200,
+}
 
 
 def photos(count, seed):
@@ -19,13 +28,18 @@ def photos(count, seed):
     def place(side):
         return [int(v) for v in rng.uniform(2, 60, 2)] + [side, side]
 
-    return [(100, 150, [drawn.box(*place(int(rng.integers(24, 38))), k) for k in LABELS]) for _ in range(count)]
+    return [
+        (100, 150, [drawn.box(*place(int(rng.integers(24, 38))), k) for k in LABELS])
+        for _ in range(count)
+    ]
 
 
 def sources(make_folder):
     """{'train': Source of 24 pictures, 'val': Source of 8}, both in order. make_folder: name -> empty folder."""
-    return {name: read_coco(*drawn.write_coco(make_folder(name), photos(count, count), LABELS))
-            for name, count in (('train', 24), ('val', 8))}
+    return {
+        name: read_coco(*drawn.write_coco(make_folder(name), photos(count, count), LABELS))
+        for name, count in (('train', 24), ('val', 8))
+    }
 
 
 def written(source, folder):
@@ -36,7 +50,9 @@ def written(source, folder):
 
 def configured(**change):
     """A Config that fits the data."""
-    return load_config('efficientdet-lite0', [SETTINGS, {'model': {'label_map': LABELS, 'num_classes': 3}}, change])
+    return load_config(
+        'efficientdet-lite0', [SETTINGS, {'model': {'label_map': LABELS, 'num_classes': 3}}, change]
+    )
 
 
 def alarms(findings):
@@ -45,7 +61,10 @@ def alarms(findings):
 
 def changed(source, **fields):
     """The Source whose photos have other fields: {name: function of the photo}."""
-    made = [dataclasses.replace(p, **{name: value(p) for name, value in fields.items()}) for p in source.photos]
+    made = [
+        dataclasses.replace(p, **{name: value(p) for name, value in fields.items()})
+        for p in source.photos
+    ]
     return dataclasses.replace(source, photos=made)
 
 
@@ -57,16 +76,24 @@ def moved(source, change):
 def relabelled(source, ids, names=LABELS):
     """The Source with other ids: {id: id}."""
     made = [dataclasses.replace(p, ids=tuple(ids.get(i, i) for i in p.ids)) for p in source.photos]
-    return dataclasses.replace(source, photos=made, label_map={ids.get(i, i): name for i, name in names.items()})
+    return dataclasses.replace(
+        source, photos=made, label_map={ids.get(i, i): name for i, name in names.items()}
+    )
 
 
 def only(source, keep):
     """The Source without the boxes of classes that are not in `keep`."""
+
     def rows(values, p):
         return tuple(v for v, i in zip(values, p.ids, strict=True) if i in keep)
 
-    return changed(source, boxes=lambda p: np.reshape(rows(p.boxes, p), (-1, 4)), ids=lambda p: rows(p.ids, p),
-                   areas=lambda p: rows(p.areas, p), crowd=lambda p: rows(p.crowd, p))
+    return changed(
+        source,
+        boxes=lambda p: np.reshape(rows(p.boxes, p), (-1, 4)),
+        ids=lambda p: rows(p.ids, p),
+        areas=lambda p: rows(p.areas, p),
+        crowd=lambda p: rows(p.crowd, p),
+    )
 
 
 def first(source, count, change):
@@ -92,4 +119,6 @@ def check(findings, key, severity, found, fix, beside=()):
     assert {f.key for f in alarms(findings)} <= {key, *beside}, report(findings)
     mine = [f for f in findings if f.key == key]
     assert mine, report(findings)
-    assert mine[0].severity == severity and found in mine[0].found and fix in mine[0].fix, report(mine)
+    assert mine[0].severity == severity and found in mine[0].found and fix in mine[0].fix, report(
+        mine
+    )

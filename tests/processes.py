@@ -1,4 +1,5 @@
 """Workers of a distributed training, each in a process of its own."""
+
 import json
 import os
 import pathlib
@@ -16,9 +17,18 @@ def run(program, strategy, output, *arguments):
     workers = (0, 1) if strategy == 'multi_worker' else ('',)
     addresses = _free_addresses(len(workers))
     outputs = {f'{output.name}{i}': output.with_name(f'{output.name}{i}') for i in workers}
-    clusters = [{'cluster': {'worker': addresses}, 'task': {'type': 'worker', 'index': i}} for i in workers]
-    _finish([_start(program, [strategy, path, *arguments], path, cluster if len(workers) > 1 else None)
-             for path, cluster in zip(outputs.values(), clusters, strict=True)], outputs.values())
+    clusters = [
+        {'cluster': {'worker': addresses}, 'task': {'type': 'worker', 'index': i}} for i in workers
+    ]
+    _finish(
+        [
+            _start(
+                program, [strategy, path, *arguments], path, cluster if len(workers) > 1 else None
+            )
+            for path, cluster in zip(outputs.values(), clusters, strict=True)
+        ],
+        outputs.values(),
+    )
     return outputs
 
 
@@ -33,12 +43,16 @@ def _free_addresses(count):
 
 
 def _start(program, arguments, output, cluster):
-    environment = {k: v for k, v in os.environ.items() if k != 'TF_CONFIG'} | {'CUDA_VISIBLE_DEVICES': ''}
+    environment = {k: v for k, v in os.environ.items() if k != 'TF_CONFIG'} | {
+        'CUDA_VISIBLE_DEVICES': ''
+    }
     if cluster:
         environment['TF_CONFIG'] = json.dumps(cluster)
     command = [sys.executable, pathlib.Path(__file__).with_name(program), *arguments]
     with open(f'{output}.txt', 'w') as said:
-        return subprocess.Popen([str(c) for c in command], stdout=said, stderr=subprocess.STDOUT, env=environment)
+        return subprocess.Popen(
+            [str(c) for c in command], stdout=said, stderr=subprocess.STDOUT, env=environment
+        )
 
 
 def _finish(processes, outputs):

@@ -1,4 +1,5 @@
 """A server of tools/serve.py as a process of its own, and the requests that tests send to it."""
+
 import asyncio
 import base64
 import contextlib
@@ -20,10 +21,21 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 def running(folder, log, *flags):
     """(process, port, grpc port, metrics port) of a ready server; it must still run at the end."""
     ports = _free_ports(3)
-    named = [f'--{name}={port}' for name, port in zip(('port', 'grpc_port', 'metrics_port'), ports, strict=True)]
-    command = [sys.executable, str(ROOT / 'tools' / 'serve.py'), f'--model={folder}', *named, *flags]
+    named = [
+        f'--{name}={port}'
+        for name, port in zip(('port', 'grpc_port', 'metrics_port'), ports, strict=True)
+    ]
+    command = [
+        sys.executable,
+        str(ROOT / 'tools' / 'serve.py'),
+        f'--model={folder}',
+        *named,
+        *flags,
+    ]
     with open(log, 'w') as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, cwd=pathlib.Path(log).parent)
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, cwd=pathlib.Path(log).parent
+        )
     try:
         _wait(process, f'http://127.0.0.1:{ports[0]}/v2/health/ready', log)
         yield process, *ports
@@ -31,7 +43,7 @@ def running(folder, log, *flags):
     finally:
         process.terminate()
         try:
-            process.wait(60)                                # it ends by itself when it is told to
+            process.wait(60)  # it ends by itself when it is told to
         except subprocess.TimeoutExpired:
             process.kill()
             raise
@@ -65,12 +77,21 @@ def encoded(picture, kind='PNG', **settings):
 def of_bytes(*files):
     """A V2 request of encoded pictures."""
     data = [base64.b64encode(file).decode() for file in files]
-    return {'inputs': [{'name': 'image_bytes', 'datatype': 'BYTES', 'shape': [len(files)], 'data': data}]}
+    return {
+        'inputs': [
+            {'name': 'image_bytes', 'datatype': 'BYTES', 'shape': [len(files)], 'data': data}
+        ]
+    }
 
 
 def of_array(batch, **change):
     """A V2 request of uint8 [B, H, W, 3]."""
-    given = {'name': 'images', 'datatype': 'UINT8', 'shape': list(batch.shape), 'data': batch.ravel().tolist()}
+    given = {
+        'name': 'images',
+        'datatype': 'UINT8',
+        'shape': list(batch.shape),
+        'data': batch.ravel().tolist(),
+    }
     return {'inputs': [{**given, **change}]}
 
 
@@ -79,12 +100,19 @@ def ask(port, requests, at_once, model='cells'):
     import aiohttp
 
     async def one(session, gate, request):
-        async with gate, session.post(f'http://127.0.0.1:{port}/v2/models/{model}/infer', json=request) as answer:
+        async with (
+            gate,
+            session.post(
+                f'http://127.0.0.1:{port}/v2/models/{model}/infer', json=request
+            ) as answer,
+        ):
             return answer.status, await answer.json()
 
     async def every():
         gate, connector = asyncio.Semaphore(at_once), aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(280)) as session:
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=aiohttp.ClientTimeout(280)
+        ) as session:
             return await asyncio.gather(*(one(session, gate, request) for request in requests))
 
     return asyncio.run(every())
@@ -92,5 +120,9 @@ def ask(port, requests, at_once, model='cells'):
 
 def memory(process):
     """Resident megabytes of a process."""
-    (line,) = [row for row in pathlib.Path(f'/proc/{process.pid}/status').read_text().splitlines() if row.startswith('VmRSS')]
+    (line,) = [
+        row
+        for row in pathlib.Path(f'/proc/{process.pid}/status').read_text().splitlines()
+        if row.startswith('VmRSS')
+    ]
     return int(line.split()[1]) / 1024

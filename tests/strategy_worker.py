@@ -4,6 +4,7 @@ strategy_worker.py STRATEGY OUTPUT RECORDS WEIGHTS, the strategy one, mirrored (
 With several replicas the training breaks off after three of five epochs, and a second call of `fit` goes on.
 Writes OUTPUT.npz with weights, averages and losses, OUTPUT.json with the logs.
 """
+
 import contextlib
 import json
 import os
@@ -16,8 +17,9 @@ import tensorflow as tf
 
 name, output, records, weights = sys.argv[1:]
 if name == 'mirrored':
-    tf.config.set_logical_device_configuration(tf.config.list_physical_devices('CPU')[0],
-                                               [tf.config.LogicalDeviceConfiguration()] * 2)
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    )
 
 from little import little_config  # noqa: E402
 
@@ -47,28 +49,52 @@ class Stop(keras.callbacks.Callback):
 
 
 def values(model):
-    return {variable_path(v): np.asarray(tf.convert_to_tensor(v)) for v in model.training_state.variables}
+    return {
+        variable_path(v): np.asarray(tf.convert_to_tensor(v))
+        for v in model.training_state.variables
+    }
 
 
 strategy = strategies.strategy_for(name)
 # Ten steps, two in an epoch. Wide margins would leave batch norm little but rounding to normalise, and long steps amplify it.
-config = little_config(records, {'batch_size': 10, 'num_epochs': 5, 'jitter_min': 0.9, 'jitter_max': 1.3,
-                                 'learning_rate': 0.0005, 'lr_warmup_init': 0.0001})
+config = little_config(
+    records,
+    {
+        'batch_size': 10,
+        'num_epochs': 5,
+        'jitter_min': 0.9,
+        'jitter_max': 1.3,
+        'learning_rate': 0.0005,
+        'lr_warmup_init': 0.0001,
+    },
+)
 steps = Steps()
 
 
 def train(folder, *callbacks):
-    return fit(config, records, records, f'{folder}-run', weights=weights, callbacks=[steps, *callbacks], evaluate_every=5,
-               strategy=strategy)
+    return fit(
+        config,
+        records,
+        records,
+        f'{folder}-run',
+        weights=weights,
+        callbacks=[steps, *callbacks],
+        evaluate_every=5,
+        strategy=strategy,
+    )
 
 
 if name != 'one':
     with contextlib.suppress(InterruptedError):
-        train(output, Stop())                           # workers that are no chief must not write there
+        train(output, Stop())  # workers that are no chief must not write there
 history = train(f'{output[:-1]}0' if name == 'multi_worker' else output)
-averages = values(history.model)                   # `fit` leaves them in the model
-np.savez(f'{output}.npz', losses=steps.losses, **{f'weight/{path}': w for path, w in steps.weights.items()},
-         **{f'average/{path}': a for path, a in averages.items()})
+averages = values(history.model)  # `fit` leaves them in the model
+np.savez(
+    f'{output}.npz',
+    losses=steps.losses,
+    **{f'weight/{path}': w for path, w in steps.weights.items()},
+    **{f'average/{path}': a for path, a in averages.items()},
+)
 
 with open(f'{output}.json', 'w') as file:
     json.dump(history.history, file, default=float)

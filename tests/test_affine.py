@@ -1,4 +1,5 @@
 """Boxes follow their pixels through rotation, translation and shear; pictures equal those of tensorflow-addons."""
+
 import math
 
 import numpy as np
@@ -7,15 +8,24 @@ import tensorflow as tf
 
 from keras_efficientdet.data.augment import affine
 
-MOVES = [(affine.rotate, 17.), (affine.rotate, -30.), (affine.translate_x, 23.), (affine.translate_x, -31.),
-         (affine.translate_y, 12.), (affine.translate_y, -19.), (affine.shear_x, 0.3), (affine.shear_x, -0.2),
-         (affine.shear_y, 0.25), (affine.shear_y, -0.3)]
+MOVES = [
+    (affine.rotate, 17.0),
+    (affine.rotate, -30.0),
+    (affine.translate_x, 23.0),
+    (affine.translate_x, -31.0),
+    (affine.translate_y, 12.0),
+    (affine.translate_y, -19.0),
+    (affine.shear_x, 0.3),
+    (affine.shear_x, -0.2),
+    (affine.shear_y, 0.25),
+    (affine.shear_y, -0.3),
+]
 NAMES = [f'{move.__name__} {amount}' for move, amount in MOVES]
 
 
 def painted(box, hw=(90, 120)):
     image = np.full((*hw, 3), 128, np.uint8)
-    image[box[0]:box[2], box[1]:box[3]] = 255
+    image[box[0] : box[2], box[1] : box[3]] = 255
     return tf.constant(image)
 
 
@@ -38,12 +48,18 @@ def test_boxes_stay_inside_or_vanish(move, amount):
     boxes = np.sort(corners, 1).reshape(30, 4).astype(np.float32)
     image, moved = move(painted((1, 1, 9, 9)), tf.constant(boxes), amount)
     moved = moved.numpy()
-    assert np.all(moved >= 0) and np.all(moved[:, 2:] <= [90, 120]) and np.all(moved[:, 2:] >= moved[:, :2])
+    assert (
+        np.all(moved >= 0)
+        and np.all(moved[:, 2:] <= [90, 120])
+        and np.all(moved[:, 2:] >= moved[:, :2])
+    )
     assert move(image, tf.zeros([0, 4]), amount)[1].shape == (0, 4)
 
 
 def test_a_box_that_left_never_comes_back():
-    image, boxes = affine.translate_x(painted((10, 90, 30, 110)), tf.constant([[10., 90., 30., 110.]]), 40.)
+    image, boxes = affine.translate_x(
+        painted((10, 90, 30, 110)), tf.constant([[10.0, 90.0, 30.0, 110.0]]), 40.0
+    )
     np.testing.assert_array_equal(boxes, np.zeros((1, 4)))
     for move, amount in MOVES:
         moved = move(image, boxes, amount)[1].numpy()[0]
@@ -51,27 +67,34 @@ def test_a_box_that_left_never_comes_back():
 
 
 def test_what_comes_in_is_grey():
-    image, _ = affine.translate_y(tf.zeros([6, 5, 3], tf.uint8), tf.zeros([0, 4]), 2.)
+    image, _ = affine.translate_y(tf.zeros([6, 5, 3], tf.uint8), tf.zeros([0, 4]), 2.0)
     assert np.all(image[:2] == affine.GREY) and np.all(image[2:] == 0)
 
 
 @pytest.mark.parametrize(('move', 'amount'), MOVES, ids=NAMES)
 def test_equals_itself_in_map(move, amount):
-    image, boxes = painted((20, 40, 60, 80)), tf.constant([[20., 40., 60., 80.], [0., 0., 9., 9.]])
-    inside, = tf.data.Dataset.from_tensors((image, boxes)).map(lambda i, b: move(i, b, amount))
+    image, boxes = (
+        painted((20, 40, 60, 80)),
+        tf.constant([[20.0, 40.0, 60.0, 80.0], [0.0, 0.0, 9.0, 9.0]]),
+    )
+    (inside,) = tf.data.Dataset.from_tensors((image, boxes)).map(lambda i, b: move(i, b, amount))
     alone = move(image, boxes, amount)
     np.testing.assert_array_equal(inside[0], alone[0])
     np.testing.assert_allclose(inside[1], alone[1], atol=1e-4)
 
 
 def test_bit_equal_to_tensorflow_addons():
-    tfa = pytest.importorskip('tensorflow_addons', reason='tensorflow-addons imports on TensorFlow 2.15 alone')
+    tfa = pytest.importorskip(
+        'tensorflow_addons', reason='tensorflow-addons imports on TensorFlow 2.15 alone'
+    )
     image = tf.constant(np.random.default_rng(0).integers(0, 256, (41, 57, 3), np.uint8))
-    none, grey = tf.zeros([0, 4]), {'fill_value': 128.}
-    wanted = [(affine.rotate, 13., tfa.image.rotate(image, 13. * math.pi / 180., **grey)),
-              (affine.translate_x, 9., tfa.image.translate(image, [9., 0.], **grey)),
-              (affine.translate_y, -7., tfa.image.translate(image, [0., -7.], **grey)),
-              (affine.shear_x, 0.3, tfa.image.shear_x(image, 0.3, 128)),
-              (affine.shear_y, 0.2, tfa.image.shear_y(image, 0.2, 128))]
+    none, grey = tf.zeros([0, 4]), {'fill_value': 128.0}
+    wanted = [
+        (affine.rotate, 13.0, tfa.image.rotate(image, 13.0 * math.pi / 180.0, **grey)),
+        (affine.translate_x, 9.0, tfa.image.translate(image, [9.0, 0.0], **grey)),
+        (affine.translate_y, -7.0, tfa.image.translate(image, [0.0, -7.0], **grey)),
+        (affine.shear_x, 0.3, tfa.image.shear_x(image, 0.3, 128)),
+        (affine.shear_y, 0.2, tfa.image.shear_y(image, 0.2, 128)),
+    ]
     for move, amount, expected in wanted:
         np.testing.assert_array_equal(move(image, none, amount)[0], expected, move.__name__)

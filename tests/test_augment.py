@@ -1,4 +1,5 @@
 """Augmentation against the official one with fixed draws, and by painting boxes and finding them again."""
+
 import numpy as np
 import official
 import pytest
@@ -16,13 +17,19 @@ CASES = ('up', 'down', 'unit', 'img1_crop')
 
 def jitter(case, image, boxes, **change):
     draws = [case['uniform_draws'][k] for k in ('scale', 'offset_y', 'offset_x')]
-    options = {'size': tuple(case['output_size']), 'jitter_min': case['scale_min'], 'jitter_max': case['scale_max'],
-               'draws': tf.constant(draws)}
+    options = {
+        'size': tuple(case['output_size']),
+        'jitter_min': case['scale_min'],
+        'jitter_max': case['scale_max'],
+        'draws': tf.constant(draws),
+    }
     return augment.scale_jitter(image, boxes, **{**options, **change})
 
 
 def inputs(name, arrays, case):
-    picture = arrays[f'{name}/in'] if f'{name}/in' in arrays else np.zeros(case['in_shape'], np.uint8)
+    picture = (
+        arrays[f'{name}/in'] if f'{name}/in' in arrays else np.zeros(case['in_shape'], np.uint8)
+    )
     boxes = arrays[f'{name}/boxes_in'] * np.tile(picture.shape[:2], 2).astype(np.float32)
     return images.normalize(picture, MEAN, STD), tf.constant(boxes)
 
@@ -48,7 +55,9 @@ def test_golden_notices_swapped_offsets(golden):
 
 def test_cut_is_the_official_one(golden):
     case = golden('func/flip_clip.npz')
-    found = augment.move_boxes(case['clip_in'], (40, 64), tf.constant([40, 64]), tf.constant([0, 0]), (40, 64))
+    found = augment.move_boxes(
+        case['clip_in'], (40, 64), tf.constant([40, 64]), tf.constant([0, 0]), (40, 64)
+    )
     np.testing.assert_allclose(found, case['clip_out'], atol=1e-6)
     assert augment.with_area(found).numpy().tolist() == [True, True, True, False]
 
@@ -57,22 +66,29 @@ def test_flip_is_the_official_one(golden):
     case = golden('func/flip_clip.npz')
     height, width = case['flip_image_in'].shape[:2]
     unit = np.array([height, width, height, width], np.float32)
-    image, boxes = augment.random_flip(tf.constant(case['flip_image_in']), tf.constant(case['flip_in'] * unit), tf.constant(0.7))
+    image, boxes = augment.random_flip(
+        tf.constant(case['flip_image_in']), tf.constant(case['flip_in'] * unit), tf.constant(0.7)
+    )
     np.testing.assert_array_equal(image, case['flip_image_out'])
     np.testing.assert_allclose(boxes / unit, case['flip_out'], atol=1e-6)
 
 
-@pytest.mark.parametrize(('draw', 'flips'), [(0.0, False), (0.5, False), (0.5001, True), (0.999, True)])
+@pytest.mark.parametrize(
+    ('draw', 'flips'), [(0.0, False), (0.5, False), (0.5001, True), (0.999, True)]
+)
 def test_flip_only_above_one_half(draw, flips):
-    image, boxes = tf.reshape(tf.range(24.), [2, 4, 3]), tf.constant([[0., 0., 1., 1.]])
+    image, boxes = tf.reshape(tf.range(24.0), [2, 4, 3]), tf.constant([[0.0, 0.0, 1.0, 1.0]])
     flipped, moved = augment.random_flip(image, boxes, tf.constant(draw))
     np.testing.assert_array_equal(flipped, image[:, ::-1] if flips else image)
-    np.testing.assert_array_equal(moved, [[0., 3., 1., 4.]] if flips else boxes)
+    np.testing.assert_array_equal(moved, [[0.0, 3.0, 1.0, 4.0]] if flips else boxes)
 
 
 def test_flip_twice_is_identity():
     rng = np.random.default_rng(0)
-    image, boxes = tf.constant(rng.random((7, 11, 3)), tf.float32), tf.constant(rng.random((5, 4)) * 7, tf.float32)
+    image, boxes = (
+        tf.constant(rng.random((7, 11, 3)), tf.float32),
+        tf.constant(rng.random((5, 4)) * 7, tf.float32),
+    )
     again = augment.random_flip(*augment.random_flip(image, boxes, 0.9), 0.9)
     np.testing.assert_array_equal(again[0], image)
     np.testing.assert_allclose(again[1], boxes, atol=1e-5)
@@ -83,9 +99,12 @@ def painted(seed):
     rng = np.random.default_rng(seed)
     height, width = rng.integers(60, 200, 2)
     top, left = int(rng.integers(0, height - 30)), int(rng.integers(0, width - 30))
-    box = np.array([top, left, rng.integers(top + 20, height + 1), rng.integers(left + 20, width + 1)], np.float32)
+    box = np.array(
+        [top, left, rng.integers(top + 20, height + 1), rng.integers(left + 20, width + 1)],
+        np.float32,
+    )
     image = np.zeros((height, width, 3), np.float32)
-    image[top:int(box[2]), left:int(box[3])] = 1.
+    image[top : int(box[2]), left : int(box[3])] = 1.0
     return image, box
 
 
@@ -104,35 +123,61 @@ def test_a_painted_box_is_found_where_its_box_says(size):
         np.testing.assert_array_equal(found_box(flipped), boxes[0])
         flipped, boxes = augment.random_vertical_flip(flipped, boxes, draws[1])
         np.testing.assert_array_equal(found_box(flipped), boxes[0])
-        moved, boxes, scale = augment.scale_jitter(flipped, boxes, size, 0.3, 2., draws[1:])
+        moved, boxes, scale = augment.scale_jitter(flipped, boxes, size, 0.3, 2.0, draws[1:])
         sides = boxes[0, 2:] - boxes[0, :2]
         if np.min(sides) < 3:
             continue
         # Half a pixel of the blurred edge on each side, one for the official cut to size - 1.
-        np.testing.assert_allclose(found_box(moved), boxes[0], atol=0.5 * max(1., float(scale)) + 1.)
-        seen, cut = seen + 1, cut + int(np.min(sides) < np.min(box[2:] - box[:2]) * float(scale) - 2)
+        np.testing.assert_allclose(
+            found_box(moved), boxes[0], atol=0.5 * max(1.0, float(scale)) + 1.0
+        )
+        seen, cut = (
+            seen + 1,
+            cut + int(np.min(sides) < np.min(box[2:] - box[:2]) * float(scale) - 2),
+        )
     assert seen > 25 and cut > 0
 
 
 def test_boxes_outside_the_crop_have_no_area():
-    boxes = tf.constant([[0., 0., 10., 10.], [20., 30., 40., 60.], [0., 0., 5., 200.], [90., 90., 100., 100.]])
-    moved = augment.move_boxes(boxes, (100, 100), tf.constant([200, 200]), tf.constant([100, 0]), (64, 64))
+    boxes = tf.constant(
+        [
+            [0.0, 0.0, 10.0, 10.0],
+            [20.0, 30.0, 40.0, 60.0],
+            [0.0, 0.0, 5.0, 200.0],
+            [90.0, 90.0, 100.0, 100.0],
+        ]
+    )
+    moved = augment.move_boxes(
+        boxes, (100, 100), tf.constant([200, 200]), tf.constant([100, 0]), (64, 64)
+    )
     assert augment.with_area(moved).numpy().tolist() == [False, False, False, False]
-    moved = augment.move_boxes(boxes, (100, 100), tf.constant([200, 200]), tf.constant([16, 8]), (64, 64))
-    np.testing.assert_array_equal(moved, [[0, 0, 4, 12], [24, 52, 63, 63], [0, 0, 0, 63], [63, 63, 63, 63]])
+    moved = augment.move_boxes(
+        boxes, (100, 100), tf.constant([200, 200]), tf.constant([16, 8]), (64, 64)
+    )
+    np.testing.assert_array_equal(
+        moved, [[0, 0, 4, 12], [24, 52, 63, 63], [0, 0, 0, 63], [63, 63, 63, 63]]
+    )
     assert augment.with_area(moved).numpy().tolist() == [True, True, False, False]
 
 
 def test_no_boxes():
-    image, boxes, _ = augment.scale_jitter(tf.zeros([50, 40, 3]), tf.zeros([0, 4]), (32, 32), 0.1, 2., tf.constant([0.5] * 3))
+    image, boxes, _ = augment.scale_jitter(
+        tf.zeros([50, 40, 3]), tf.zeros([0, 4]), (32, 32), 0.1, 2.0, tf.constant([0.5] * 3)
+    )
     assert image.shape == (32, 32, 3) and boxes.shape == (0, 4)
     assert augment.with_area(boxes).shape == (0,)
 
 
 @pytest.mark.parametrize('hw', [(300, 10), (10, 300)])
 def test_a_thin_picture_at_the_smallest_scale(hw):
-    image, boxes, _ = augment.scale_jitter(tf.ones([*hw, 3]), tf.constant([[0., 0., *hw]], tf.float32), (64, 64), 0.1, 2.,
-                                           tf.zeros([3]))
+    image, boxes, _ = augment.scale_jitter(
+        tf.ones([*hw, 3]),
+        tf.constant([[0.0, 0.0, *hw]], tf.float32),
+        (64, 64),
+        0.1,
+        2.0,
+        tf.zeros([3]),
+    )
     assert float(tf.reduce_sum(image)) == 6 * 3
     assert augment.with_area(boxes).numpy().tolist() == [True]
 
@@ -144,7 +189,7 @@ def test_alone_is_inside_map():
     def both(draw):
         flipped, boxes = augment.random_flip(tf.constant(image), tf.constant(box[None]), draw[0])
         flipped, boxes = augment.random_vertical_flip(flipped, boxes, draw[1])
-        return augment.scale_jitter(flipped, boxes, (64, 48), 0.1, 2., draw[1:])
+        return augment.scale_jitter(flipped, boxes, (64, 48), 0.1, 2.0, draw[1:])
 
     mapped = list(tf.data.Dataset.from_tensor_slices(draws).map(both, num_parallel_calls=2))
     for draw, outputs in zip(draws, mapped, strict=True):

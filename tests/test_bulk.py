@@ -1,4 +1,5 @@
 """Very many files: parts, shares, interruptions, broken pictures; the result is that of one Detector."""
+
 import json
 import os
 
@@ -27,7 +28,11 @@ def paths(tmp_path, pictures):
 @pytest.fixture
 def expected(paths, small_detector):
     good = [path for i, path in enumerate(paths) if i not in (3, 6)]
-    return [row for path, found in zip(good, small_detector(good), strict=True) for row in result_rows(found.above(0.3), path)]
+    return [
+        row
+        for path, found in zip(good, small_detector(good), strict=True)
+        for row in result_rows(found.above(0.3), path)
+    ]
 
 
 def result(folder):
@@ -37,19 +42,34 @@ def result(folder):
 def close(found, expected):
     for key in ('file_name', 'image_id', 'category_id', 'category'):
         assert [row[key] for row in found] == [row[key] for row in expected]
-    np.testing.assert_allclose([row['bbox'] for row in found], [row['bbox'] for row in expected], atol=0.05)
+    np.testing.assert_allclose(
+        [row['bbox'] for row in found], [row['bbox'] for row in expected], atol=0.05
+    )
 
 
 def test_the_result_is_that_of_one_detector(paths, expected, small_detector, tmp_path, capsys):
-    counts = detect_files(small_detector, paths, tmp_path / 'out', part_size=3, drawn=True, table=True)
-    assert counts == {'pictures': 7, 'detections': len(expected), 'broken': 2, 'parts': 3, 'parts done before': 0,
-                      'parts missing': 0}
+    counts = detect_files(
+        small_detector, paths, tmp_path / 'out', part_size=3, drawn=True, table=True
+    )
+    assert counts == {
+        'pictures': 7,
+        'detections': len(expected),
+        'broken': 2,
+        'parts': 3,
+        'parts done before': 0,
+        'parts missing': 0,
+    }
     close(result(tmp_path / 'out'), expected)
     assert '7/7' in capsys.readouterr().err
     broken = json.loads((tmp_path / 'out' / 'broken.json').read_text())
     assert [row['file_name'] for row in broken] == [str(paths[3]), str(paths[6])]
-    assert 'cannot be read as a picture' in broken[0]['error'] and 'No such file' in broken[1]['error']
-    drawn = sorted(str(p.relative_to(tmp_path / 'out' / 'drawn')) for p in (tmp_path / 'out' / 'drawn').rglob('*.png'))
+    assert (
+        'cannot be read as a picture' in broken[0]['error'] and 'No such file' in broken[1]['error']
+    )
+    drawn = sorted(
+        str(p.relative_to(tmp_path / 'out' / 'drawn'))
+        for p in (tmp_path / 'out' / 'drawn').rglob('*.png')
+    )
     assert drawn == ['0/0.png', '0/2.png', '0/4.png', '1/1.png', '1/5.png']
     assert len((tmp_path / 'out' / 'detections.csv').read_text().splitlines()) == 1 + len(expected)
 
@@ -57,7 +77,11 @@ def test_the_result_is_that_of_one_detector(paths, expected, small_detector, tmp
 def test_shares_together_make_the_whole(paths, expected, small_detector, tmp_path):
     out = tmp_path / 'out'
     first = detect_files(small_detector, paths, out, part_size=2, shard=(2, 2))
-    assert first['parts missing'] == 2 and first['pictures'] == 3 and not (out / 'detections.json').exists()
+    assert (
+        first['parts missing'] == 2
+        and first['pictures'] == 3
+        and not (out / 'detections.json').exists()
+    )
     second = detect_files(small_detector, paths, out, part_size=2, shard=(1, 2))
     assert (second['parts done before'], second['parts missing'], second['broken']) == (2, 0, 2)
     close(result(out), expected)
@@ -72,6 +96,7 @@ def test_a_stopped_run_goes_on(paths, expected, small_detector, tmp_path, monkey
         drawn.append(arguments[0])
         if len(drawn) == 4:
             raise KeyboardInterrupt
+
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(bulk, 'save_drawn', stop_at_the_fourth)
         detect_files(small_detector, paths, out, part_size=2, drawn=True)
@@ -81,12 +106,17 @@ def test_a_stopped_run_goes_on(paths, expected, small_detector, tmp_path, monkey
     assert counts['parts done before'] == 2 and counts['parts missing'] == 0
     assert all((out / 'parts' / name).stat().st_mtime_ns == time for name, time in left.items())
     close(result(out), expected)
-    assert detect_files(small_detector, paths, out, part_size=2, drawn=True)['parts done before'] == 4
+    assert (
+        detect_files(small_detector, paths, out, part_size=2, drawn=True)['parts done before'] == 4
+    )
 
 
 def test_another_job_is_refused(paths, small_detector, tmp_path):
     detect_files(small_detector, paths, tmp_path / 'out', part_size=4)
-    for change, named in (({'min_score': 0.1}, 'min_score 0.3, now 0.1'), ({'part_size': 3}, 'part_size 4, now 3')):
+    for change, named in (
+        ({'min_score': 0.1}, 'min_score 0.3, now 0.1'),
+        ({'part_size': 3}, 'part_size 4, now 3'),
+    ):
         with pytest.raises(ValueError, match=f'out was begun with {named}'):
             detect_files(small_detector, paths, tmp_path / 'out', **{'part_size': 4, **change})
     with pytest.raises(ValueError, match='was begun with list '):
@@ -105,9 +135,13 @@ def test_another_model_of_one_name_is_refused(paths, small_model, tmp_path):
 
 def test_another_detector_is_refused(paths, small_model, small_detector, tmp_path):
     detect_files(small_detector, paths[:2], tmp_path / 'out')
-    assert detect_files(Detector(small_model), paths[:2], tmp_path / 'out')['parts done before'] == 1
+    assert (
+        detect_files(Detector(small_model), paths[:2], tmp_path / 'out')['parts done before'] == 1
+    )
     with pytest.raises(ValueError, match='begun with model_sha256'):
-        detect_files(Detector(efficientdet(small_model.detection_config)), paths[:2], tmp_path / 'out')
+        detect_files(
+            Detector(efficientdet(small_model.detection_config)), paths[:2], tmp_path / 'out'
+        )
 
 
 def test_a_detector_of_a_file_is_known_by_what_it_loaded(small_model, tmp_path):
@@ -118,16 +152,26 @@ def test_a_detector_of_a_file_is_known_by_what_it_loaded(small_model, tmp_path):
     assert loaded.fingerprint() == before != engines.fingerprint(tmp_path / 'net.keras')
 
 
-@pytest.mark.parametrize(('files', 'changed'), [
-    (('x.onnx',), 'x.onnx'), (('x.tflite',), 'x.tflite'), (('x.xml', 'x.bin'), 'x.xml'), (('x.xml', 'x.bin'), 'x.bin'),
-    (('config.yaml', 'best.weights.h5'), 'config.yaml'), (('config.yaml', 'best.weights.h5'), 'best.weights.h5'),
-    (('1/saved_model.pb', '1/variables/variables.index'), '1/saved_model.pb'),
-    (('1/saved_model.pb', '1/variables/variables.index'), '1/variables/variables.index'),
-    (('1/saved_model.pb',), '2/saved_model.pb')], ids=str)
+@pytest.mark.parametrize(
+    ('files', 'changed'),
+    [
+        (('x.onnx',), 'x.onnx'),
+        (('x.tflite',), 'x.tflite'),
+        (('x.xml', 'x.bin'), 'x.xml'),
+        (('x.xml', 'x.bin'), 'x.bin'),
+        (('config.yaml', 'best.weights.h5'), 'config.yaml'),
+        (('config.yaml', 'best.weights.h5'), 'best.weights.h5'),
+        (('1/saved_model.pb', '1/variables/variables.index'), '1/saved_model.pb'),
+        (('1/saved_model.pb', '1/variables/variables.index'), '1/variables/variables.index'),
+        (('1/saved_model.pb',), '2/saved_model.pb'),
+    ],
+    ids=str,
+)
 def test_every_file_of_a_model_counts(tmp_path, files, changed):
     def write(name, content):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
+
     for name in files:
         write(name, name)
     model = tmp_path / files[0] if files[0].startswith('x.') else tmp_path
@@ -147,7 +191,7 @@ def test_an_exported_model_is_known_from_any_place(small_model, tmp_path):
 def test_changed_pictures_are_refused(paths, small_detector, tmp_path):
     detect_files(small_detector, paths, tmp_path / 'out')
     time = paths[0].stat().st_mtime_ns
-    os.utime(paths[0], ns=(time, time + 10 ** 9))
+    os.utime(paths[0], ns=(time, time + 10**9))
     with pytest.raises(ValueError, match='out was begun with sizes_and_times'):
         detect_files(small_detector, paths, tmp_path / 'out')
     os.utime(paths[0], ns=(time, time))
@@ -158,7 +202,9 @@ def test_damaged_exif_costs_no_picture(pictures, small_detector, tmp_path):
     (tmp_path / 'bad.jpg').write_bytes(damaged.jpeg(pictures[1]))
     counts = detect_files(small_detector, [tmp_path / 'bad.jpg'], tmp_path / 'out', drawn=True)
     assert counts['broken'] == 0 and counts['detections'] > 0
-    assert Image.open(tmp_path / 'out' / 'drawn' / 'bad.jpg.png').size == pictures[1].shape[:2]      # on its side no more
+    assert (
+        Image.open(tmp_path / 'out' / 'drawn' / 'bad.jpg.png').size == pictures[1].shape[:2]
+    )  # on its side no more
 
 
 @pytest.mark.parametrize('fault', [Image.DecompressionBombError, TypeError, IndexError])
@@ -169,10 +215,14 @@ def test_whatever_cannot_be_decoded_is_broken(paths, small_detector, tmp_path, m
         if str(path) == str(paths[0]):
             raise fault('bad')
         return usual(path, *rest)
+
     monkeypatch.setattr(Image, 'open', stumble)
     assert detect_files(small_detector, paths[:2], tmp_path / 'out')['broken'] == 1
     (broken,) = json.loads((tmp_path / 'out' / 'broken.json').read_text())
-    assert broken == {'file_name': str(paths[0]), 'error': f'{paths[0]}: cannot be read as a picture: bad'}
+    assert broken == {
+        'file_name': str(paths[0]),
+        'error': f'{paths[0]}: cannot be read as a picture: bad',
+    }
 
 
 def test_a_missing_model_leaves_nothing(paths, tmp_path):

@@ -1,4 +1,5 @@
 """Records of anything, made once: by one process, again after a change, whole or not at all."""
+
 import json
 import os
 import pathlib
@@ -27,7 +28,11 @@ from keras_efficientdet.data import cache
 from keras_efficientdet.data import record_writer as writer
 from keras_efficientdet.data.pipeline import validation_dataset
 
-PHOTOS = [(20, 30, [drawn.box(1, 2, 10, 8, 18)]), (30, 20, [drawn.box(1, 2, 10, 9, 1)]), (24, 24, [])]
+PHOTOS = [
+    (20, 30, [drawn.box(1, 2, 10, 8, 18)]),
+    (30, 20, [drawn.box(1, 2, 10, 9, 1)]),
+    (24, 24, []),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +55,10 @@ def test_a_folder_is_converted_once(photos, home, monkeypatch, capsys):
         assert (pathlib.Path(folder) / path.name).read_bytes() == path.read_bytes()
     monkeypatch.setattr(cache, 'write_records', lambda *_: pytest.fail('converted again'))
     assert cache.records_of(str(photos)) == folder == cache.records_of(photos / 'instances.json')
-    assert f'read as coco, because of instances.json in {photos}\nrecords: {folder}' in capsys.readouterr().out
+    assert (
+        f'read as coco, because of instances.json in {photos}\nrecords: {folder}'
+        in capsys.readouterr().out
+    )
 
 
 def new_box(photos):
@@ -72,7 +80,11 @@ def new_time(photos):
     os.utime(photos / 'images' / '1.png', ns=(0, 1234))
 
 
-@pytest.mark.parametrize('change', [new_box, new_name, new_picture, new_time, None], ids=lambda c: getattr(c, '__name__', 'none'))
+@pytest.mark.parametrize(
+    'change',
+    [new_box, new_name, new_picture, new_time, None],
+    ids=lambda c: getattr(c, '__name__', 'none'),
+)
 def test_a_changed_source_is_converted_again(photos, change):
     before = cache.records_of(photos)
     if change:
@@ -85,7 +97,10 @@ def test_a_changed_source_is_converted_again(photos, change):
 def test_arrays_are_known_by_their_content():
     def prints(value):
         image = np.full((8, 8, 3), value, np.uint8)
-        return cache.fingerprint(read_examples([{'image': image, 'boxes': [[1, 1, 4, 4]], 'labels': ['cat']}]))
+        return cache.fingerprint(
+            read_examples([{'image': image, 'boxes': [[1, 1, 4, 4]], 'labels': ['cat']}])
+        )
+
     assert prints(1) == prints(1) != prints(2)
 
 
@@ -93,7 +108,15 @@ def test_records_pass_through(photos, tmp_path, home):
     folder = tmp_path / 'records'
     writer.write_records(read_folder(photos), folder, progress=False)
     files = [str(p) for p in folder.glob('*.tfrecord')]
-    for data in (folder, str(folder), files, files[0], f'{folder}/*.tfrecord', str(tmp_path / 'not_there'), '/no/such/place'):
+    for data in (
+        folder,
+        str(folder),
+        files,
+        files[0],
+        f'{folder}/*.tfrecord',
+        str(tmp_path / 'not_there'),
+        '/no/such/place',
+    ):
         assert cache.records_of(data) is data
     assert not home.exists() and label_overrides(tmp_path / 'not_there') == {}
 
@@ -101,18 +124,27 @@ def test_records_pass_through(photos, tmp_path, home):
 def test_folder_and_split(photos, tmp_path, capsys):
     voc = other_formats.write_voc(read_folder(photos), tmp_path / 'voc', {'train': 2, 'val': 1})
     train, val = cache.records_of(voc / 'train'), cache.records_of(voc / 'valid')
-    assert [json.loads((pathlib.Path(f) / 'dataset.json').read_text())['images'] for f in (train, val)] == [2, 1]
-    assert label_overrides(voc / 'val') == {'model': {'label_map': LABEL_MAPS['voc'], 'num_classes': 20}}
+    assert [
+        json.loads((pathlib.Path(f) / 'dataset.json').read_text())['images'] for f in (train, val)
+    ] == [2, 1]
+    assert label_overrides(voc / 'val') == {
+        'model': {'label_map': LABEL_MAPS['voc'], 'num_classes': 20}
+    }
     assert f'{voc}, split train: read as voc' in capsys.readouterr().out
     with pytest.raises(DataError, match="no split 'test'"):
         cache.records_of(voc / 'test')
 
 
 def test_pipelines_of_photos(photos):
-    config = load_config('efficientdet-lite0', [label_overrides(photos), {'image_size': 64, 'batch_size': 3}])
-    (images, labels), = dataset(photos, config, training=False)
+    config = load_config(
+        'efficientdet-lite0', [label_overrides(photos), {'image_size': 64, 'batch_size': 3}]
+    )
+    ((images, labels),) = dataset(photos, config, training=False)
     assert images.shape == (3, 64, 64, 3) and labels['classes'].numpy().tolist() == [[1], [0], [-1]]
-    assert len(dataset(read_coco(photos / 'instances.json', photos / 'images'), config, training=True)) == 1
+    assert (
+        len(dataset(read_coco(photos / 'instances.json', photos / 'images'), config, training=True))
+        == 1
+    )
     assert len(list(validation_dataset(photos / 'instances.json', config))) == 1
 
 
@@ -147,8 +179,17 @@ def test_processes_that_start_at_once_and_one_that_is_killed(photos, home, tmp_p
     """One converts, the others wait; it is killed half-way, another takes over, the last finds the result."""
     root = pathlib.Path(__file__).resolve().parents[1]
     environment = {**os.environ, 'PYTHONPATH': str(root), 'TF_CPP_MIN_LOG_LEVEL': '3'}
-    children = [subprocess.Popen([sys.executable, '-c', _CHILD], cwd=tmp_path, env=environment, text=True,
-                                 stdout=(tmp_path / f'{i}.txt').open('w'), stderr=subprocess.DEVNULL) for i in range(3)]
+    children = [
+        subprocess.Popen(
+            [sys.executable, '-c', _CHILD],
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            stdout=(tmp_path / f'{i}.txt').open('w'),
+            stderr=subprocess.DEVNULL,
+        )
+        for i in range(3)
+    ]
 
     def said():
         return [(tmp_path / f'{i}.txt').read_text() for i in range(3)]
@@ -162,7 +203,12 @@ def test_processes_that_start_at_once_and_one_that_is_killed(photos, home, tmp_p
     try:
         wait_until(lambda: all('ready' in text for text in said()))
         (tmp_path / 'go').touch()
-        wait_until(lambda: list(home.glob('*.writing-*/half')) and sum('waiting for another' in text for text in said()) == 2)
+        wait_until(
+            lambda: (
+                list(home.glob('*.writing-*/half'))
+                and sum('waiting for another' in text for text in said()) == 2
+            )
+        )
         (tmp_path / 'killed').touch()
         (owner,) = [i for i, text in enumerate(said()) if 'converting' in text]
         children[owner].send_signal(signal.SIGKILL)
@@ -174,6 +220,9 @@ def test_processes_that_start_at_once_and_one_that_is_killed(photos, home, tmp_p
             child.wait()
     survivors = [text for i, text in enumerate(said()) if i != owner]
     assert sorted('converting' in text for text in survivors) == [False, True]
-    folder, = {text.splitlines()[-1] for text in survivors}
-    assert sorted(p.name for p in home.iterdir()) == [pathlib.Path(folder).name, f'{pathlib.Path(folder).name}.lock']
+    (folder,) = {text.splitlines()[-1] for text in survivors}
+    assert sorted(p.name for p in home.iterdir()) == [
+        pathlib.Path(folder).name,
+        f'{pathlib.Path(folder).name}.lock',
+    ]
     assert json.loads((pathlib.Path(folder) / 'dataset.json').read_text())['images'] == 3

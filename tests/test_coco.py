@@ -1,4 +1,5 @@
 """COCO annotation files: real ones counted again by a plain loop, and drawn ones with every fault."""
+
 import json
 import pathlib
 
@@ -26,9 +27,16 @@ def counted(path):
     return rows, empty
 
 
-@pytest.mark.parametrize(('folder', 'name', 'images', 'boxes', 'crowd', 'empty'), [
-    ('coco_mini', 'val.json', 8, 79, 4, 0), ('coco_mini', 'instances.json', 6, 36, 1, 0),
-    ('bccd', 'train.json', 205, None, 0, 1), ('bccd', 'val.json', 87, None, 0, 1), ('bccd', 'test.json', 72, None, 0, 0)])
+@pytest.mark.parametrize(
+    ('folder', 'name', 'images', 'boxes', 'crowd', 'empty'),
+    [
+        ('coco_mini', 'val.json', 8, 79, 4, 0),
+        ('coco_mini', 'instances.json', 6, 36, 1, 0),
+        ('bccd', 'train.json', 205, None, 0, 1),
+        ('bccd', 'val.json', 87, None, 0, 1),
+        ('bccd', 'test.json', 72, None, 0, 0),
+    ],
+)
 def test_real_files(real, folder, name, images, boxes, crowd, empty):
     path = real(folder) / 'annotations' / name
     source = read_coco(path, real(folder) / 'images')
@@ -41,31 +49,42 @@ def test_real_files(real, folder, name, images, boxes, crowd, empty):
         rows = expected[photo.id]
         assert photo.path.is_file() and len(photo.ids) == len(rows)
         assert photo.ids == tuple(r[0] for r in rows) and photo.crowd == tuple(r[2] for r in rows)
-        np.testing.assert_allclose(photo.boxes, np.reshape([r[1] for r in rows], (-1, 4)), atol=1e-9)
+        np.testing.assert_allclose(
+            photo.boxes, np.reshape([r[1] for r in rows], (-1, 4)), atol=1e-9
+        )
         np.testing.assert_allclose(photo.areas, [r[3] for r in rows])
 
 
 def test_the_photo_without_boxes_stays(real):
     source = read_coco(real('coco_mini/annotations/val.json'), real('coco_mini/images'))
     (photo,) = [p for p in source.photos if not p.ids]
-    assert photo.id == 89 and photo.boxes.shape == (0, 4) and (photo.height, photo.width) == (480, 640)
+    assert (
+        photo.id == 89 and photo.boxes.shape == (0, 4) and (photo.height, photo.width) == (480, 640)
+    )
 
 
 def test_ids_with_gaps_in_ascending_order(tmp_path):
     labels = {400: 'van', 1: 'cat', 18: 'dog'}
-    source = read_coco(*drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4, 400), drawn.box(5, 6, 7, 8, 18)])], labels))
+    source = read_coco(
+        *drawn.write_coco(
+            tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4, 400), drawn.box(5, 6, 7, 8, 18)])], labels
+        )
+    )
     assert list(source.label_map.items()) == [(1, 'cat'), (18, 'dog'), (400, 'van')]
     assert source.photos[0].ids == (400, 18)
     np.testing.assert_array_equal(source.photos[0].boxes, [[2, 1, 6, 4], [6, 5, 14, 12]])
 
 
-FAULTY = [([0, 0, 0, 5], 'boxes of zero size, left out', None), ([3, 3, 5, 0], 'boxes of zero size, left out', None),
-          ([3, 3, -5, 4], 'boxes of zero size, left out', None),
-          ([40, 3, 5, 5], 'boxes outside their picture, left out', None),
-          ([3, -9, 5, 5], 'boxes outside their picture, left out', None),
-          ([30, 0, 5, 5], 'boxes outside their picture, left out', None),
-          ([25, 15, 10, 10], 'boxes cut to their picture', [15, 25, 20, 30]),
-          ([-3, -4, 10, 10], 'boxes cut to their picture', [0, 0, 6, 7])]
+FAULTY = [
+    ([0, 0, 0, 5], 'boxes of zero size, left out', None),
+    ([3, 3, 5, 0], 'boxes of zero size, left out', None),
+    ([3, 3, -5, 4], 'boxes of zero size, left out', None),
+    ([40, 3, 5, 5], 'boxes outside their picture, left out', None),
+    ([3, -9, 5, 5], 'boxes outside their picture, left out', None),
+    ([30, 0, 5, 5], 'boxes outside their picture, left out', None),
+    ([25, 15, 10, 10], 'boxes cut to their picture', [15, 25, 20, 30]),
+    ([-3, -4, 10, 10], 'boxes cut to their picture', [0, 0, 6, 7]),
+]
 
 
 @pytest.mark.parametrize(('bbox', 'change', 'left'), FAULTY, ids=[str(f[0]) for f in FAULTY])
@@ -78,7 +97,11 @@ def test_faulty_boxes_are_counted(tmp_path, bbox, change, left):
 
 
 def test_nothing_is_counted_where_all_is_well(tmp_path):
-    source = read_coco(*drawn.write_coco(tmp_path, [(20, 30, [drawn.box(0, 0, 30, 20), drawn.box(0, 0, 30.0004, 20)])]))
+    source = read_coco(
+        *drawn.write_coco(
+            tmp_path, [(20, 30, [drawn.box(0, 0, 30, 20), drawn.box(0, 0, 30.0004, 20)])]
+        )
+    )
     assert not any(source.changes.values())
 
 
@@ -91,22 +114,59 @@ def test_more_than_a_hundred_boxes(tmp_path):
 def test_area_defaults_to_that_of_the_box(tmp_path):
     without = drawn.box(0, 0, 4, 5)
     del without['area'], without['iscrowd']
-    source = read_coco(*drawn.write_coco(tmp_path, [(20, 30, [without, drawn.box(0, 0, 4, 5, area=7.5, iscrowd=1)])]))
+    source = read_coco(
+        *drawn.write_coco(
+            tmp_path, [(20, 30, [without, drawn.box(0, 0, 4, 5, area=7.5, iscrowd=1)])]
+        )
+    )
     assert source.photos[0].areas == (20, 7.5) and source.photos[0].crowd == (False, True)
 
 
-@pytest.mark.parametrize(('content', 'message'), [
-    ('{', 'not a json file'), ([1, 2], 'not a COCO file, images, annotations, categories missing'),
-    ({'images': [], 'categories': []}, 'not a COCO file, annotations missing'),
-    ({'images': [], 'annotations': [{'id': 1, 'image_id': 9, 'bbox': [0, 0, 1, 1], 'category_id': 1}], 'categories': []},
-     'images that `images` does not list, like image_id 9'),
-    ({'images': [], 'categories': [], 'annotations': None}, 'not a COCO file, annotations missing'),
-    ({'images': [{'id': 1, 'file_name': 'a.png', 'width': 9}], 'annotations': [], 'categories': []},
-     'an entry of `images` needs id, file_name, height, width'),
-    ({'images': [{'id': 1, 'file_name': 'a.png', 'width': 9, 'height': 9}] * 2, 'annotations': [], 'categories': []},
-     'image id 1 is listed more than once'),
-    ({'images': [], 'annotations': [], 'categories': [{'id': 1, 'name': 'cat'}, {'id': 2, 'name': 'cat'}]},
-     "category name 'cat' is listed more than once")], ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ('{', 'not a json file'),
+        ([1, 2], 'not a COCO file, images, annotations, categories missing'),
+        ({'images': [], 'categories': []}, 'not a COCO file, annotations missing'),
+        (
+            {
+                'images': [],
+                'annotations': [{'id': 1, 'image_id': 9, 'bbox': [0, 0, 1, 1], 'category_id': 1}],
+                'categories': [],
+            },
+            'images that `images` does not list, like image_id 9',
+        ),
+        (
+            {'images': [], 'categories': [], 'annotations': None},
+            'not a COCO file, annotations missing',
+        ),
+        (
+            {
+                'images': [{'id': 1, 'file_name': 'a.png', 'width': 9}],
+                'annotations': [],
+                'categories': [],
+            },
+            'an entry of `images` needs id, file_name, height, width',
+        ),
+        (
+            {
+                'images': [{'id': 1, 'file_name': 'a.png', 'width': 9, 'height': 9}] * 2,
+                'annotations': [],
+                'categories': [],
+            },
+            'image id 1 is listed more than once',
+        ),
+        (
+            {
+                'images': [],
+                'annotations': [],
+                'categories': [{'id': 1, 'name': 'cat'}, {'id': 2, 'name': 'cat'}],
+            },
+            "category name 'cat' is listed more than once",
+        ),
+    ],
+    ids=lambda v: str(v)[:30],
+)
 def test_errors_name_the_file(write_json, content, message):
     path = write_json(content, 'mine.json')
     with pytest.raises(DataError) as error:
@@ -116,8 +176,11 @@ def test_errors_name_the_file(write_json, content, message):
 
 @pytest.mark.parametrize('bbox', [[1, 2, 3], [1, 2, float('nan'), 4], None, [1, 2, '3', 4]])
 def test_a_bbox_must_be_four_numbers(tmp_path, bbox):
-    content = {'images': [{'id': 1, 'file_name': '1.png', 'width': 30, 'height': 20}], 'categories': [{'id': 1, 'name': 'cat'}],
-               'annotations': [{'id': 5, 'image_id': 1, 'category_id': 1, 'bbox': bbox}]}
+    content = {
+        'images': [{'id': 1, 'file_name': '1.png', 'width': 30, 'height': 20}],
+        'categories': [{'id': 1, 'name': 'cat'}],
+        'annotations': [{'id': 5, 'image_id': 1, 'category_id': 1, 'bbox': bbox}],
+    }
     (tmp_path / 'a.json').write_text(json.dumps(content))
     with pytest.raises(DataError, match='annotation 5 needs a bbox of four finite numbers'):
         read_coco(tmp_path / 'a.json', tmp_path)
@@ -130,7 +193,10 @@ def test_a_missing_file_is_named():
 
 def test_unknown_category_is_named(tmp_path):
     path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(0, 0, 4, 5, 77)])])
-    with pytest.raises(DataError, match=r'annotation 1 has category_id 77, which is not in categories \(1, 18, 400\)') as error:
+    with pytest.raises(
+        DataError,
+        match=r'annotation 1 has category_id 77, which is not in categories \(1, 18, 400\)',
+    ) as error:
         read_coco(path, folder)
     assert str(path) in str(error.value)
 
@@ -138,17 +204,37 @@ def test_unknown_category_is_named(tmp_path):
 def _changed(key, entry, **values):
     def change(content):
         content[key][entry].update(values)
+
     return change
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    (_changed('categories', 1, id=1), 'category id 1 is listed more than once'),
-    (_changed('categories', 0, id='1'), '`id` of an entry of `categories` must be a whole number'),
-    (_changed('categories', 0, name=None), '`name` of an entry of `categories` must be a text'),
-    (_changed('images', 0, height=None), '`height` of an entry of `images` must be a number from 1 on'),
-    (_changed('images', 0, width='30'), '`width` of an entry of `images` must be a number from 1 on'),
-    (_changed('images', 0, file_name=None), '`file_name` of an entry of `images` must be a text'),
-    (_changed('annotations', 0, iscrowd='yes'), "annotation 1: iscrowd must be a number, found 'yes'")])
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (_changed('categories', 1, id=1), 'category id 1 is listed more than once'),
+        (
+            _changed('categories', 0, id='1'),
+            '`id` of an entry of `categories` must be a whole number',
+        ),
+        (_changed('categories', 0, name=None), '`name` of an entry of `categories` must be a text'),
+        (
+            _changed('images', 0, height=None),
+            '`height` of an entry of `images` must be a number from 1 on',
+        ),
+        (
+            _changed('images', 0, width='30'),
+            '`width` of an entry of `images` must be a number from 1 on',
+        ),
+        (
+            _changed('images', 0, file_name=None),
+            '`file_name` of an entry of `images` must be a text',
+        ),
+        (
+            _changed('annotations', 0, iscrowd='yes'),
+            "annotation 1: iscrowd must be a number, found 'yes'",
+        ),
+    ],
+)
 def test_entries_of_other_kinds_are_named(tmp_path, change, message):
     path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4)])])
     content = json.loads(path.read_text())

@@ -1,4 +1,5 @@
 """Official configurations translated: the recorded parser, every key of the official defaults, labels, and reports."""
+
 import json
 
 import numpy as np
@@ -37,7 +38,9 @@ def test_official_values(golden):
         assert json.loads(json.dumps(_value(text))) == value, text
 
 
-@pytest.mark.parametrize('case', ['nested', 'newkey', 'none_value', 'replace_scalar_by_dict', 'not_dict', 'empty'])
+@pytest.mark.parametrize(
+    'case', ['nested', 'newkey', 'none_value', 'replace_scalar_by_dict', 'not_dict', 'empty']
+)
 def test_official_dicts(case, golden):
     entry = golden('func/hparams.json')['override_dict'][case]
     if case in ('newkey', 'not_dict'):
@@ -46,7 +49,7 @@ def test_official_dicts(case, golden):
         return
     overrides = from_official(entry['arg']).overrides
     if case == 'nested':
-        assert overrides == {'detect': {'method': 'hard', 'iou_thresh': 0.3, 'score_thresh': 0.}}
+        assert overrides == {'detect': {'method': 'hard', 'iou_thresh': 0.3, 'score_thresh': 0.0}}
     elif case == 'replace_scalar_by_dict':
         assert (len(overrides['label_map']), overrides['label_map'][2]) == (90, 'cat')
     else:
@@ -63,9 +66,13 @@ def test_official_yaml_files(case, golden, tmp_path):
         return
     config = load_config('efficientdet-d0', from_official(path).overrides)
     if case == 'nested':
-        assert config.model.image_size == (384, 640)                          # height, width
+        assert config.model.image_size == (384, 640)  # height, width
         assert config.model.aspect_ratios == ((1.0, 1.0), (1.4, 0.7), (0.7, 1.4))
-        assert (config.detect.method, config.detect.iou_thresh, config.detect.score_thresh) == ('hard', 0.4, 0.)
+        assert (config.detect.method, config.detect.iou_thresh, config.detect.score_thresh) == (
+            'hard',
+            0.4,
+            0.0,
+        )
         assert class_names(config.model) == ('person', 'dog', '3')
     elif case == 'tuple':
         assert config.model.image_size == (384, 640)
@@ -73,16 +80,25 @@ def test_official_yaml_files(case, golden, tmp_path):
         assert config == load_config('efficientdet-d0')
 
 
-@pytest.mark.parametrize('name', ['efficientdet-d0', 'efficientdet-d6', 'efficientdet-d7x', 'efficientdet-lite0'])
+@pytest.mark.parametrize(
+    'name', ['efficientdet-d0', 'efficientdet-d6', 'efficientdet-d7x', 'efficientdet-lite0']
+)
 def test_whole_official_configurations_are_ours(name, golden):
     found = golden('func/hparams.json')['models'][name]['result']
     overrides, left_out = from_official(found)
     assert set(left_out) == (set(found) | set(found['nms_configs'])) & set(LEFT_OUT)
     assert all(left_out.values())
     ours = load_config(name)
-    assert load_config(load_config('efficientdet-d1'), overrides) == load_config(ours, {
-        'detect.max_nms_inputs': 0, **{f'expected.{k}': getattr(load_config('efficientdet-d1').expected, k)
-                                       for k in ('val_ap', 'trainable_params', 'gflops')}})
+    assert load_config(load_config('efficientdet-d1'), overrides) == load_config(
+        ours,
+        {
+            'detect.max_nms_inputs': 0,
+            **{
+                f'expected.{k}': getattr(load_config('efficientdet-d1').expected, k)
+                for k in ('val_ap', 'trainable_params', 'gflops')
+            },
+        },
+    )
 
 
 def test_voc_file(tmp_path):
@@ -91,10 +107,15 @@ def test_voc_file(tmp_path):
     config = load_config('efficientdet-d0', overrides)
     assert left_out == {}
     assert config.train.freeze == (r'\A(?:(efficientnet|fpn_cells|resample_p6))',)
-    assert (config.model.num_classes, config.train.moving_average_decay) == (20, 0.)
+    assert (config.model.num_classes, config.train.moving_average_decay) == (20, 0.0)
     assert (config.model.backbone_name, config.model.image_size) == ('efficientnet-b1', (384, 640))
     assert class_ids(config.model) == tuple(range(1, 21))
-    assert class_names(config.model)[:3] + class_names(config.model)[-1:] == ('aeroplane', 'bicycle', '3', 'tvmonitor')
+    assert class_names(config.model)[:3] + class_names(config.model)[-1:] == (
+        'aeroplane',
+        'bicycle',
+        '3',
+        'tvmonitor',
+    )
     assert (config.detect.iou_thresh, config.detect.max_nms_inputs) == (0.4, 1000)
 
 
@@ -102,9 +123,12 @@ def test_official_image_sizes(golden):
     for text, entry in golden('func/image_size.json').items():
         given = tuple(entry['input']) if entry['kind'] == 'tuple' else entry['input']
         if 'hw' in entry:
-            assert load_config('efficientdet-d0', from_official({'image_size': given}).overrides).model.image_size \
-                == tuple(entry['hw']), text
-        elif entry['kind'] != 'list':                        # ours takes a list as (height, width), see docs/DIFFERENCES.md
+            assert load_config(
+                'efficientdet-d0', from_official({'image_size': given}).overrides
+            ).model.image_size == tuple(entry['hw']), text
+        elif (
+            entry['kind'] != 'list'
+        ):  # ours takes a list as (height, width), see docs/DIFFERENCES.md
             with pytest.raises(ConfigError, match='image_size'):
                 load_config('efficientdet-d0', from_official({'image_size': given}).overrides)
 
@@ -114,7 +138,10 @@ def test_official_label_maps(golden):
     for name in LABEL_MAPS:
         assert {str(i): label for i, label in LABEL_MAPS[name].items()} == recorded[name]
     coco = load_config('efficientdet-d0', from_official('label_map=coco').overrides)
-    assert class_ids(coco.model) == tuple(range(1, 91)) and class_names(coco.model)[11:13] == ('12', 'stop sign')
+    assert class_ids(coco.model) == tuple(range(1, 91)) and class_names(coco.model)[11:13] == (
+        '12',
+        'stop sign',
+    )
     assert from_official('label_map=none').overrides == {'label_map': None}
     with pytest.raises(ConfigError, match=r'zzz.*coco, voc, waymo'):
         from_official('label_map=zzz')
@@ -124,43 +151,78 @@ def test_coco_names_never_meet_another_class_count():
     with pytest.raises(ConfigError, match='from 1 to num_classes'):
         from_official('label_map=coco,num_classes=20')
     with pytest.raises(ConfigError, match='label_map has 90 classes but num_classes is 20'):
-        load_config('efficientdet-d0', ['num_classes=20', from_official('label_map=coco').overrides])
+        load_config(
+            'efficientdet-d0', ['num_classes=20', from_official('label_map=coco').overrides]
+        )
 
 
-@pytest.mark.parametrize(('text', 'wanted'), [
-    ('nms_configs.method=hard', {'method': 'hard', 'score_thresh': 0.}),
-    ('nms_configs.method=gaussian', {'method': 'gaussian', 'score_thresh': 0.001}),
-    ('nms_configs.method=None,nms_configs.score_thresh=0.2', {'method': 'hard', 'score_thresh': 0.2}),
-    ('nms_configs.iou_thresh=None,nms_configs.score_thresh=0.0', {'iou_thresh': 0.5, 'score_thresh': 0.001}),
-    ('nms_configs.iou_thresh=0,nms_configs.sigma=0.0', {'iou_thresh': 0.5, 'sigma': 0.5})])
+@pytest.mark.parametrize(
+    ('text', 'wanted'),
+    [
+        ('nms_configs.method=hard', {'method': 'hard', 'score_thresh': 0.0}),
+        ('nms_configs.method=gaussian', {'method': 'gaussian', 'score_thresh': 0.001}),
+        (
+            'nms_configs.method=None,nms_configs.score_thresh=0.2',
+            {'method': 'hard', 'score_thresh': 0.2},
+        ),
+        (
+            'nms_configs.iou_thresh=None,nms_configs.score_thresh=0.0',
+            {'iou_thresh': 0.5, 'score_thresh': 0.001},
+        ),
+        ('nms_configs.iou_thresh=0,nms_configs.sigma=0.0', {'iou_thresh': 0.5, 'sigma': 0.5}),
+    ],
+)
 def test_unset_thresholds_mean_what_they_mean_officially(text, wanted):
     assert from_official(text).overrides == {'detect': wanted}
 
 
 def test_means_and_fusions():
-    overrides = from_official('mean_rgb=127,stddev_rgb=128.0,fpn_name=None,fpn_weight_method=None').overrides
+    overrides = from_official(
+        'mean_rgb=127,stddev_rgb=128.0,fpn_name=None,fpn_weight_method=None'
+    ).overrides
     model = load_config('efficientdet-d6', overrides).model
-    assert (model.mean_rgb, model.fpn_name, model.fpn_weight_method) == ((127.,) * 3, 'bifpn', 'fastattn')
+    assert (model.mean_rgb, model.fpn_name, model.fpn_weight_method) == (
+        (127.0,) * 3,
+        'bifpn',
+        'fastattn',
+    )
     assert np.all(np.array(model.stddev_rgb) == 128)
 
 
 def test_augmentation_is_translated():
-    config = load_config('efficientdet-d0', from_official('autoaugment_policy=v2,grid_mask=true,jitter_min=0.5').overrides)
-    assert (config.data.autoaugment_policy, config.data.grid_mask, config.data.jitter_min) == ('v2', True, 0.5)
+    config = load_config(
+        'efficientdet-d0',
+        from_official('autoaugment_policy=v2,grid_mask=true,jitter_min=0.5').overrides,
+    )
+    assert (config.data.autoaugment_policy, config.data.grid_mask, config.data.jitter_min) == (
+        'v2',
+        True,
+        0.5,
+    )
 
 
 def test_nothing_is_dropped_without_a_word():
-    overrides, left_out = from_official('learning_rate=1e-3,mixed_precision=true,strategy=gpus,nms_configs.pyfunc=true')
+    overrides, left_out = from_official(
+        'learning_rate=1e-3,mixed_precision=true,strategy=gpus,nms_configs.pyfunc=true'
+    )
     assert overrides == {'learning_rate': 0.001}
     assert set(left_out) == {'mixed_precision', 'strategy', 'pyfunc'}
 
 
-@pytest.mark.parametrize(('text', 'message'), [
-    ('learning_rat=1', 'did you mean learning_rate'), ('nms_configs.iou_tresh=1', 'did you mean iou_thresh'),
-    ('nms_configs=1', 'nms_configs must have keys'), ('nms_configs.newkey=1', "unknown official key 'newkey'"),
-    ('iou_thresh=0.5', "unknown official key 'iou_thresh'"), ('zzzzz=1', 'valid: accumulation_steps'),
-    ('abc', 'expected key=value'), ('missing.yaml', 'no such configuration file: missing.yaml'),
-    ('heads=object_detection*segmentation', 'segmentation')])
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('learning_rat=1', 'did you mean learning_rate'),
+        ('nms_configs.iou_tresh=1', 'did you mean iou_thresh'),
+        ('nms_configs=1', 'nms_configs must have keys'),
+        ('nms_configs.newkey=1', "unknown official key 'newkey'"),
+        ('iou_thresh=0.5', "unknown official key 'iou_thresh'"),
+        ('zzzzz=1', 'valid: accumulation_steps'),
+        ('abc', 'expected key=value'),
+        ('missing.yaml', 'no such configuration file: missing.yaml'),
+        ('heads=object_detection*segmentation', 'segmentation'),
+    ],
+)
 def test_errors_name_the_thing(text, message):
     with pytest.raises(ConfigError, match=message):
         from_official(text)

@@ -1,4 +1,5 @@
 """`Detector`: pictures of any size, from arrays or files, give what the network itself gives."""
+
 import itertools
 
 import keras
@@ -29,25 +30,50 @@ def test_detections_differ_between_pictures(small_detector, pictures):
     assert np.max(np.abs(found[0].boxes[:10] - found[2].boxes[:10])) > 5
 
 
-def test_detector_is_network_and_postprocessing(small_model, small_config, small_detector, pictures):
+def test_detector_is_network_and_postprocessing(
+    small_model, small_config, small_detector, pictures
+):
     model = small_config.model
     for picture, found in zip(pictures, small_detector(pictures), strict=True):
-        prepared, scale = images.prepare(picture[None], model.image_size, model.mean_rgb, model.stddev_rgb)
-        boxes, scores, classes, count = head_of(small_config).detect(small_model(prepared, training=False), small_config)
+        prepared, scale = images.prepare(
+            picture[None], model.image_size, model.mean_rgb, model.stddev_rgb
+        )
+        boxes, scores, classes, count = head_of(small_config).detect(
+            small_model(prepared, training=False), small_config
+        )
         n = int(count[0])
-        same(found, Detections(images.undo(boxes, scale)[0, :n].numpy(), scores[0, :n].numpy(), classes[0, :n].numpy(), (), ()))
+        same(
+            found,
+            Detections(
+                images.undo(boxes, scale)[0, :n].numpy(),
+                scores[0, :n].numpy(),
+                classes[0, :n].numpy(),
+                (),
+                (),
+            ),
+        )
 
 
 def test_detector_model_gives_the_same_arrays(small_model, small_detector, pictures):
-    outputs = {k: np.asarray(v) for k, v in detector(small_model)(np.stack([pictures[0], pictures[2]])).items()}
+    outputs = {
+        k: np.asarray(v)
+        for k, v in detector(small_model)(np.stack([pictures[0], pictures[2]])).items()
+    }
     for i, found in enumerate(small_detector([pictures[0], pictures[2]])):
         n = outputs['count'][i]
-        same(found, Detections(outputs['boxes'][i, :n], outputs['scores'][i, :n], outputs['classes'][i, :n], (), ()))
+        same(
+            found,
+            Detections(
+                outputs['boxes'][i, :n], outputs['scores'][i, :n], outputs['classes'][i, :n], (), ()
+            ),
+        )
         assert np.all(outputs['scores'][i, n:] == 0) and np.all(outputs['boxes'][i, n:] == 0)
 
 
 def test_batch_size_changes_nothing(small_model, pictures):
-    together, alone = (Detector(small_model, batch_size=n)(pictures + pictures[::-1]) for n in (8, 1))
+    together, alone = (
+        Detector(small_model, batch_size=n)(pictures + pictures[::-1]) for n in (8, 1)
+    )
     for found, expected in zip(together, alone, strict=True):
         same(found, expected)
     for found, expected in zip(together[:3], together[:2:-1], strict=True):
@@ -73,12 +99,17 @@ def test_kinds_of_input(small_detector, pictures, tmp_path):
     (tmp_path / 'notes.txt').write_text('no picture')
     (tmp_path / 'odd[1].png').write_bytes((tmp_path / 'b.png').read_bytes())
     b, a, c = small_detector(pictures)
-    kinds = {'folder': (tmp_path, [a, b, c, b]), 'glob': (f'{tmp_path}/?.png', [a, b]),
-             'brackets': (f'{tmp_path}/odd[1].png', [b]), 'below': (f'{tmp_path}/**/c.BMP', [c]),
-             'pil': (Image.fromarray(pictures[1]), [a]),
-             'pil in a list': ([Image.fromarray(pictures[0]), pictures[1]], [b, a]), 'tensor': (tf.constant(pictures[2]), [c]),
-             'array of pictures': (np.stack([pictures[0], pictures[2]]), [b, c]),
-             'generator': ((p for p in (tmp_path / 'c.BMP', pictures[0])), [c, b])}
+    kinds = {
+        'folder': (tmp_path, [a, b, c, b]),
+        'glob': (f'{tmp_path}/?.png', [a, b]),
+        'brackets': (f'{tmp_path}/odd[1].png', [b]),
+        'below': (f'{tmp_path}/**/c.BMP', [c]),
+        'pil': (Image.fromarray(pictures[1]), [a]),
+        'pil in a list': ([Image.fromarray(pictures[0]), pictures[1]], [b, a]),
+        'tensor': (tf.constant(pictures[2]), [c]),
+        'array of pictures': (np.stack([pictures[0], pictures[2]]), [b, c]),
+        'generator': ((p for p in (tmp_path / 'c.BMP', pictures[0])), [c, b]),
+    }
     for kind, (given, expected) in kinds.items():
         found = small_detector(given)
         assert len(found) == len(expected), kind
@@ -94,6 +125,7 @@ def test_kinds_of_input(small_detector, pictures, tmp_path):
 
 class Series:
     """What pandas gives: no list, but an array of objects if asked."""
+
     def __init__(self, values):
         self.values = values
 
@@ -101,8 +133,15 @@ class Series:
         return np.array(self.values, object)
 
 
-@pytest.mark.parametrize('kind', [lambda paths: np.array([str(path) for path in paths]), lambda paths: np.array(paths, object),
-                                  lambda paths: Series([str(path) for path in paths])], ids=['text', 'paths', 'series'])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        lambda paths: np.array([str(path) for path in paths]),
+        lambda paths: np.array(paths, object),
+        lambda paths: Series([str(path) for path in paths]),
+    ],
+    ids=['text', 'paths', 'series'],
+)
 def test_arrays_of_paths(small_detector, pictures, tmp_path, kind):
     paths = [tmp_path / f'{i}.png' for i in range(3)]
     for path, picture in zip(paths, pictures, strict=True):
@@ -111,7 +150,9 @@ def test_arrays_of_paths(small_detector, pictures, tmp_path, kind):
         same(found, wanted)
 
 
-def test_a_detector_model_is_run_as_it_is(small_model, small_config, small_detector, pictures, tmp_path):
+def test_a_detector_model_is_run_as_it_is(
+    small_model, small_config, small_detector, pictures, tmp_path
+):
     detector(small_model).save(tmp_path / 'whole.keras')
     for whole in (Detector(detector(small_model)), Detector(tmp_path / 'whole.keras')):
         for found, wanted in zip(whole(pictures), small_detector(pictures), strict=True):
@@ -123,12 +164,13 @@ def test_a_detector_model_is_run_as_it_is(small_model, small_config, small_detec
 
 def test_a_stream_takes_what_it_needs(small_model, pictures):
     two, taken = Detector(small_model, batch_size=2), []
-    kinds = [pictures[i % 7 == 0] for i in range(14)]                           # every seventh is of another size
+    kinds = [pictures[i % 7 == 0] for i in range(14)]  # every seventh is of another size
 
     def endless():
         for i in itertools.count():
             taken.append(i)
             yield kinds[i % 14]
+
     for i, (picture, found) in enumerate(itertools.islice(two.with_pictures(endless()), 14)):
         assert picture is kinds[i] and len(taken) <= i + 1 + 4 * 2
         same(found, two(kinds[i % 7 > 0])[0])
@@ -138,12 +180,16 @@ def test_a_stream_takes_what_it_needs(small_model, pictures):
 def test_ids_names_and_above(small_detector, pictures):
     (found,) = small_detector(pictures[0])
     assert found.names == ('cat', 'dog', 'van') and found.ids == (1, 18, 400)
-    assert (found.boxes.dtype, found.scores.dtype, found.classes.dtype) == (np.float32, np.float32, np.int32)
+    assert (found.boxes.dtype, found.scores.dtype, found.classes.dtype) == (
+        np.float32,
+        np.float32,
+        np.int32,
+    )
     assert np.all(np.diff(found.scores) <= 0)
     threshold = float(np.median(found.scores))
     few = found.above(threshold)
     assert 0 < len(few) < len(found) and few.scores.min() >= threshold and few.names == found.names
-    np.testing.assert_array_equal(few.boxes, found.boxes[:len(few)])
+    np.testing.assert_array_equal(few.boxes, found.boxes[: len(few)])
 
 
 def test_boxes_scale_with_the_picture(small_detector, pictures):
@@ -155,8 +201,17 @@ def test_boxes_scale_with_the_picture(small_detector, pictures):
     assert two.boxes.max() > 1.8 * one.boxes.max()
 
 
-@pytest.mark.parametrize('bad', [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8),
-                                 np.zeros((2, 8, 8, 3), np.uint8), 7], ids=lambda b: f'{getattr(b, "dtype", "")}{np.shape(b)}')
+@pytest.mark.parametrize(
+    'bad',
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((2, 8, 8, 3), np.uint8),
+        7,
+    ],
+    ids=lambda b: f'{getattr(b, "dtype", "")}{np.shape(b)}',
+)
 def test_what_is_no_picture_is_refused(small_detector, bad):
     with pytest.raises(ValueError, match=r'a picture must be uint8 \[height, width, 3\], found '):
         small_detector([bad])
@@ -169,8 +224,14 @@ def test_unreadable_files_are_named(small_detector, tmp_path):
             small_detector([tmp_path / name])
 
 
-@pytest.mark.parametrize(('make', 'error'), [
-    (lambda p: p / 'x.keras', FileNotFoundError), (lambda p: p / 'nowhere', FileNotFoundError), (lambda p: p, FileNotFoundError)])
+@pytest.mark.parametrize(
+    ('make', 'error'),
+    [
+        (lambda p: p / 'x.keras', FileNotFoundError),
+        (lambda p: p / 'nowhere', FileNotFoundError),
+        (lambda p: p, FileNotFoundError),
+    ],
+)
 def test_a_missing_model_is_named(tmp_path, make, error):
     with pytest.raises(error, match=make(tmp_path).name):
         Detector(make(tmp_path))
@@ -182,19 +243,28 @@ def test_exif_is_applied(real, orientation):
     found = read_picture(real('odd_images') / f'exif_portrait_{orientation}.jpg')
     expected = read_picture(real('odd_images/exif_portrait_1.jpg'))
     assert found.shape == expected.shape == (1800, 1200, 3)
-    small = [tf.image.resize(p.astype(np.float32), [90, 60], antialias=True).numpy() for p in (found, expected)]
+    small = [
+        tf.image.resize(p.astype(np.float32), [90, 60], antialias=True).numpy()
+        for p in (found, expected)
+    ]
     assert np.mean(np.abs(small[0] - small[1])) < 5
 
 
 def test_sixteen_bit_gray_keeps_its_shades(tmp_path):
-    Image.fromarray((np.arange(256).reshape(16, 16) * 257).astype(np.uint16)).save(tmp_path / 'deep.png')
-    np.testing.assert_array_equal(read_picture(tmp_path / 'deep.png')[..., 0], np.arange(256).reshape(16, 16))
+    Image.fromarray((np.arange(256).reshape(16, 16) * 257).astype(np.uint16)).save(
+        tmp_path / 'deep.png'
+    )
+    np.testing.assert_array_equal(
+        read_picture(tmp_path / 'deep.png')[..., 0], np.arange(256).reshape(16, 16)
+    )
 
 
 def test_real_photos_from_keras_file(real, small_model, small_detector, tmp_path):
     small_model.save(tmp_path / 'net.keras')
     photos = sorted(real('coco_mini/images').glob('*.jpg'))[:3]
-    for found, expected in zip(Detector(tmp_path / 'net.keras')(photos), small_detector(photos), strict=True):
+    for found, expected in zip(
+        Detector(tmp_path / 'net.keras')(photos), small_detector(photos), strict=True
+    ):
         same(found, expected)
         assert found.names == ('cat', 'dog', 'van')
 
@@ -214,7 +284,11 @@ def test_one_trace_for_all_sizes_and_batches(small_model, pictures, tmp_path, tr
 
 
 def test_detection_settings_of_the_model_hold(small_model, small_config, pictures):
-    strict = detector(small_model, load_config(small_config, ['score_thresh=0.5', 'max_output_size=5']))
+    strict = detector(
+        small_model, load_config(small_config, ['score_thresh=0.5', 'max_output_size=5'])
+    )
     outputs = strict(pictures[0][None])
-    assert outputs['scores'].shape == (1, 5) and np.all(np.asarray(outputs['scores'])[0, :int(outputs['count'][0])] > 0.5)
+    assert outputs['scores'].shape == (1, 5) and np.all(
+        np.asarray(outputs['scores'])[0, : int(outputs['count'][0])] > 0.5
+    )
     assert isinstance(strict, keras.Model)

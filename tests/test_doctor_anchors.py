@@ -1,4 +1,5 @@
 """Anchor coverage on drawn boxes whose answer is known."""
+
 import math
 
 import drawn
@@ -21,83 +22,154 @@ from keras_efficientdet.ops.boxes import iou
 
 
 def config_for(**change):
-    return load_config('efficientdet-lite0', [{'image_size': 128, 'num_classes': 3, 'label_map': drawn.LABELS, 'batch_size': 2,
-                                               'anchor_scale': 4.0}, change])
+    return load_config(
+        'efficientdet-lite0',
+        [
+            {
+                'image_size': 128,
+                'num_classes': 3,
+                'label_map': drawn.LABELS,
+                'batch_size': 2,
+                'anchor_scale': 4.0,
+            },
+            change,
+        ],
+    )
 
 
 def advice(folder, config):
     """The finding about anchors; each of these data sets has one."""
-    (found,) = [f for f in check_anchors(split_of_records('train', folder), config) if f.key == 'anchors']
+    (found,) = [
+        f for f in check_anchors(split_of_records('train', folder), config) if f.key == 'anchors'
+    ]
     return found
 
 
 def squares(side, category, count=5):
     """Squares centred on places of the finest level."""
-    return [drawn.box(4 + 8 * (3 * i + 1) - side / 2, 4 + 8 * (2 * i + 2) - side / 2, side, side, category) for i in range(count)]
+    return [
+        drawn.box(
+            4 + 8 * (3 * i + 1) - side / 2, 4 + 8 * (2 * i + 2) - side / 2, side, side, category
+        )
+        for i in range(count)
+    ]
 
 
 @pytest.fixture
 def tiny_and_big(tmp_path):
     """Class 1 has 12-pixel squares, class 18 large ones, class 400 does not occur."""
-    return drawn.records(tmp_path, [(128, 128, squares(12, 1)), (128, 128, squares(36, 18)), (128, 128, [])])
+    return drawn.records(
+        tmp_path, [(128, 128, squares(12, 1)), (128, 128, squares(36, 18)), (128, 128, [])]
+    )
 
 
 def test_too_big_anchors_are_flagged_with_the_scale_that_covers(tiny_and_big):
     table = anchor_coverage(tiny_and_big, config_for())
     assert list(table) == [4.0, *(s for s in CANDIDATE_SCALES if s != 4.0)]
-    assert table[4.0]['cat'] == 0. and table[4.0]['dog'] == 1. and math.isnan(table[4.0]['van'])
+    assert table[4.0]['cat'] == 0.0 and table[4.0]['dog'] == 1.0 and math.isnan(table[4.0]['van'])
     found = advice(tiny_and_big, config_for())
-    assert found.severity == 'warning' and 'anchor_scale 4.0, the anchors are too large (median of the missed boxes 12 px, ' \
-        'smallest anchor 32 px)' in found.found and 'cat 0.00' in found.found and 'dog' not in found.found
+    assert (
+        found.severity == 'warning'
+        and 'anchor_scale 4.0, the anchors are too large (median of the missed boxes 12 px, '
+        'smallest anchor 32 px)'
+        in found.found
+        and 'cat 0.00' in found.found
+        and 'dog' not in found.found
+    )
     best = float(found.fix.partition('anchor_scale=')[2].partition(':')[0])
-    assert table[best] == {'cat': 1., 'dog': 1., 'van': pytest.approx(math.nan, nan_ok=True)}
+    assert table[best] == {'cat': 1.0, 'dog': 1.0, 'van': pytest.approx(math.nan, nan_ok=True)}
     assert advice(tiny_and_big, config_for(anchor_scale=best)).severity == 'note'
 
 
 def test_small_boxes_are_the_only_fault_of_their_data(sources, healthy, tmp_path):
-    train = written(moved(sources['train'], lambda b, p: np.concatenate([b[:, :2], b[:, :2] + 14], 1)), tmp_path / 'train')
-    check(examine(train, healthy['val'], configured()), 'anchors', 'warning', 'the anchors are too large', 'set anchor_scale=1')
+    train = written(
+        moved(sources['train'], lambda b, p: np.concatenate([b[:, :2], b[:, :2] + 14], 1)),
+        tmp_path / 'train',
+    )
+    check(
+        examine(train, healthy['val'], configured()),
+        'anchors',
+        'warning',
+        'the anchors are too large',
+        'set anchor_scale=1',
+    )
 
 
 def test_shares_against_a_plain_loop(tmp_path):
     rng = np.random.default_rng(0)
-    boxes = [drawn.box(*(float(v) for v in (*rng.uniform(0, 150, 2), *rng.uniform(8, 90, 2))), (1, 18, 400)[i % 3])
-             for i in range(24)]
-    folder = drawn.records(tmp_path, [(256, 256, boxes[:12]), (256, 256, boxes[12:])])        # the network sees half of it
+    boxes = [
+        drawn.box(
+            *(float(v) for v in (*rng.uniform(0, 150, 2), *rng.uniform(8, 90, 2))),
+            (1, 18, 400)[i % 3],
+        )
+        for i in range(24)
+    ]
+    folder = drawn.records(
+        tmp_path, [(256, 256, boxes[:12]), (256, 256, boxes[12:])]
+    )  # the network sees half of it
     table = anchor_coverage(folder, config_for())
     for scale in (4.0, 1.0, 2.5):
-        corners = np.array([[y, x, min(256, y + h), min(256, x + w)] for x, y, w, h in (b['bbox'] for b in boxes)]) / 2
+        corners = (
+            np.array(
+                [
+                    [y, x, min(256, y + h), min(256, x + w)]
+                    for x, y, w, h in (b['bbox'] for b in boxes)
+                ]
+            )
+            / 2
+        )
         best = loop_iou(corners, anchors(128, scale=scale)).max(1)
         for k, name in enumerate(drawn.LABELS.values()):
             assert table[scale][name] == pytest.approx(np.mean(best[k::3] >= 0.5))
     assert len({tuple(row.values()) for row in table.values()}) > 3
 
 
-@pytest.mark.parametrize('change', [{}, {'image_size': [200, 333]}, {'anchor_scale': [1.5, 2.0, 2.5, 4.0, 5.0]},
-                                    {'max_level': 8}], ids=str)
+@pytest.mark.parametrize(
+    'change',
+    [{}, {'image_size': [200, 333]}, {'anchor_scale': [1.5, 2.0, 2.5, 4.0, 5.0]}, {'max_level': 8}],
+    ids=str,
+)
 def test_few_anchors_compared_are_as_good_as_all(change):
     """Also for boxes at the edges, beyond the largest anchor, and where strides are fractions."""
     model = config_for(**change).model
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 120, (300, 2))
-    boxes = np.concatenate([corner, corner + np.exp(rng.uniform(0, 6, (300, 2)))], 1).astype(np.float32)
-    np.testing.assert_allclose(best_overlaps(boxes, model), np.max(iou(boxes, config_anchors(model)), 1), atol=1e-5)
+    boxes = np.concatenate([corner, corner + np.exp(rng.uniform(0, 6, (300, 2)))], 1).astype(
+        np.float32
+    )
+    np.testing.assert_allclose(
+        best_overlaps(boxes, model), np.max(iou(boxes, config_anchors(model)), 1), atol=1e-5
+    )
 
 
 def test_a_note_when_all_is_covered(tmp_path):
     found = advice(drawn.records(tmp_path, [(128, 128, squares(32, 18, 5))]), config_for())
-    assert found.severity == 'note' and 'at least 1.00' in found.found and found.fix == 'leave anchor_scale as it is'
+    assert (
+        found.severity == 'note'
+        and 'at least 1.00' in found.found
+        and found.fix == 'leave anchor_scale as it is'
+    )
 
 
 def test_one_odd_box_of_a_rare_class_is_no_warning(tmp_path):
     odd = [*squares(32, 18), drawn.box(60, 60, 4, 4, 1)]
     folder = drawn.records(tmp_path, [(128, 128, odd), (128, 128, squares(32, 18))])
-    assert anchor_coverage(folder, config_for())[4.0]['cat'] == 0. and advice(folder, config_for()).severity == 'note'
+    assert (
+        anchor_coverage(folder, config_for())[4.0]['cat'] == 0.0
+        and advice(folder, config_for()).severity == 'note'
+    )
 
 
-@pytest.mark.parametrize(('change', 'gone'), [({}, False), ({'jitter_min': 1.0, 'jitter_max': 1.0}, False),
-                                              ({'jitter_min': 6.0, 'jitter_max': 8.0}, True),
-                                              ({'jitter_min': 0.01, 'jitter_max': 0.1}, True)], ids=str)
+@pytest.mark.parametrize(
+    ('change', 'gone'),
+    [
+        ({}, False),
+        ({'jitter_min': 1.0, 'jitter_max': 1.0}, False),
+        ({'jitter_min': 6.0, 'jitter_max': 8.0}, True),
+        ({'jitter_min': 0.01, 'jitter_max': 0.1}, True),
+    ],
+    ids=str,
+)
 def test_jitter_that_leaves_no_boxes(tmp_path, change, gone):
     folder = drawn.records(tmp_path, [(128, 128, squares(24, 18, 5)), (128, 128, [])])
     findings = check_anchors(split_of_records('train', folder), config_for(**change))
@@ -105,14 +177,20 @@ def test_jitter_that_leaves_no_boxes(tmp_path, change, gone):
 
 
 def test_crowds_do_not_count(tmp_path):
-    folder = drawn.records(tmp_path, [(128, 128, [*squares(32, 18, 4), drawn.box(60, 60, 4, 4, 18, iscrowd=1)])])
-    assert anchor_coverage(folder, config_for())[4.0]['dog'] == 1.
+    folder = drawn.records(
+        tmp_path, [(128, 128, [*squares(32, 18, 4), drawn.box(60, 60, 4, 4, 18, iscrowd=1)])]
+    )
+    assert anchor_coverage(folder, config_for())[4.0]['dog'] == 1.0
 
 
 def test_where_no_scale_helps_a_larger_picture_is_advised(tmp_path):
     slivers = [drawn.box(10, 6 + 12 * i, 110, 3, 1) for i in range(5)]
     found = advice(drawn.records(tmp_path, [(128, 128, slivers)]), config_for())
-    assert found.severity == 'warning' and 'larger image_size' in found.fix and 'would cover' not in found.fix
+    assert (
+        found.severity == 'warning'
+        and 'larger image_size' in found.fix
+        and 'would cover' not in found.fix
+    )
 
 
 def test_anchors_that_are_too_small(tmp_path):
@@ -123,7 +201,9 @@ def test_anchors_that_are_too_small(tmp_path):
 
 def test_one_scale_per_level(tiny_and_big):
     table = anchor_coverage(tiny_and_big, config_for(anchor_scale=[1.5, 1.5, 2.0, 4.0, 4.0]))
-    assert next(iter(table)) == (1.5, 1.5, 2.0, 4.0, 4.0) and next(iter(table.values()))['cat'] == 1.
+    assert (
+        next(iter(table)) == (1.5, 1.5, 2.0, 4.0, 4.0) and next(iter(table.values()))['cat'] == 1.0
+    )
 
 
 def test_no_boxes_at_all(tmp_path):

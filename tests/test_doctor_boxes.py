@@ -1,4 +1,5 @@
 """Faults of boxes, each planted alone: the doctor finds it, and only it."""
+
 import dataclasses
 
 import numpy as np
@@ -10,50 +11,124 @@ from keras_efficientdet.doctor import examine
 
 # name: (what is done to the training Source, key, severity, a word of what is found, a word of the fix)
 FAULTS = {
-    'degenerate': (lambda s: moved(s, lambda b, p: b * [1, 1, 0, 1] + b[:, [0]] * [0, 0, 1, 0]), 'degenerate boxes', 'error',
-                   '72 of 72 boxes have no area', 'order of the numbers'),
-    'a_few_degenerate': (lambda s: first(s, 2, lambda s: moved(s, lambda b, p: b[:, [0, 1, 0, 1]])), 'degenerate boxes',
-                         'warning', '6 of 72 boxes', 'mend'),
-    'xywh_read_as_xyxy': (lambda s: moved(s, lambda b, p: np.concatenate([b[:, :2] + 60, b[:, 2:] - b[:, :2]], 1)),
-                          'degenerate boxes', 'error', 'inside out', 'x, y, width, height read as corners'),
-    'out_of_the_picture': (lambda s: moved(s, lambda b, p: b + 60), 'boxes out of the picture', 'error', 'reach out', 'order'),
-    'normalised': (lambda s: moved(s, lambda b, p: b / np.tile((p.height, p.width), 2)),
-                   'normalised boxes', 'error', '100% of 72 boxes are smaller than 2 pixels', 'multiply'),
-    'whole_pictures': (lambda s: moved(s, lambda b, p: np.tile([0, 0, p.height, p.width], (len(b), 1))),
-                       'boxes of the whole picture', 'warning', '100% of 72', 'no box at all'),
-    'mostly_empty': (lambda s: first(s, 16, without_boxes), 'pictures without boxes', 'warning', '67% of 24', 'file names'),
+    'degenerate': (
+        lambda s: moved(s, lambda b, p: b * [1, 1, 0, 1] + b[:, [0]] * [0, 0, 1, 0]),
+        'degenerate boxes',
+        'error',
+        '72 of 72 boxes have no area',
+        'order of the numbers',
+    ),
+    'a_few_degenerate': (
+        lambda s: first(s, 2, lambda s: moved(s, lambda b, p: b[:, [0, 1, 0, 1]])),
+        'degenerate boxes',
+        'warning',
+        '6 of 72 boxes',
+        'mend',
+    ),
+    'xywh_read_as_xyxy': (
+        lambda s: moved(s, lambda b, p: np.concatenate([b[:, :2] + 60, b[:, 2:] - b[:, :2]], 1)),
+        'degenerate boxes',
+        'error',
+        'inside out',
+        'x, y, width, height read as corners',
+    ),
+    'out_of_the_picture': (
+        lambda s: moved(s, lambda b, p: b + 60),
+        'boxes out of the picture',
+        'error',
+        'reach out',
+        'order',
+    ),
+    'normalised': (
+        lambda s: moved(s, lambda b, p: b / np.tile((p.height, p.width), 2)),
+        'normalised boxes',
+        'error',
+        '100% of 72 boxes are smaller than 2 pixels',
+        'multiply',
+    ),
+    'whole_pictures': (
+        lambda s: moved(s, lambda b, p: np.tile([0, 0, p.height, p.width], (len(b), 1))),
+        'boxes of the whole picture',
+        'warning',
+        '100% of 72',
+        'no box at all',
+    ),
+    'mostly_empty': (
+        lambda s: first(s, 16, without_boxes),
+        'pictures without boxes',
+        'warning',
+        '67% of 24',
+        'file names',
+    ),
     'no_boxes': (without_boxes, 'no boxes', 'error', 'no box in 24 pictures', 'image ids'),
     'all_crowds': (all_crowds, 'crowds', 'error', 'all 72 boxes are crowds', 'iscrowd'),
     'more_boxes_than_detections': (
-        lambda s: first(s, 1, lambda s: changed(s, boxes=lambda p: np.tile(p.boxes, (40, 1)), ids=lambda p: p.ids * 40,
-                                                areas=lambda p: p.areas * 40, crowd=lambda p: p.crowd * 40)),
-        'many boxes', 'warning', '120 boxes, detection stops at 100', 'max_output_size=120'),
-    'boxes_left_out': (lambda s: dataclasses.replace(s, changes={'boxes of zero size, left out': 3}), 'boxes left out', 'warning',
-                       '3 of 75 boxes', 'mend'),
-    'boxes_cut_by_reading': (lambda s: dataclasses.replace(s, changes={'boxes cut to their picture': 60}), 'box format', 'error',
-                             '60 cut', 'corners (x1, y1, x2, y2) read as x, y, width, height'),
+        lambda s: first(
+            s,
+            1,
+            lambda s: changed(
+                s,
+                boxes=lambda p: np.tile(p.boxes, (40, 1)),
+                ids=lambda p: p.ids * 40,
+                areas=lambda p: p.areas * 40,
+                crowd=lambda p: p.crowd * 40,
+            ),
+        ),
+        'many boxes',
+        'warning',
+        '120 boxes, detection stops at 100',
+        'max_output_size=120',
+    ),
+    'boxes_left_out': (
+        lambda s: dataclasses.replace(s, changes={'boxes of zero size, left out': 3}),
+        'boxes left out',
+        'warning',
+        '3 of 75 boxes',
+        'mend',
+    ),
+    'boxes_cut_by_reading': (
+        lambda s: dataclasses.replace(s, changes={'boxes cut to their picture': 60}),
+        'box format',
+        'error',
+        '60 cut',
+        'corners (x1, y1, x2, y2) read as x, y, width, height',
+    ),
 }
-BESIDE = {     # what else such a fault must bring with it
-    'no_boxes': {'classes in train'}, 'normalised': {'anchors', 'jitter'}, 'degenerate': {'anchors'},
-    'xywh_read_as_xyxy': {'anchors', 'jitter'}, 'out_of_the_picture': {'anchors'}, 'whole_pictures': {'anchors'}}
+BESIDE = {  # what else such a fault must bring with it
+    'no_boxes': {'classes in train'},
+    'normalised': {'anchors', 'jitter'},
+    'degenerate': {'anchors'},
+    'xywh_read_as_xyxy': {'anchors', 'jitter'},
+    'out_of_the_picture': {'anchors'},
+    'whole_pictures': {'anchors'},
+}
 
 
 @pytest.mark.parametrize('fault', FAULTS)
 def test_a_planted_fault_of_the_boxes(fault, sources, healthy, tmp_path):
     plant, *expected = FAULTS[fault]
-    check(examine(written(plant(sources['train']), tmp_path / 'train'), healthy['val'], configured()), *expected,
-          BESIDE.get(fault, ()))
+    check(
+        examine(written(plant(sources['train']), tmp_path / 'train'), healthy['val'], configured()),
+        *expected,
+        BESIDE.get(fault, ()),
+    )
 
 
 def test_records_that_state_another_size(sources, tmp_path):
     """As converters of other people leave them: boxes divided by the wrong sides."""
     folder = written(sources['train'], tmp_path / 'train')
     (file,) = folder.glob('*.tfrecord')
-    examples = [tf.train.Example.FromString(s) for s in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()]
+    examples = [
+        tf.train.Example.FromString(s)
+        for s in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()
+    ]
     with tf.io.TFRecordWriter(str(file)) as writer:
         for example in examples:
             feature = example.features.feature
-            feature['image/height'].int64_list.value[:], feature['image/width'].int64_list.value[:] = [150], [100]
+            (
+                feature['image/height'].int64_list.value[:],
+                feature['image/width'].int64_list.value[:],
+            ) = [150], [100]
             writer.write(example.SerializeToString())
     found = [f for f in examine(folder, None, configured()) if f.key == 'picture size']
     assert 'height and width are swapped in 24 of 24 pictures' in found[0].found

@@ -1,4 +1,5 @@
 """All checks together: silence on data in order, on real data their real flaws, and annotations of every format."""
+
 import collections.abc
 import dataclasses
 import json
@@ -70,18 +71,30 @@ def _unnamed(content):
     content['categories'][1]['name'] = ' '
 
 
-@pytest.mark.parametrize(('plant', 'key', 'found'), [
-    (_corners, 'box format', 'cut to it'), (_fractions, 'normalised boxes', 'smaller than 2 pixels'),
-    (_swapped, 'picture size', 'height and width are swapped in 24 of 24 pictures; image 1 (1.png) is 100 high and 150 wide'),
-    (_inside_out, 'box format', '72 were left out'), (_unnamed, 'class names', 'no name')],
-                         ids=['corners', 'fractions', 'swapped', 'inside_out', 'unnamed'])
+@pytest.mark.parametrize(
+    ('plant', 'key', 'found'),
+    [
+        (_corners, 'box format', 'cut to it'),
+        (_fractions, 'normalised boxes', 'smaller than 2 pixels'),
+        (
+            _swapped,
+            'picture size',
+            'height and width are swapped in 24 of 24 pictures; image 1 (1.png) is 100 high and 150 wide',
+        ),
+        (_inside_out, 'box format', '72 were left out'),
+        (_unnamed, 'class names', 'no name'),
+    ],
+    ids=['corners', 'fractions', 'swapped', 'inside_out', 'unnamed'],
+)
 def test_a_planted_fault_of_a_coco_file(plant, key, found, tmp_path, write_json):
     annotations, folder = drawn.write_coco(tmp_path, planted.photos(24, 24), planted.LABELS)
     content = json.loads(annotations.read_text())
     assert alarms(examine_source(read_coco(annotations, folder))) == []
     plant(content)
     findings = examine_source(read_coco(write_json(content), folder))
-    assert key in {f.key for f in alarms(findings)} and found in ''.join(f.found for f in findings), report(findings)
+    assert key in {f.key for f in alarms(findings)} and found in ''.join(
+        f.found for f in findings
+    ), report(findings)
 
 
 # Faults as they stand in files of other formats; `plant` makes the boxes that such a file is read as.
@@ -90,7 +103,9 @@ def _sizes_as_corners(source):
 
 
 def _corners_as_centres(source):
-    return moved(source, lambda b, p: np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2], 1))
+    return moved(
+        source, lambda b, p: np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2], 1)
+    )
 
 
 def _parts_of_the_picture(source):
@@ -101,20 +116,37 @@ def _lying(source):
     return changed(source, height=lambda p: p.width, width=lambda p: p.height)
 
 
-@pytest.mark.parametrize(('write', 'plant', 'key', 'found'), [
-    (other_formats.write_voc, _sizes_as_corners, 'box format', '72 were left out'),
-    (other_formats.write_voc, _lying, 'picture size', 'height and width are swapped in 24 of 24 pictures'),
-    (other_formats.write_csv, _sizes_as_corners, 'box format', '72 were left out'),
-    (other_formats.write_voc, _parts_of_the_picture, 'normalised boxes', 'smaller than 2 pixels'),
-    (other_formats.write_yolo, _corners_as_centres, 'box format', 'cut to it')])
+@pytest.mark.parametrize(
+    ('write', 'plant', 'key', 'found'),
+    [
+        (other_formats.write_voc, _sizes_as_corners, 'box format', '72 were left out'),
+        (
+            other_formats.write_voc,
+            _lying,
+            'picture size',
+            'height and width are swapped in 24 of 24 pictures',
+        ),
+        (other_formats.write_csv, _sizes_as_corners, 'box format', '72 were left out'),
+        (
+            other_formats.write_voc,
+            _parts_of_the_picture,
+            'normalised boxes',
+            'smaller than 2 pixels',
+        ),
+        (other_formats.write_yolo, _corners_as_centres, 'box format', 'cut to it'),
+    ],
+)
 def test_a_planted_fault_of_a_folder(write, plant, key, found, sources, tmp_path):
     assert alarms(examine_source(read_folder(write(sources['train'], tmp_path / 'right')))) == []
     findings = examine_source(read_folder(write(plant(sources['train']), tmp_path / 'wrong')))
-    assert key in {f.key for f in alarms(findings)} and found in ''.join(f.found for f in findings), report(findings)
+    assert key in {f.key for f in alarms(findings)} and found in ''.join(
+        f.found for f in findings
+    ), report(findings)
 
 
 def test_pictures_that_are_no_files_are_examined(sources):
     """Arrays, in a collection that one can only go through."""
+
     class Photos(collections.abc.Collection):
         def __init__(self, photos):
             self.photos = photos
@@ -128,17 +160,33 @@ def test_pictures_that_are_no_files_are_examined(sources):
         def __contains__(self, photo):
             return photo in self.photos
 
-    photos = [dataclasses.replace(p, path=pathlib.Path('nowhere.png'), data=np.array(Image.open(p.path)))
-              for p in sources['train'].photos]
+    photos = [
+        dataclasses.replace(p, path=pathlib.Path('nowhere.png'), data=np.array(Image.open(p.path)))
+        for p in sources['train'].photos
+    ]
     inverted = [dataclasses.replace(p, boxes=np.asarray(p.boxes) / 64) for p in photos]
-    assert alarms(examine_source(dataclasses.replace(sources['train'], photos=Photos(photos)), fast=True)) == []
-    assert alarms(examine_source(dataclasses.replace(sources['train'], photos=Photos(inverted)), fast=True))
+    assert (
+        alarms(
+            examine_source(dataclasses.replace(sources['train'], photos=Photos(photos)), fast=True)
+        )
+        == []
+    )
+    assert alarms(
+        examine_source(dataclasses.replace(sources['train'], photos=Photos(inverted)), fast=True)
+    )
 
 
-@pytest.mark.parametrize(('plant', 'key', 'found'), [
-    (without_boxes, 'no boxes', 'no box in 24 pictures'), (all_crowds, 'crowds', 'all 72 boxes are crowds'),
-    (counted_from_0, 'class ids', 'one too low')])
-def test_training_stops_where_there_is_nothing_to_learn(plant, key, found, sources, healthy, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ('plant', 'key', 'found'),
+    [
+        (without_boxes, 'no boxes', 'no box in 24 pictures'),
+        (all_crowds, 'crowds', 'all 72 boxes are crowds'),
+        (counted_from_0, 'class ids', 'one too low'),
+    ],
+)
+def test_training_stops_where_there_is_nothing_to_learn(
+    plant, key, found, sources, healthy, tmp_path, capsys
+):
     folder = written(plant(sources['train']), tmp_path / 'train')
     with pytest.raises(DataError, match=re.escape(found)):
         before_training(folder, healthy['val'], configured())
@@ -152,8 +200,15 @@ def test_training_goes_on_with_other_errors(healthy, capsys):
 
 @pytest.mark.parametrize('method', ['linear', 'diou'])
 def test_fit_refuses_what_could_not_be_evaluated(method, healthy, tmp_path):
-    with pytest.raises(ConfigError, match=f"method '{method}': evaluation while training knows gaussian and hard"):
-        fit(little_config(healthy['train'], {'method': method}), healthy['train'], healthy['val'], tmp_path / 'run')
+    with pytest.raises(
+        ConfigError, match=f"method '{method}': evaluation while training knows gaussian and hard"
+    ):
+        fit(
+            little_config(healthy['train'], {'method': method}),
+            healthy['train'],
+            healthy['val'],
+            tmp_path / 'run',
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -163,30 +218,56 @@ def test_fit_asks_the_doctor_first(sources, tmp_path):
         fit(little_config(empty), empty, empty, tmp_path / 'run')
 
 
-@pytest.mark.parametrize(('name', 'wanted'), [
-    ('bccd', {'near duplicates: 1 of 87 pictures of val look the same as one of train, like image 214 '
-                        '(BloodImage_00037.jpg) and image 19 (BloodImage_00038.jpg)',
-              'boxes left out: train: 1 of 2805 boxes', 'boxes left out: val: 1 of 1138 boxes',
-              'anchors: anchor_scale 3.0, the anchors are too large'}),
-    ('voc100', {'anchors: anchor_scale 3.0, the anchors are too large'})])
+@pytest.mark.parametrize(
+    ('name', 'wanted'),
+    [
+        (
+            'bccd',
+            {
+                'near duplicates: 1 of 87 pictures of val look the same as one of train, like image 214 '
+                '(BloodImage_00037.jpg) and image 19 (BloodImage_00038.jpg)',
+                'boxes left out: train: 1 of 2805 boxes',
+                'boxes left out: val: 1 of 1138 boxes',
+                'anchors: anchor_scale 3.0, the anchors are too large',
+            },
+        ),
+        ('voc100', {'anchors: anchor_scale 3.0, the anchors are too large'}),
+    ],
+)
 def test_real_data_have_their_real_flaws_and_no_others(name, wanted, real, tmp_path):
     """bccd: two boxes of zero size, BloodImage_00037 is 00038 again, and platelets are small at 320 pixels."""
     folder = real(name)
-    train, valid = (written(read_coco(folder / f'annotations/{split}.json', folder / 'images'), tmp_path / split)
-                    for split in ('train', 'val'))
-    config = load_config('efficientdet-lite0', [label_overrides(train), {**planted.SETTINGS, 'image_size': 320}])
+    train, valid = (
+        written(
+            read_coco(folder / f'annotations/{split}.json', folder / 'images'), tmp_path / split
+        )
+        for split in ('train', 'val')
+    )
+    config = load_config(
+        'efficientdet-lite0', [label_overrides(train), {**planted.SETTINGS, 'image_size': 320}]
+    )
     findings = alarms(examine(train, valid, config))
     assert all(f.severity == 'warning' for f in findings), report(findings)
-    assert len(findings) == len(wanted) and all(any(f'{f.key}: {f.found}'.startswith(w) for f in findings) for w in wanted), \
-        report(findings)
-    larger = load_config(config, {'anchor_scale': 2.0} if name == 'bccd' else {'image_size': 640, 'anchor_scale': 2.0})
+    assert len(findings) == len(wanted) and all(
+        any(f'{f.key}: {f.found}'.startswith(w) for f in findings) for w in wanted
+    ), report(findings)
+    larger = load_config(
+        config,
+        {'anchor_scale': 2.0} if name == 'bccd' else {'image_size': 640, 'anchor_scale': 2.0},
+    )
     assert not [f for f in alarms(examine(train, valid, larger, fast=True)) if f.key == 'anchors']
 
 
 def test_the_report_has_the_worst_first_and_short_lines(healthy):
-    text = report(examine(healthy['train'], None, configured(optimizer='sgd', learning_rate=9.), fast=True))
+    text = report(
+        examine(healthy['train'], None, configured(optimizer='sgd', learning_rate=9.0), fast=True)
+    )
     assert text.startswith('doctor: 1 error, 1 warning, ')
-    assert text.index('ERROR    empty val') < text.index('WARNING  learning rate') < text.index('NOTE ')
+    assert (
+        text.index('ERROR    empty val')
+        < text.index('WARNING  learning rate')
+        < text.index('NOTE ')
+    )
     assert all(len(line) <= 125 for line in text.splitlines())
 
 

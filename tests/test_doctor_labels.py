@@ -1,4 +1,5 @@
 """Faults of class ids and names, each planted alone: the doctor finds it, and only it."""
+
 import dataclasses
 
 import pytest
@@ -11,28 +12,68 @@ from keras_efficientdet.doctor import examine
 # name: (what is done to the training Source, key, severity, a word of what is found, a word of the fix)
 FAULTS = {
     'ids_from_0': (counted_from_0, 'class ids', 'error', 'one too low', 'label_map'),
-    'ids_up_to_num_classes': (lambda s: relabelled(s, {1: 2, 2: 3, 3: 4}), 'class ids', 'error', 'one too high', 'label_map'),
-    'ids_with_gaps': (lambda s: relabelled(s, {2: 18, 3: 400}), 'class ids', 'error', '18, 400 are not among', 'label_overrides'),
-    'names_of_another_map': (lambda s: relabelled(s, {}, {1: 'dog', 2: 'cat', 3: 'van'}), 'label map', 'error', "1: 'dog' in the",
-                             'one map'),
-    'a_class_that_never_occurs': (lambda s: only(s, {1, 3}), 'classes in train', 'warning',
-                                  '1 of 3 classes have no box in train: dog', 'cannot learn'),
+    'ids_up_to_num_classes': (
+        lambda s: relabelled(s, {1: 2, 2: 3, 3: 4}),
+        'class ids',
+        'error',
+        'one too high',
+        'label_map',
+    ),
+    'ids_with_gaps': (
+        lambda s: relabelled(s, {2: 18, 3: 400}),
+        'class ids',
+        'error',
+        '18, 400 are not among',
+        'label_overrides',
+    ),
+    'names_of_another_map': (
+        lambda s: relabelled(s, {}, {1: 'dog', 2: 'cat', 3: 'van'}),
+        'label map',
+        'error',
+        "1: 'dog' in the",
+        'one map',
+    ),
+    'a_class_that_never_occurs': (
+        lambda s: only(s, {1, 3}),
+        'classes in train',
+        'warning',
+        '1 of 3 classes have no box in train: dog',
+        'cannot learn',
+    ),
 }
 # The same, of a configuration that takes its names from the data.
 FAULTS_OF_NAMES = {
-    'class_names_missing': (lambda s: relabelled(s, {}, {1: 'cat', 2: '', 3: 'van'}), 'class names', 'warning',
-                            'classes 2 have no name', 'name each'),
-    'class_names_twice': (lambda s: relabelled(s, {}, {1: 'cat', 2: 'dog', 3: 'dog'}), 'class names', 'error',
-                          "2, 3 have the same name 'dog'", 'merge'),
-    'background_in_the_map': (lambda s: relabelled(s, {}, {1: 'background', 2: 'dog', 3: 'van'}), 'background', 'error',
-                              "'background'", 'objects only'),
+    'class_names_missing': (
+        lambda s: relabelled(s, {}, {1: 'cat', 2: '', 3: 'van'}),
+        'class names',
+        'warning',
+        'classes 2 have no name',
+        'name each',
+    ),
+    'class_names_twice': (
+        lambda s: relabelled(s, {}, {1: 'cat', 2: 'dog', 3: 'dog'}),
+        'class names',
+        'error',
+        "2, 3 have the same name 'dog'",
+        'merge',
+    ),
+    'background_in_the_map': (
+        lambda s: relabelled(s, {}, {1: 'background', 2: 'dog', 3: 'van'}),
+        'background',
+        'error',
+        "'background'",
+        'objects only',
+    ),
 }
 
 
 @pytest.mark.parametrize('fault', FAULTS)
 def test_a_planted_fault_of_the_ids(fault, sources, healthy, tmp_path):
     plant, *expected = FAULTS[fault]
-    check(examine(written(plant(sources['train']), tmp_path / 'train'), healthy['val'], configured()), *expected)
+    check(
+        examine(written(plant(sources['train']), tmp_path / 'train'), healthy['val'], configured()),
+        *expected,
+    )
 
 
 @pytest.mark.parametrize('fault', FAULTS_OF_NAMES)
@@ -40,10 +81,18 @@ def test_a_planted_fault_of_the_names(fault, sources, tmp_path):
     plant, *expected = FAULTS_OF_NAMES[fault]
     train = written(plant(sources['train']), tmp_path / 'train')
     config = load_config(configured(), label_overrides(train))
-    valid = written(dataclasses.replace(sources['val'], label_map=config.model.label_map), tmp_path / 'val')
+    valid = written(
+        dataclasses.replace(sources['val'], label_map=config.model.label_map), tmp_path / 'val'
+    )
     check(examine(train, valid, config), *expected)
 
 
 def test_a_class_that_validation_lacks(sources, healthy, tmp_path):
     valid = written(only(sources['val'], {1, 2}), tmp_path / 'val')
-    check(examine(healthy['train'], valid, configured()), 'classes in val', 'note', 'no box in val: van', 'nan')
+    check(
+        examine(healthy['train'], valid, configured()),
+        'classes in val',
+        'note',
+        'no box in val: van',
+        'nan',
+    )

@@ -1,4 +1,5 @@
 """Faults of splits, each planted alone: the doctor finds it, and only it."""
+
 import dataclasses
 
 from PIL import Image
@@ -9,13 +10,25 @@ from keras_efficientdet.doctor import examine
 
 def test_image_ids_that_are_not_unique(sources, healthy, tmp_path):
     train = written(changed(sources['train'], id=lambda p: p.id // 2), tmp_path / 'train')
-    check(examine(train, healthy['val'], configured()), 'image ids', 'error', 'more than one picture', 'own')
+    check(
+        examine(train, healthy['val'], configured()),
+        'image ids',
+        'error',
+        'more than one picture',
+        'own',
+    )
 
 
 def test_no_validation_data(healthy, tmp_path):
     (tmp_path / 'nothing').mkdir()
     for valid in (None, tmp_path / 'nothing'):
-        check(examine(healthy['train'], valid, configured()), 'empty val', 'error', 'no', 'keep a fifth')
+        check(
+            examine(healthy['train'], valid, configured()),
+            'empty val',
+            'error',
+            'no',
+            'keep a fifth',
+        )
 
 
 def test_validation_on_the_training_pictures(healthy):
@@ -25,10 +38,21 @@ def test_validation_on_the_training_pictures(healthy):
 
 
 def test_pictures_in_both_splits(sources, healthy, tmp_path):
-    mixed = dataclasses.replace(sources['val'], photos=[
-        *sources['val'].photos, *(dataclasses.replace(p, id=p.id + 100) for p in sources['train'].photos[:2])])
+    mixed = dataclasses.replace(
+        sources['val'],
+        photos=[
+            *sources['val'].photos,
+            *(dataclasses.replace(p, id=p.id + 100) for p in sources['train'].photos[:2]),
+        ],
+    )
     findings = examine(healthy['train'], written(mixed, tmp_path / 'val'), configured())
-    check(findings, 'shared pictures', 'warning', '2 of 10 pictures of val are in train too, like image 101', 'split anew')
+    check(
+        findings,
+        'shared pictures',
+        'warning',
+        '2 of 10 pictures of val are in train too, like image 101',
+        'split anew',
+    )
 
 
 def test_edited_copies_in_both_splits(sources, healthy, tmp_path):
@@ -36,9 +60,16 @@ def test_edited_copies_in_both_splits(sources, healthy, tmp_path):
     photo = sources['train'].photos[3]
     picture = Image.open(photo.path).resize((75, 50)).point(lambda v: min(255, int(v * 1.1)))
     picture.save(tmp_path / 'copy.jpg', quality=60)
-    copy = dataclasses.replace(photo, path=tmp_path / 'copy.jpg', id=77, height=50, width=75, boxes=photo.boxes / 2)
+    copy = dataclasses.replace(
+        photo, path=tmp_path / 'copy.jpg', id=77, height=50, width=75, boxes=photo.boxes / 2
+    )
     mixed = dataclasses.replace(sources['val'], photos=[*sources['val'].photos, copy])
     folder = written(mixed, tmp_path / 'val')
-    check(examine(healthy['train'], folder, configured()), 'near duplicates', 'warning',
-          'like image 77 (copy.jpg) and image 4 (4.png)', 'look at them')
+    check(
+        examine(healthy['train'], folder, configured()),
+        'near duplicates',
+        'warning',
+        'like image 77 (copy.jpg) and image 4 (4.png)',
+        'look at them',
+    )
     assert alarms(examine(healthy['train'], folder, configured(), fast=True)) == []

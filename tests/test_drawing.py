@@ -1,4 +1,5 @@
 """Drawings: pixels where they belong, nothing elsewhere."""
+
 import itertools
 
 import numpy as np
@@ -11,8 +12,13 @@ from keras_efficientdet.imaging.drawing import Mark, color, draw_examples, draw_
 
 
 def detections(boxes, scores, classes, names=('cat', 'dog')):
-    return Detections(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32), np.array(classes, np.int32),
-                      names, tuple(range(1, len(names) + 1)))
+    return Detections(
+        np.array(boxes, np.float32).reshape(-1, 4),
+        np.array(scores, np.float32),
+        np.array(classes, np.int32),
+        names,
+        tuple(range(1, len(names) + 1)),
+    )
 
 
 def picture(height=200, width=300):
@@ -24,13 +30,16 @@ def test_outline_stands_on_the_box():
     outline = np.all(drawn == color(1), -1)
     for row, column in ((60, 140), (160, 140), (110, 40), (110, 240)):
         assert outline[row, column]
-    assert np.all(drawn[70:150, 50:230] == 90)                            # inside
+    assert np.all(drawn[70:150, 50:230] == 90)  # inside
     changed = np.argwhere(np.any(drawn != 90, -1))
     assert changed[:, 0].max() == 160 and changed[:, 1].max() == 240 and changed[:, 1].min() == 40
 
 
 def test_text_stands_above_the_box_and_names_the_class():
-    one, other = (draw(picture(), detections([[60, 40, 160, 240]], [0.9], [0], names)) for names in (('cat',), ('zebra',)))
+    one, other = (
+        draw(picture(), detections([[60, 40, 160, 240]], [0.9], [0], names))
+        for names in (('cat',), ('zebra',))
+    )
     above = np.any(one != 90, -1)[:58]
     assert 50 < above.sum() < 3000
     difference = np.argwhere(np.any(one != other, -1))
@@ -47,25 +56,35 @@ def test_low_scores_are_not_drawn_and_the_picture_is_not_changed():
 
 
 def test_boxes_at_and_beyond_the_edge():
-    drawn = draw(picture(), detections([[0, 0, 200, 300], [-20, -20, 500, 500], [5, 5, 5, 5]], [0.9] * 3, [0, 1, 1]))
+    drawn = draw(
+        picture(),
+        detections([[0, 0, 200, 300], [-20, -20, 500, 500], [5, 5, 5, 5]], [0.9] * 3, [0, 1, 1]),
+    )
     assert drawn.shape == (200, 300, 3) and np.all(drawn[0, 150] == color(0))
 
 
 @pytest.mark.parametrize('size', [(64, 96), (480, 640), (1500, 2000)])
-@pytest.mark.parametrize('corner', [(-9.6, -4.2), (0., 0.), (7.3, 30.8), (0.5, 0.95)], ids=str)
+@pytest.mark.parametrize('corner', [(-9.6, -4.2), (0.0, 0.0), (7.3, 30.8), (0.5, 0.95)], ids=str)
 def test_a_text_is_whole_wherever_its_box_stands(size, corner):
     """Top left at pixels, or at a share of the picture: the text is the same picture in all places."""
-    ymin, xmin = (c if abs(c) > 1 or c == 0 else c * side for c, side in zip(corner, size, strict=True))
+    ymin, xmin = (
+        c if abs(c) > 1 or c == 0 else c * side for c, side in zip(corner, size, strict=True)
+    )
     blank = np.full((*size, 3), 90, np.uint8)
-    drawn = draw_marks(blank, [Mark((ymin, xmin, ymin + size[0], xmin + size[1]), (255, 255, 0), 'van 0.52')])
-    rows, columns = np.nonzero(np.all(drawn < 60, -1))                    # black letters
+    drawn = draw_marks(
+        blank, [Mark((ymin, xmin, ymin + size[0], xmin + size[1]), (255, 255, 0), 'van 0.52')]
+    )
+    rows, columns = np.nonzero(np.all(drawn < 60, -1))  # black letters
     height = max(10, min(size) / 32)
-    assert 0.55 * height <= np.ptp(rows) + 1 <= height                    # digits and letters without descenders
+    assert 0.55 * height <= np.ptp(rows) + 1 <= height  # digits and letters without descenders
     assert np.ptp(columns) + 1 > 3 * height and columns.min() >= 2 and columns.max() < size[1] - 1
 
 
 def test_lines_do_not_cross_texts():
-    first, second = Mark((40., 40., 150., 150.), (255, 255, 0), 'van'), Mark((30., 10., 160., 160.), (0, 0, 255))
+    first, second = (
+        Mark((40.0, 40.0, 150.0, 150.0), (255, 255, 0), 'van'),
+        Mark((30.0, 10.0, 160.0, 160.0), (0, 0, 255)),
+    )
     one, both = draw_marks(picture(), [first]), draw_marks(picture(), [first, second])
     text = np.argwhere(np.all(one < 60, -1))
     assert len(text) > 20 and np.all(both[tuple(text.T)] < 60)
@@ -90,21 +109,32 @@ def test_grid_places_each_picture_in_its_cell():
     for i, shade in enumerate(shades):
         top, left = 60 * (i // 3), 80 * (i % 3)
         assert np.all(sheet[top + 10, left + 10] == shade)
-        ys, xs = np.nonzero(sheet[top:top + 60, left:left + 80, 0] == shade)
-        assert ys.max() < 58 and (np.ptp(ys) + 1) / (np.ptp(xs) + 1) == np.float64(ys.size / (np.ptp(xs) + 1) ** 2)
+        ys, xs = np.nonzero(sheet[top : top + 60, left : left + 80, 0] == shade)
+        assert ys.max() < 58 and (np.ptp(ys) + 1) / (np.ptp(xs) + 1) == np.float64(
+            ys.size / (np.ptp(xs) + 1) ** 2
+        )
     assert np.all(sheet[70:, 90:] == 255)
 
 
 def test_examples_are_drawn_in_their_own_colours():
     model = load_config('efficientdet-d0', 'image_size=[60, 80]').model
     pixels = np.full((60, 80, 3), (200, 100, 50))
-    normalized = ((pixels - np.array(model.mean_rgb)) / np.array(model.stddev_rgb)).astype(np.float32)
-    labelled, empty = (normalized, np.array([[10., 20., 40., 60.]]), np.array([2])), (normalized, np.zeros((0, 4)), [])
+    normalized = ((pixels - np.array(model.mean_rgb)) / np.array(model.stddev_rgb)).astype(
+        np.float32
+    )
+    labelled, empty = (
+        (normalized, np.array([[10.0, 20.0, 40.0, 60.0]]), np.array([2])),
+        (normalized, np.zeros((0, 4)), []),
+    )
     sheet = draw_examples([labelled, empty], model, columns=2)
     assert sheet.shape == (68, 176, 3)
     one, other = sheet[4:64, 4:84], sheet[4:64, 92:172]
     np.testing.assert_array_equal(other, pixels)
-    assert np.all(one[10, 20:61] == color(2)) and np.all(one[10:41, 60] == color(2)) and np.all(one[14:37, 24:57] == pixels[0, 0])
+    assert (
+        np.all(one[10, 20:61] == color(2))
+        and np.all(one[10:41, 60] == color(2))
+        and np.all(one[14:37, 24:57] == pixels[0, 0])
+    )
 
 
 def test_curves_with_missing_epochs(tmp_path):
@@ -112,10 +142,15 @@ def test_curves_with_missing_epochs(tmp_path):
     (tmp_path / 'other.csv').write_text('epoch,loss,val_AP\n1,2.0,\n2,1.9,0.1\n3,1.0,\n4,0.5,0.3\n')
     save_curves(tmp_path / 'log.csv', tmp_path / 'curves.png')
     save_curves(tmp_path / 'other.csv', tmp_path / 'other.png')
-    one, other = (np.asarray(Image.open(tmp_path / name).convert('L')).astype(int) for name in ('curves.png', 'other.png'))
+    one, other = (
+        np.asarray(Image.open(tmp_path / name).convert('L')).astype(int)
+        for name in ('curves.png', 'other.png')
+    )
     width = one.shape[1]
     assert (one < 200).sum() > 1000
-    assert np.any(one[:, :width // 2] != other[:, :width // 2]) and np.all(one[:, width // 2 + 20:] == other[:, width // 2 + 20:])
+    assert np.any(one[:, : width // 2] != other[:, : width // 2]) and np.all(
+        one[:, width // 2 + 20 :] == other[:, width // 2 + 20 :]
+    )
 
 
 def test_curves_have_a_panel_for_what_was_logged(tmp_path):

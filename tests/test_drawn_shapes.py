@@ -1,4 +1,5 @@
 """The drawn data set: the same for a seed, labelled tightly, and readable by the library."""
+
 import collections
 import json
 import pathlib
@@ -27,9 +28,11 @@ def test_same_seed_same_pictures_whatever_the_count(drawn, tmp_path):
     folder, content = drawn
     again = json.loads(drawn_shapes.draw_data_set(4, 5, tmp_path / 'again').read_text())
     assert again['images'] == content['images'][:4]
-    assert again['annotations'] == content['annotations'][:len(again['annotations'])]
+    assert again['annotations'] == content['annotations'][: len(again['annotations'])]
     for image in again['images']:
-        assert (tmp_path / 'again' / image['file_name']).read_bytes() == (folder / image['file_name']).read_bytes()
+        assert (tmp_path / 'again' / image['file_name']).read_bytes() == (
+            folder / image['file_name']
+        ).read_bytes()
 
 
 def test_other_seed_other_pictures(drawn, tmp_path):
@@ -53,9 +56,13 @@ def test_variety(drawn):
     """All classes, several sizes, both formats, many objects in some pictures, and some pictures without any."""
     _, content = drawn
     per_class = collections.Counter(a['category_id'] for a in content['annotations'])
-    assert set(per_class) == {c['id'] for c in content['categories']} and min(per_class.values()) >= 20
+    assert (
+        set(per_class) == {c['id'] for c in content['categories']} and min(per_class.values()) >= 20
+    )
     per_image = collections.Counter(a['image_id'] for a in content['annotations'])
-    assert 5 <= max(per_image.values()) <= drawn_shapes.MOST_OBJECTS and len(per_image) < len(content['images'])
+    assert 5 <= max(per_image.values()) <= drawn_shapes.MOST_OBJECTS and len(per_image) < len(
+        content['images']
+    )
     assert len({(i['height'], i['width']) for i in content['images']}) >= 4
     assert {pathlib.Path(i['file_name']).suffix for i in content['images']} == {'.png', '.jpg'}
 
@@ -74,20 +81,30 @@ def test_the_library_reads_it_unchanged(drawn):
 @pytest.mark.parametrize('angle', [0.0, 0.4, 2.0])
 def test_boxes_are_tight_around_the_painted_pixels(shape, angle):
     """Found again from the pixels that painting changed, and not from the mask, which leaves out the faint ends of sharp tips."""
-    rng, before = np.random.default_rng(1), np.full((*SIZE, 3), 30., np.float32)
-    place = (90., 140.), 60., angle, SIZE
+    rng, before = np.random.default_rng(1), np.full((*SIZE, 3), 30.0, np.float32)
+    place = (90.0, 140.0), 60.0, angle, SIZE
     filled = drawn_shapes.outline(shape, *place)
-    changed = np.abs(drawn_shapes.paint(rng, before, filled, drawn_shapes.pattern(shape, *place)) - before).max(-1) > 1.
+    changed = (
+        np.abs(
+            drawn_shapes.paint(rng, before, filled, drawn_shapes.pattern(shape, *place)) - before
+        ).max(-1)
+        > 1.0
+    )
     rows, columns = np.nonzero(changed)
     x, y, width, height = drawn_shapes.box_of(filled >= 0.5)
-    np.testing.assert_allclose([x, y, x + width, y + height],
-                               [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], atol=2)
+    np.testing.assert_allclose(
+        [x, y, x + width, y + height],
+        [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1],
+        atol=2,
+    )
 
 
-@pytest.mark.parametrize('shape, share', [('disc', np.pi), ('square', 2.), ('triangle', 3 ** 1.5 / 4)])
+@pytest.mark.parametrize(
+    'shape, share', [('disc', np.pi), ('square', 2.0), ('triangle', 3**1.5 / 4)]
+)
 def test_outlines_have_the_area_of_their_shape(shape, share):
-    filled = drawn_shapes.outline(shape, (100., 150.), 80., 0.3, SIZE)
-    assert filled.sum() == pytest.approx(share * 80 ** 2, rel=0.02)
+    filled = drawn_shapes.outline(shape, (100.0, 150.0), 80.0, 0.3, SIZE)
+    assert filled.sum() == pytest.approx(share * 80**2, rel=0.02)
 
 
 def test_annotations_are_the_visible_pixels_of_the_picture(drawn):
@@ -100,9 +117,11 @@ def test_annotations_are_the_visible_pixels_of_the_picture(drawn):
         assert len(objects) == len(by_image[image['id']])
         for (category, mask), a in zip(objects, by_image[image['id']], strict=True):
             x, y, width, height = a['bbox']
-            inside = mask[y:y + height, x:x + width]
+            inside = mask[y : y + height, x : x + width]
             assert a['category_id'] == category and a['area'] == mask.sum() == inside.sum()
-            assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
+            assert (
+                inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()
+            )
 
 
 def test_an_object_hidden_for_the_most_part_is_not_labelled():

@@ -1,4 +1,5 @@
 """Block tables against the official ones, and the features that the pyramid takes."""
+
 import keras
 import numpy as np
 import official
@@ -19,15 +20,22 @@ OFFICIAL = official.golden('func/backbone_blocks.json')
 def test_official_blocks(name):
     ours, wanted = block_table(name), []
     for stage in OFFICIAL[name]['blocks']:
-        wanted += [(stage['kernel_size'], stage['strides'][0], stage['expand_ratio'], stage['input_filters'],
-                    stage['output_filters'])]
+        wanted += [
+            (
+                stage['kernel_size'],
+                stage['strides'][0],
+                stage['expand_ratio'],
+                stage['input_filters'],
+                stage['output_filters'],
+            )
+        ]
     assert [(b.kernel, b.stride, b.expand, b.filters_in, b.filters_out) for b in ours] == wanted
 
 
 def test_official_rounding():
     table = official.golden('func/rounding.json')['round_filters']
     for width, wanted in table['by_width'].items():
-        if width != 'None':                       # officially no scaling at all, a case that no network has
+        if width != 'None':  # officially no scaling at all, a case that no network has
             assert [round_filters(n, float(width)) for n in table['inputs']] == wanted
 
 
@@ -68,7 +76,9 @@ def test_initial_kernels_have_the_official_spread():
     expand = model.get_layer('efficientnet-b3.blocks_20.conv2d').get_weights()[0]
     assert np.std(expand) == pytest.approx(np.sqrt(2 / expand.shape[-1]), rel=0.02)
     depthwise = model.get_layer('efficientnet-b3.blocks_20.depthwise_conv2d').get_weights()[0]
-    assert np.std(depthwise) == pytest.approx(np.sqrt(2 / (depthwise.shape[0] * depthwise.shape[1])), rel=0.02)
+    assert np.std(depthwise) == pytest.approx(
+        np.sqrt(2 / (depthwise.shape[0] * depthwise.shape[1])), rel=0.02
+    )
 
 
 def test_stride_two_pads_only_below_and_right_on_even_sizes():
@@ -77,7 +87,9 @@ def test_stride_two_pads_only_below_and_right_on_even_sizes():
     stem = model.get_layer('efficientnet-lite0.stem.conv2d')
     x = np.random.default_rng(0).standard_normal((1, 8, 8, 3)).astype(np.float32)
     padded = np.pad(x, [(0, 0), (0, 1), (0, 1), (0, 0)])
-    np.testing.assert_allclose(stem(x), tf.nn.conv2d(padded, stem.get_weights()[0], 2, 'VALID'), atol=1e-5)
+    np.testing.assert_allclose(
+        stem(x), tf.nn.conv2d(padded, stem.get_weights()[0], 2, 'VALID'), atol=1e-5
+    )
 
 
 def test_unknown_name():

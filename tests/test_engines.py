@@ -2,6 +2,7 @@
 
 Engines that are not installed are skipped; `make test-engines` installs them.
 """
+
 import importlib
 import importlib.util
 import pathlib
@@ -31,13 +32,31 @@ from keras_efficientdet.ops import images
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / 'examples'
 SIZES = {'square': (100, 100), 'wide': (60, 140), 'tall': (130, 50)}
 # (score, pixels of a picture of the network's size, share of the detections found again)
-EXACT, HALF = (1e-4, 0.05, 1.), (2e-2, 1., 0.9)
-FITTED = (2e-3, 0.2, 0.9)         # pictures of other sizes are rounded to uint8 once more, so that soft NMS may swap close scores
-TOLERANCES = {'savedmodel': EXACT, 'onnx': EXACT, 'openvino': EXACT, 'tflite': EXACT, 'tflite-float16': HALF}
+EXACT, HALF = (1e-4, 0.05, 1.0), (2e-2, 1.0, 0.9)
+FITTED = (
+    2e-3,
+    0.2,
+    0.9,
+)  # pictures of other sizes are rounded to uint8 once more, so that soft NMS may swap close scores
+TOLERANCES = {
+    'savedmodel': EXACT,
+    'onnx': EXACT,
+    'openvino': EXACT,
+    'tflite': EXACT,
+    'tflite-float16': HALF,
+}
 PACKAGES = {'onnx': ('tf2onnx', 'onnxruntime'), 'openvino': ('openvino',)}
-READERS = {'savedmodel': 'tensorflow', 'tflite': 'ai_edge_litert', 'onnx': 'onnxruntime', 'openvino': 'openvino'}
-COMPILERS = {'tflite': ('keras_efficientdet.inference.engines.tflite', 'tflite_function'), 'onnx': ('onnxruntime', 'InferenceSession'),
-             'openvino': ('openvino', 'Core')}
+READERS = {
+    'savedmodel': 'tensorflow',
+    'tflite': 'ai_edge_litert',
+    'onnx': 'onnxruntime',
+    'openvino': 'openvino',
+}
+COMPILERS = {
+    'tflite': ('keras_efficientdet.inference.engines.tflite', 'tflite_function'),
+    'onnx': ('onnxruntime', 'InferenceSession'),
+    'openvino': ('openvino', 'Core'),
+}
 
 RUN_ALONE = """
 import runpy, sys
@@ -67,8 +86,10 @@ def model(request):
 def in_keras(model):
     """The function uint8 [B, H, W, 3] -> {name: array} of Keras itself."""
     whole = detector(model)
-    function = tf.function(lambda batch: whole(batch, training=False),
-                           input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+    function = tf.function(
+        lambda batch: whole(batch, training=False),
+        input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)],
+    )
     return lambda batch: {k: v.numpy() for k, v in function(batch).items()}
 
 
@@ -84,7 +105,9 @@ def exported(request, model, folder):
     if engine == 'openvino':
         return engine, export_openvino(model, folder / f'{name}.xml')
     quantization = engine.partition('-')[2] or None
-    return engine, export_tflite(model, folder / f'{name}-{engine}.tflite', quantization=quantization, nms='graph')
+    return engine, export_tflite(
+        model, folder / f'{name}-{engine}.tflite', quantization=quantization, nms='graph'
+    )
 
 
 @pytest.fixture(scope='module')
@@ -103,9 +126,15 @@ def batch_of(size, count, seed=0):
 
 def share_found(found, expected, i, score, pixels):
     """The part of picture i's expected detections that have a like in `found`."""
-    a, b = ({k: v[i][:int(d['count'][i])] for k, v in d.items() if k != 'count'} for d in (expected, found))
-    alike = ((a['classes'][:, None] == b['classes'][None]) & (np.abs(a['scores'][:, None] - b['scores'][None]) <= score)
-             & (np.abs(a['boxes'][:, None] - b['boxes'][None]).max(-1) <= pixels))
+    a, b = (
+        {k: v[i][: int(d['count'][i])] for k, v in d.items() if k != 'count'}
+        for d in (expected, found)
+    )
+    alike = (
+        (a['classes'][:, None] == b['classes'][None])
+        & (np.abs(a['scores'][:, None] - b['scores'][None]) <= score)
+        & (np.abs(a['boxes'][:, None] - b['boxes'][None]).max(-1) <= pixels)
+    )
     return alike.any(1).mean()
 
 
@@ -116,7 +145,9 @@ def test_same_detections_as_keras(exported, run, model, in_keras, shape, count):
     batch = batch_of(SIZES[shape], count)
     if engine.startswith('tflite'):
         settings = model.detection_config.model
-        batch = np.stack([images.letterbox(p, settings.image_size, settings.mean_rgb)[0] for p in batch])
+        batch = np.stack(
+            [images.letterbox(p, settings.image_size, settings.mean_rgb)[0] for p in batch]
+        )
     score, pixels, share = TOLERANCES[engine]
     found, expected = run(batch), in_keras(batch)
     assert np.min(expected['count']) > 10
@@ -131,12 +162,24 @@ def test_same_detections_as_keras(exported, run, model, in_keras, shape, count):
 def test_one_detector_for_every_engine(exported, in_keras):
     engine, path = exported
     reader = Detector(path, batch_size=2)
-    photos = [batch_of(size, 1, seed)[0] for seed, size in enumerate([(100, 100), (60, 140), (100, 100), (130, 50), (100, 100)])]
+    photos = [
+        batch_of(size, 1, seed)[0]
+        for seed, size in enumerate([(100, 100), (60, 140), (100, 100), (130, 50), (100, 100)])
+    ]
     score, pixels, share = FITTED if engine == 'tflite' else TOLERANCES[engine]
     found, again = reader(photos), reader(photos[::-1])[::-1]
     for photo, one, same in zip(photos, found, again, strict=True):
-        a, b = {'count': [len(one)], **{k: getattr(one, k)[None] for k in ('boxes', 'scores', 'classes')}}, in_keras(photo[None])
-        assert share_found(a, b, 0, score, pixels) >= share and share_found(b, a, 0, score, pixels) >= share
+        a, b = (
+            {
+                'count': [len(one)],
+                **{k: getattr(one, k)[None] for k in ('boxes', 'scores', 'classes')},
+            },
+            in_keras(photo[None]),
+        )
+        assert (
+            share_found(a, b, 0, score, pixels) >= share
+            and share_found(b, a, 0, score, pixels) >= share
+        )
         np.testing.assert_allclose(same.boxes, one.boxes, atol=1e-2)
         assert one.boxes.dtype == one.scores.dtype == np.float32 and one.classes.dtype == np.int32
         assert one.names == ('cat', 'dog', 'van') and one.ids == (1, 18, 400)
@@ -147,7 +190,7 @@ def test_a_second_call_traces_and_compiles_nothing(exported, traces, monkeypatch
     reader = Detector(path, batch_size=2)
     reader(batch_of(SIZES['square'], 1))
     traced = list(traces)
-    assert traced or engine != 'savedmodel'                                   # its functions are built while it is read
+    assert traced or engine != 'savedmodel'  # its functions are built while it is read
     if engine != 'savedmodel':
         module, name = COMPILERS[engine.partition('-')[0]]
         monkeypatch.setattr(importlib.import_module(module), name, None)
@@ -159,7 +202,11 @@ def test_a_second_call_traces_and_compiles_nothing(exported, traces, monkeypatch
 
 def test_labels(exported, model):
     found = read_labels(exported[1])
-    assert (found['model'], found['names'], found['ids']) == (model.name, ['cat', 'dog', 'van'], [1, 18, 400])
+    assert (found['model'], found['names'], found['ids']) == (
+        model.name,
+        ['cat', 'dog', 'van'],
+        [1, 18, 400],
+    )
 
 
 def test_a_program_without_this_package_reads_it(exported, model, in_keras, tmp_path):
@@ -168,8 +215,17 @@ def test_a_program_without_this_package_reads_it(exported, model, in_keras, tmp_
     needs(READERS[kind])
     size = model.detection_config.model.image_size
     Image.fromarray(batch_of(size, 1)[0]).save(tmp_path / 'photo.png')
-    command = [sys.executable, '-c', RUN_ALONE, EXAMPLES / f'read_{kind}.py', path, tmp_path / 'photo.png']
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, cwd=tmp_path)
+    command = [
+        sys.executable,
+        '-c',
+        RUN_ALONE,
+        EXAMPLES / f'read_{kind}.py',
+        path,
+        tmp_path / 'photo.png',
+    ]
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.splitlines() if line.startswith(str(tmp_path))]
     expected = {k: v[0] for k, v in in_keras(batch_of(size, 1)).items()}
@@ -177,25 +233,39 @@ def test_a_program_without_this_package_reads_it(exported, model, in_keras, tmp_
     assert abs(len(rows) - expected['count']) <= 5
     assert rows[0][1] == ('cat', 'dog', 'van')[expected['classes'][0]]
     assert abs(float(rows[0][2]) - expected['scores'][0]) < score + 1e-5
-    np.testing.assert_allclose(np.array(rows[0][3:], float), expected['boxes'][0], atol=pixels + 1e-2)
+    np.testing.assert_allclose(
+        np.array(rows[0][3:], float), expected['boxes'][0], atol=pixels + 1e-2
+    )
 
 
 def test_onnx_without_nms(small_model, tmp_path):
     needs('tf2onnx', 'onnxruntime')
     import onnx
     import onnxruntime
+
     path, batch = export_onnx(small_model, tmp_path / 'x.onnx', nms=False), batch_of((60, 140), 2)
     model = onnx.load(str(path))
-    assert model.opset_import[0].version == 17 and {row.domain for row in model.opset_import} <= {'', 'ai.onnx', 'ai.onnx.ml'}
+    assert model.opset_import[0].version == 17 and {row.domain for row in model.opset_import} <= {
+        '',
+        'ai.onnx',
+        'ai.onnx.ml',
+    }
     assert not [node for node in model.graph.node if node.op_type == 'Loop']
-    found = dict(zip(['boxes', 'scores'], onnxruntime.InferenceSession(str(path)).run(['boxes', 'scores'], {'images': batch}),
-                     strict=True))
+    found = dict(
+        zip(
+            ['boxes', 'scores'],
+            onnxruntime.InferenceSession(str(path)).run(['boxes', 'scores'], {'images': batch}),
+            strict=True,
+        )
+    )
     unfiltered = load_config(small_model.detection_config, {'max_output_size': 1})
     expected = detector(small_model, unfiltered)(batch)
     with pytest.raises(ValueError, match='exported without NMS'):
         Detector(path)
     best = found['scores'].reshape(2, -1).argmax(1) // 3
-    np.testing.assert_allclose(found['scores'].max((1, 2)), np.asarray(expected['scores'])[:, 0], atol=1e-4)
+    np.testing.assert_allclose(
+        found['scores'].max((1, 2)), np.asarray(expected['scores'])[:, 0], atol=1e-4
+    )
     for i in range(2):
         inside = np.clip(found['boxes'][i, best[i]], 0, (96 * 140 / 128, 140, 96 * 140 / 128, 140))
         np.testing.assert_allclose(inside, np.asarray(expected['boxes'])[i, 0], atol=1e-2)
@@ -204,6 +274,7 @@ def test_onnx_without_nms(small_model, tmp_path):
 def test_openvino_sorts_candidates_by_heap(small_model, tmp_path):
     needs('openvino')
     import openvino
+
     network = openvino.Core().read_model(export_openvino(small_model, tmp_path / 'x.xml'))
     (loop,) = (node for node in network.get_ops() if node.get_type_name() == 'Loop')
     nodes = [*network.get_ops(), *loop.get_function().get_ops()]
@@ -224,19 +295,31 @@ def comes_before_a_convolution(node, seen=None):
 def test_openvino_int8(small_model, tmp_path):
     needs('openvino', 'nncf')
     import openvino
-    path = export_openvino(small_model, tmp_path / 'x.xml', quantization='int8', calibration=list(batch_of((96, 128), 4, 5)))
-    network = openvino.Core().read_model(path)                     # without it nodes forget where they lead
-    quantised = [node for node in network.get_ordered_ops() if node.get_type_name() == 'FakeQuantize']
+
+    path = export_openvino(
+        small_model,
+        tmp_path / 'x.xml',
+        quantization='int8',
+        calibration=list(batch_of((96, 128), 4, 5)),
+    )
+    network = openvino.Core().read_model(path)  # without it nodes forget where they lead
+    quantised = [
+        node for node in network.get_ordered_ops() if node.get_type_name() == 'FakeQuantize'
+    ]
     assert len(quantised) > 20 and all(comes_before_a_convolution(node) for node in quantised)
     whole = small_model.count_params() * 4
     assert path.with_suffix('.bin').stat().st_size < 0.5 * whole
-    found = openvino.Core().compile_model(str(path), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})(batch_of((96, 128), 1))
+    found = openvino.Core().compile_model(str(path), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})(
+        batch_of((96, 128), 1)
+    )
     expected = detector(small_model)(batch_of((96, 128), 1))
     assert abs(found['scores'][0, 0] - np.asarray(expected['scores'])[0, 0]) < 0.1
 
 
-@pytest.mark.parametrize(('package', 'export', 'ending'), [
-    ('tf2onnx', export_onnx, 'onnx'), ('openvino', export_openvino, 'xml')])
+@pytest.mark.parametrize(
+    ('package', 'export', 'ending'),
+    [('tf2onnx', export_onnx, 'onnx'), ('openvino', export_openvino, 'xml')],
+)
 def test_a_missing_engine_is_named(small_model, tmp_path, monkeypatch, package, export, ending):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=rf'{package} is needed .* pip install'):
@@ -244,12 +327,19 @@ def test_a_missing_engine_is_named(small_model, tmp_path, monkeypatch, package, 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(('package', 'extra', 'ending'), [('onnxruntime', 'onnx', 'onnx'), ('openvino', 'openvino', 'xml')])
-def test_a_missing_engine_is_named_when_a_file_is_read(tmp_path, monkeypatch, package, extra, ending):
+@pytest.mark.parametrize(
+    ('package', 'extra', 'ending'),
+    [('onnxruntime', 'onnx', 'onnx'), ('openvino', 'openvino', 'xml')],
+)
+def test_a_missing_engine_is_named_when_a_file_is_read(
+    tmp_path, monkeypatch, package, extra, ending
+):
     monkeypatch.setitem(sys.modules, package, None)
     path = tmp_path / f'x.{ending}'
     path.write_text('<net><rt_info><keras_efficientdet value="{}"/></rt_info></net>')
-    with pytest.raises(ImportError, match=rf'{package} is needed .* pip install "keras-efficientdet\[{extra}\]"'):
+    with pytest.raises(
+        ImportError, match=rf'{package} is needed .* pip install "keras-efficientdet\[{extra}\]"'
+    ):
         Detector(path)
 
 

@@ -1,4 +1,5 @@
 """COCO figures: pycocotools' published reference, the official metric, and the bookkeeping around them."""
+
 import json
 import math
 
@@ -9,8 +10,20 @@ import pytest
 
 from keras_efficientdet.evaluation.coco import STATISTICS, coco_figures, evaluate, report
 
-REFERENCE = {'AP': .503647, 'AP50': .696973, 'AP75': .571667, 'APs': .593252, 'APm': .557991, 'APl': .489363, 'AR1': .386813,
-             'AR10': .593680, 'AR100': .595353, 'ARs': .654764, 'ARm': .603130, 'ARl': .553744}
+REFERENCE = {
+    'AP': 0.503647,
+    'AP50': 0.696973,
+    'AP75': 0.571667,
+    'APs': 0.593252,
+    'APm': 0.557991,
+    'APl': 0.489363,
+    'AR1': 0.386813,
+    'AR10': 0.593680,
+    'AR100': 0.595353,
+    'ARs': 0.654764,
+    'ARm': 0.603130,
+    'ARl': 0.553744,
+}
 
 
 def coco_reference():
@@ -18,10 +31,14 @@ def coco_reference():
     folder = official.DATA / 'coco_eval_ref'
     if not folder.is_dir():
         pytest.skip('coco_eval_ref is not here')
-    truth, found = (json.loads((folder / name).read_text()) for name in ('gts.json', 'results.json'))
+    truth, found = (
+        json.loads((folder / name).read_text()) for name in ('gts.json', 'results.json')
+    )
     rows = {image['id']: [] for image in truth['images']}
     for annotation in truth['annotations']:
-        rows[annotation['image_id']].append({k: annotation[k] for k in ('bbox', 'category_id', 'iscrowd', 'area')})
+        rows[annotation['image_id']].append(
+            {k: annotation[k] for k in ('bbox', 'category_id', 'iscrowd', 'area')}
+        )
     return list(rows.items()), found, {c['id']: c['name'] for c in truth['categories']}
 
 
@@ -38,19 +55,47 @@ def official_rows(name):
     """
     arrays, entry = official.golden(f'func/{name}.npz'), official.index(f'func/{name}.npz')
     truth, found = [], []
-    for i, (boxes, detections) in enumerate(zip(arrays['groundtruth'], arrays['detections'], strict=True)):
+    for i, (boxes, detections) in enumerate(
+        zip(arrays['groundtruth'], arrays['detections'], strict=True)
+    ):
         image_id = entry['dataset']['images'][i]['id']
-        truth.append((image_id, [{'bbox': [x1, y1, x2 - x1, y2 - y1], 'category_id': int(k), 'iscrowd': int(crowd),
-                                  'area': float((y2 - y1) * (x2 - x1))} for y1, x1, y2, x2, crowd, _, k in boxes if k > 0]))
-        found += [{'image_id': image_id, 'category_id': int(d[6]), 'bbox': d[1:5].tolist(), 'score': float(d[5])}
-                  for d in detections if d[6] > 0]
+        truth.append(
+            (
+                image_id,
+                [
+                    {
+                        'bbox': [x1, y1, x2 - x1, y2 - y1],
+                        'category_id': int(k),
+                        'iscrowd': int(crowd),
+                        'area': float((y2 - y1) * (x2 - x1)),
+                    }
+                    for y1, x1, y2, x2, crowd, _, k in boxes
+                    if k > 0
+                ],
+            )
+        )
+        found += [
+            {
+                'image_id': image_id,
+                'category_id': int(d[6]),
+                'bbox': d[1:5].tolist(),
+                'score': float(d[5]),
+            }
+            for d in detections
+            if d[6] > 0
+        ]
     return truth, found, arrays['metrics']
 
 
-@pytest.mark.parametrize('name', ['coco_metric_basic', 'coco_metric_id_minus1', 'coco_metric_perclass', 'coco_metric_random8'])
+@pytest.mark.parametrize(
+    'name',
+    ['coco_metric_basic', 'coco_metric_id_minus1', 'coco_metric_perclass', 'coco_metric_random8'],
+)
 def test_official_metric(name):
     truth, found, metrics = official_rows(name)
-    ids = sorted({a['category_id'] for _, rows in truth for a in rows} | {d['category_id'] for d in found})
+    ids = sorted(
+        {a['category_id'] for _, rows in truth for a in rows} | {d['category_id'] for d in found}
+    )
     figures = coco_figures(truth, found, {i: f'class {i}' for i in ids})
     for ours, wanted in zip((figures[n] for n in STATISTICS), metrics, strict=False):
         assert (math.isnan(ours) and wanted == -1) or ours == pytest.approx(float(wanted), abs=1e-6)
@@ -58,15 +103,22 @@ def test_official_metric(name):
 
 def fake(boxes_of):
     """A detector function that returns given boxes by image id, hidden in the scale."""
+
     def detect(_, scale):
         rows = [boxes_of[int(s)] for s in np.asarray(scale)]
-        return {'boxes': Array([r[0] for r in rows]), 'classes': Array([r[1] for r in rows]),
-                'scores': Array([r[2] for r in rows]), 'count': Array([r[3] for r in rows])}
+        return {
+            'boxes': Array([r[0] for r in rows]),
+            'classes': Array([r[1] for r in rows]),
+            'scores': Array([r[2] for r in rows]),
+            'count': Array([r[3] for r in rows]),
+        }
+
     return detect
 
 
 class Array(np.ndarray):
     """Looks like a tensor to `evaluate`."""
+
     def __new__(cls, values):
         return np.asarray(values).view(cls)
 
@@ -77,7 +129,7 @@ class Array(np.ndarray):
 def batches(examples, size):
     keys = ('boxes', 'classes', 'crowd', 'area', 'scale', 'id')
     for start in range(0, len(examples), size):
-        part = examples[start:start + size]
+        part = examples[start : start + size]
         yield np.zeros((len(part), 8, 8, 3)), {k: Array([e[k] for e in part]) for k in keys}
 
 
@@ -85,17 +137,28 @@ def perfect(count, config):
     """`count` examples with one box each, and a detector that finds them."""
     examples, found = [], {}
     for i in range(count):
-        box, k = [10. + i, 20., 60. + i, 90.], i % config.model.num_classes
-        examples.append({'boxes': [box, [0.] * 4], 'classes': [k, -1], 'crowd': [False, False], 'area': [3500., 0.],
-                         'scale': float(i), 'id': 10236529664 + i})
-        found[i] = ([box, box], [k, 0], [0.9, 0.], 1)
+        box, k = [10.0 + i, 20.0, 60.0 + i, 90.0], i % config.model.num_classes
+        examples.append(
+            {
+                'boxes': [box, [0.0] * 4],
+                'classes': [k, -1],
+                'crowd': [False, False],
+                'area': [3500.0, 0.0],
+                'scale': float(i),
+                'id': 10236529664 + i,
+            }
+        )
+        found[i] = ([box, box], [k, 0], [0.9, 0.0], 1)
     return examples, found
 
 
 @pytest.fixture
 def config():
     from keras_efficientdet import load_config
-    return load_config('efficientdet-d0', {'num_classes': 3, 'label_map': {1: 'ant', 578: 'bee', 621: 'cow'}})
+
+    return load_config(
+        'efficientdet-d0', {'num_classes': 3, 'label_map': {1: 'ant', 578: 'bee', 621: 'cow'}}
+    )
 
 
 def test_seven_images_in_batches_of_four_are_all_counted(config):
@@ -103,7 +166,12 @@ def test_seven_images_in_batches_of_four_are_all_counted(config):
     figures = evaluate(fake(found), list(batches(examples, 4)), config, progress=False)
     assert figures['AP'] == pytest.approx(1.0)
     assert set(figures['per_class']) == {'ant', 'bee', 'cow'}
-    found[6] = (found[6][0], found[6][1], [0., 0.], 0)          # the tail counts: one image without detections
+    found[6] = (
+        found[6][0],
+        found[6][1],
+        [0.0, 0.0],
+        0,
+    )  # the tail counts: one image without detections
     lower = evaluate(fake(found), list(batches(examples, 4)), config, progress=False)
     assert lower['AR100'] == pytest.approx((2 / 3 + 1 + 1) / 3)
 
@@ -111,14 +179,24 @@ def test_seven_images_in_batches_of_four_are_all_counted(config):
 def test_wrong_class_ids_give_no_precision(config):
     examples, found = perfect(6, config)
     shifted = {i: (b, [(k[0] + 1) % 3, 0], s, n) for i, (b, k, s, n) in found.items()}
-    assert evaluate(fake(shifted), list(batches(examples, 4)), config, progress=False)['AP'] == pytest.approx(0.0)
+    assert evaluate(fake(shifted), list(batches(examples, 4)), config, progress=False)[
+        'AP'
+    ] == pytest.approx(0.0)
 
 
 def test_what_does_not_occur_is_nan_and_no_detections_is_zero(config):
     examples, found = perfect(2, config)
-    figures = evaluate(fake({i: (b, k, s, 0) for i, (b, k, s, _) in found.items()}), list(batches(examples, 2)), config,
-                       progress=False)
-    assert figures['AP'] == 0 and math.isnan(figures['APs']) and math.isnan(figures['per_class']['cow']['AP'])
+    figures = evaluate(
+        fake({i: (b, k, s, 0) for i, (b, k, s, _) in found.items()}),
+        list(batches(examples, 2)),
+        config,
+        progress=False,
+    )
+    assert (
+        figures['AP'] == 0
+        and math.isnan(figures['APs'])
+        and math.isnan(figures['per_class']['cow']['AP'])
+    )
     assert 'cow' in report(figures) and 'nan' in report(figures)
 
 
@@ -129,9 +207,17 @@ def test_repeated_image_ids_are_refused(config):
         evaluate(fake(found), list(batches(examples, 2)), config, progress=False)
 
 
-@pytest.mark.parametrize('way, count', [('evaluate', 6), pytest.param('evaluate', 20, marks=pytest.mark.slow),
-                                        pytest.param('fit', 20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    'way, count',
+    [
+        ('evaluate', 6),
+        pytest.param('evaluate', 20, marks=pytest.mark.slow),
+        pytest.param('fit', 20, marks=pytest.mark.slow),
+    ],
+)
 def test_evaluations_leave_no_memory_behind(way, count, tmp_path):
     """In this process: what earlier tests left free for use only makes growth smaller than it is."""
-    after = memory_of_evaluations.after_evaluations(way, count, memory_of_evaluations.drawn_records(tmp_path))
+    after = memory_of_evaluations.after_evaluations(
+        way, count, memory_of_evaluations.drawn_records(tmp_path)
+    )
     assert len(after) == count and after[-1] - after[1] < 50, after

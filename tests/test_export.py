@@ -1,4 +1,5 @@
 """Models that leave Python: exported, saved, read again, and equal."""
+
 import json
 import shutil
 import subprocess
@@ -40,7 +41,9 @@ def exported(small_model, tmp_path_factory):
 
 
 def batch_of(pictures, height=70, width=110):
-    return np.stack([p[np.arange(height) % p.shape[0]][:, np.arange(width) % p.shape[1]] for p in pictures])
+    return np.stack(
+        [p[np.arange(height) % p.shape[0]][:, np.arange(width) % p.shape[1]] for p in pictures]
+    )
 
 
 def close(found, expected):
@@ -57,8 +60,20 @@ def test_savedmodel_in_a_process_without_this_package(exported, small_model, pic
     expected = {k: np.asarray(v) for k, v in detector(small_model)(batch).items()}
     assert np.max(np.abs(expected['scores'][0] - expected['scores'][1])) > 1e-3
     np.save(tmp_path / 'batch.npy', batch)
-    done = subprocess.run([sys.executable, '-c', LOAD_ALONE, exported / '1', tmp_path / 'batch.npy', tmp_path / 'found.npz'],
-                          capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-c',
+            LOAD_ALONE,
+            exported / '1',
+            tmp_path / 'batch.npy',
+            tmp_path / 'found.npz',
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     close(dict(np.load(tmp_path / 'found.npz')), expected)
 
@@ -70,6 +85,7 @@ def test_two_that_export_at_once_do_not_write_one_folder(small_model, tmp_path, 
         folders.append(folder)
         folder.mkdir()
         raise KeyError
+
     monkeypatch.setattr(savedmodel, 'save_functions', stop)
     for _ in range(2):
         with pytest.raises(KeyError):
@@ -85,17 +101,28 @@ def test_a_detector_is_refused(small_model, tmp_path):
 def test_signature(exported):
     signature = tf.saved_model.load(str(exported / '1')).signatures['serving_default']
     (images,) = signature.structured_input_signature[1].values()
-    assert (images.name, images.dtype, images.shape.as_list()) == ('images', tf.uint8, [None, None, None, 3])
+    assert (images.name, images.dtype, images.shape.as_list()) == (
+        'images',
+        tf.uint8,
+        [None, None, None, 3],
+    )
     kinds = {k: (v.dtype, v.shape.rank) for k, v in signature.structured_outputs.items()}
-    assert kinds == {'boxes': (tf.float32, 3), 'scores': (tf.float32, 2), 'classes': (tf.int32, 2), 'count': (tf.int32, 1)}
+    assert kinds == {
+        'boxes': (tf.float32, 3),
+        'scores': (tf.float32, 2),
+        'classes': (tf.int32, 2),
+        'count': (tf.int32, 1),
+    }
 
 
 def test_any_batch_and_size_without_a_new_trace(exported, small_model, pictures):
     loaded = tf.saved_model.load(str(exported / '1'))
     signature, whole = loaded.signatures['serving_default'], detector(small_model)
     for batch in (pictures[0][None], batch_of(pictures), batch_of(pictures[:2], 33, 90)):
-        close({k: v.numpy() for k, v in signature(images=tf.constant(batch)).items()},
-              {k: np.asarray(v) for k, v in whole(batch).items()})
+        close(
+            {k: v.numpy() for k, v in signature(images=tf.constant(batch)).items()},
+            {k: np.asarray(v) for k, v in whole(batch).items()},
+        )
 
 
 def test_one_trace_for_all_batches_and_sizes(small_model, small_config, pictures):
@@ -115,8 +142,14 @@ def test_detector_reads_the_export(exported, small_detector, pictures):
 
 def test_labels_stand_beside_the_graph(exported):
     content = json.loads((exported / '1' / 'assets.extra' / 'labels.json').read_text())
-    assert content == {'model': 'efficientdet-lite0', 'names': ['cat', 'dog', 'van'], 'ids': [1, 18, 400],
-                       'image_size': [96, 128], 'mean_rgb': [127.] * 3, 'stddev_rgb': [128.] * 3}
+    assert content == {
+        'model': 'efficientdet-lite0',
+        'names': ['cat', 'dog', 'van'],
+        'ids': [1, 18, 400],
+        'image_size': [96, 128],
+        'mean_rgb': [127.0] * 3,
+        'stddev_rgb': [128.0] * 3,
+    }
     assert read_labels(exported / '1') == content
 
 
@@ -129,7 +162,10 @@ def test_labels_can_be_asked_of_the_graph(exported, small_config):
 
 def test_raw_is_the_network(exported, small_model):
     images = np.random.default_rng(1).standard_normal((2, 96, 128, 3)).astype(np.float32)
-    found, expected = tf.saved_model.load(str(exported / '1')).signatures['raw'](images=tf.constant(images)), small_model(images)
+    found, expected = (
+        tf.saved_model.load(str(exported / '1')).signatures['raw'](images=tf.constant(images)),
+        small_model(images),
+    )
     assert set(found) == set(expected) == {'boxes', 'classes'}
     for name in found:
         np.testing.assert_allclose(found[name], expected[name], atol=1e-4)
@@ -145,11 +181,14 @@ def test_encoded_photos_of_different_sizes(exported, small_detector, pictures, t
     for picture, path in zip(pictures, paths, strict=True):
         Image.fromarray(picture).save(path)
     run = tf.saved_model.load(str(exported / '1')).signatures['serving_bytes']
-    found = {k: v.numpy() for k, v in run(image_bytes=tf.constant([p.read_bytes() for p in paths])).items()}
+    found = {
+        k: v.numpy()
+        for k, v in run(image_bytes=tf.constant([p.read_bytes() for p in paths])).items()
+    }
     for i, expected in enumerate(small_detector(pictures)):
         assert found['count'][i] == len(expected) > 10
-        np.testing.assert_allclose(found['boxes'][i, :len(expected)], expected.boxes, atol=1e-2)
-        np.testing.assert_allclose(found['scores'][i, :len(expected)], expected.scores, atol=1e-4)
+        np.testing.assert_allclose(found['boxes'][i, : len(expected)], expected.boxes, atol=1e-2)
+        np.testing.assert_allclose(found['scores'][i, : len(expected)], expected.scores, atol=1e-4)
 
 
 def test_photos_lying_on_their_side_are_turned(exported, small_detector, pictures, tmp_path):
@@ -160,7 +199,9 @@ def test_photos_lying_on_their_side_are_turned(exported, small_detector, picture
     run = tf.saved_model.load(str(exported / '1')).signatures['serving_bytes']
     found = run(image_bytes=tf.constant([(tmp_path / 'side.jpg').read_bytes()]))
     (expected,) = small_detector(upright)
-    np.testing.assert_allclose(found['scores'][0, :10], expected.scores[:10], atol=2e-2)      # two JPEG decoders
+    np.testing.assert_allclose(
+        found['scores'][0, :10], expected.scores[:10], atol=2e-2
+    )  # two JPEG decoders
     np.testing.assert_allclose(found['boxes'][0, :3], expected.boxes[:3], atol=3)
 
 
@@ -171,9 +212,13 @@ def test_an_existing_version_stays(exported, small_model):
     assert sorted(p.name for p in exported.iterdir()) == before == ['1']
 
 
-def test_newest_version_by_number_and_other_settings(exported, small_model, small_config, pictures, tmp_path):
+def test_newest_version_by_number_and_other_settings(
+    exported, small_model, small_config, pictures, tmp_path
+):
     shutil.copytree(exported / '1', tmp_path / 'net' / '2')
-    export_savedmodel(small_model, tmp_path / 'net', load_config(small_config, {'max_output_size': 5}), version=10)
+    export_savedmodel(
+        small_model, tmp_path / 'net', load_config(small_config, {'max_output_size': 5}), version=10
+    )
     assert [len(found) for found in Detector(tmp_path / 'net')(pictures)] == [5, 5, 5]
     assert len(Detector(tmp_path / 'net' / '2')(pictures[0])[0]) > 5
     assert sorted(p.name for p in (tmp_path / 'net').iterdir()) == ['10', '2']
@@ -181,8 +226,12 @@ def test_newest_version_by_number_and_other_settings(exported, small_model, smal
 
 def test_a_foreign_savedmodel_is_refused(tmp_path):
     module = tf.Module()
-    module.run = tf.function(lambda x: {'y': x + 1.}, input_signature=[tf.TensorSpec([None], tf.float32)])
-    tf.saved_model.save(module, str(tmp_path / 'foreign'), signatures={'serving_default': module.run})
+    module.run = tf.function(
+        lambda x: {'y': x + 1.0}, input_signature=[tf.TensorSpec([None], tf.float32)]
+    )
+    tf.saved_model.save(
+        module, str(tmp_path / 'foreign'), signatures={'serving_default': module.run}
+    )
     with pytest.raises(ValueError, match=r'foreign: no labels of keras_efficientdet in it'):
         Detector(tmp_path / 'foreign')
 
@@ -217,4 +266,7 @@ def test_the_whole_detector_can_be_saved_by_keras(small_model, pictures, tmp_pat
     whole, batch = detector(small_model), batch_of(pictures)
     whole.save(tmp_path / 'whole.keras')
     again = keras.models.load_model(tmp_path / 'whole.keras', compile=False)
-    close({k: np.asarray(v) for k, v in again(batch).items()}, {k: np.asarray(v) for k, v in whole(batch).items()})
+    close(
+        {k: np.asarray(v) for k, v in again(batch).items()},
+        {k: np.asarray(v) for k, v in whole(batch).items()},
+    )

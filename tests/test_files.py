@@ -1,4 +1,5 @@
 """Files that appear whole or not at all, and engines that are not there."""
+
 import pytest
 
 from keras_efficientdet.files import new_file, replaced_file
@@ -28,13 +29,19 @@ def test_nothing_stays_after_an_error(tmp_path):
 @pytest.mark.parametrize('there', ['net.xml', 'net.bin'])
 def test_what_stands_there_stays(tmp_path, there):
     (tmp_path / there).write_text('kept')
-    with pytest.raises(FileExistsError, match=f'{there} exists'), new_file(tmp_path / 'net.xml', '.xml', '.bin'):
+    with (
+        pytest.raises(FileExistsError, match=f'{there} exists'),
+        new_file(tmp_path / 'net.xml', '.xml', '.bin'),
+    ):
         pass
     assert names(tmp_path) == [there] and (tmp_path / there).read_text() == 'kept'
 
 
 def test_another_ending_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r'expected a path that ends in \.onnx'), new_file(tmp_path / 'net.xml', '.onnx'):
+    with (
+        pytest.raises(ValueError, match=r'expected a path that ends in \.onnx'),
+        new_file(tmp_path / 'net.xml', '.onnx'),
+    ):
         pass
 
 
@@ -56,7 +63,10 @@ def test_processes_of_one_number_on_two_machines_do_not_meet(tmp_path):
         one.write_text('one')
         two.write_text('two')
     assert names(tmp_path) == ['x.json']
-    with new_file(tmp_path / 'a.xml', '.xml') as (_, one), new_file(tmp_path / 'a.xml', '.xml') as (_, two):
+    with (
+        new_file(tmp_path / 'a.xml', '.xml') as (_, one),
+        new_file(tmp_path / 'a.xml', '.xml') as (_, two),
+    ):
         assert one != two
         one.touch()
         two.touch()
@@ -65,5 +75,7 @@ def test_processes_of_one_number_on_two_machines_do_not_meet(tmp_path):
 
 def test_a_missing_engine_says_how_to_install_it():
     assert require('json', 'x').dumps([]) == '[]'
-    with pytest.raises(ImportError, match=r'no_such_engine is needed .*pip install "keras-efficientdet\[onnx\]"'):
+    with pytest.raises(
+        ImportError, match=r'no_such_engine is needed .*pip install "keras-efficientdet\[onnx\]"'
+    ):
         require('no_such_engine', 'onnx')

@@ -1,4 +1,5 @@
 """What a folder is taken for, and why; what is said where that cannot be known."""
+
 import dataclasses
 import json
 import shutil
@@ -13,7 +14,11 @@ from keras_efficientdet.data.formats.folder import detect
 
 @pytest.fixture
 def source(tmp_path):
-    photos = [(20, 30, [drawn.box(1, 2, 3, 4, 18)]), (20, 30, [drawn.box(1, 2, 3, 4, 1)]), (9, 8, [drawn.box(1, 2, 3, 4, 400)])]
+    photos = [
+        (20, 30, [drawn.box(1, 2, 3, 4, 18)]),
+        (20, 30, [drawn.box(1, 2, 3, 4, 1)]),
+        (9, 8, [drawn.box(1, 2, 3, 4, 400)]),
+    ]
     return read_coco(*drawn.write_coco(tmp_path / 'drawn', photos))
 
 
@@ -22,10 +27,16 @@ def coco(source, folder):
     return source.photos[0].path.parents[1]
 
 
-@pytest.mark.parametrize(('write', 'kind', 'reason'), [
-    (coco, 'coco', 'instances.json in'), (other_formats.write_voc, 'voc', '1.xml, 2.xml, 3.xml in'),
-    (other_formats.write_yolo, 'yolo', 'data.yaml'),
-    (other_formats.write_csv, 'csv', 'all.csv in')], ids=['coco', 'voc', 'yolo', 'csv'])
+@pytest.mark.parametrize(
+    ('write', 'kind', 'reason'),
+    [
+        (coco, 'coco', 'instances.json in'),
+        (other_formats.write_voc, 'voc', '1.xml, 2.xml, 3.xml in'),
+        (other_formats.write_yolo, 'yolo', 'data.yaml'),
+        (other_formats.write_csv, 'csv', 'all.csv in'),
+    ],
+    ids=['coco', 'voc', 'yolo', 'csv'],
+)
 def test_each_format_is_known_and_the_reason_printed(source, tmp_path, capsys, write, kind, reason):
     folder = write(source, tmp_path / 'mine')
     other_formats.assert_same(read_folder(folder), source)
@@ -35,7 +46,9 @@ def test_each_format_is_known_and_the_reason_printed(source, tmp_path, capsys, w
 
 def test_real_folders_with_several_files(real):
     folder = real('bccd')
-    with pytest.raises(DataError, match=r'several files, .*test\.json.*name the split as in .*bccd/train'):
+    with pytest.raises(
+        DataError, match=r'several files, .*test\.json.*name the split as in .*bccd/train'
+    ):
         read_folder(folder)
     expected = read_coco(folder / 'annotations' / 'test.json', folder / 'images')
     assert len(expected.photos) == 72
@@ -45,15 +58,20 @@ def test_real_folders_with_several_files(real):
 
 def test_splits_go_by_several_names(source, tmp_path):
     voc = other_formats.write_voc(source, tmp_path / 'voc', {'train': 1, 'val': 2})
-    assert len(read_folder(voc, 'validation').photos) == 2 and len(read_folder(voc, 'train').photos) == 1
+    assert (
+        len(read_folder(voc, 'validation').photos) == 2
+        and len(read_folder(voc, 'train').photos) == 1
+    )
     yolo = other_formats.write_yolo(source, tmp_path / 'yolo', 'valid')
     assert len(read_folder(yolo, 'val').photos) == len(read_folder(yolo).photos) == 3
     csv = other_formats.write_csv(source, tmp_path / 'csv')
     lines = (csv / 'all.csv').read_text().splitlines()
     (csv / 'my_train_boxes.csv').write_text('\n'.join(lines[:2]))
     (csv / 'all.csv').rename(csv / 'test.csv')
-    assert read_folder(csv, 'train').label_map == {1: 'cat', 2: 'dog', 3: 'van'}       # of both tables
-    with pytest.raises(DataError, match=r"no single file of split 'val' among my_train_boxes\.csv, test\.csv"):
+    assert read_folder(csv, 'train').label_map == {1: 'cat', 2: 'dog', 3: 'van'}  # of both tables
+    with pytest.raises(
+        DataError, match=r"no single file of split 'val' among my_train_boxes\.csv, test\.csv"
+    ):
         read_folder(csv, 'val')
 
 
@@ -81,13 +99,15 @@ def test_pictures_of_equal_names_are_those_of_the_split(tmp_path, kind, name):
         if kind == 'coco':
             (tmp_path / split / 'instances.json').rename(file)
         else:
-            file.with_suffix('.csv').write_text('path,xmin,ymin,xmax,ymax,class\n1.png,1,2,4,6,cat\n2.png,1,2,4,6,cat\n')
+            file.with_suffix('.csv').write_text(
+                'path,xmin,ymin,xmax,ymax,class\n1.png,1,2,4,6,cat\n2.png,1,2,4,6,cat\n'
+            )
         shutil.rmtree(tmp_path / split)
     for split in ('train', 'val'):
         found = read_folder(tmp_path, split, kind).photos
         assert [p.path.parent.name for p in found] == [f'{split}2017'] * 2
         assert {p.height for p in found} == {20 if split == 'train' else 30}
-    (tmp_path / 'images' / 'val2017' / '2.png').unlink()                # train has one of that name
+    (tmp_path / 'images' / 'val2017' / '2.png').unlink()  # train has one of that name
     with pytest.raises(DataError, match=r'2\.png.*val2017'):
         write_records(read_folder(tmp_path, 'val', kind), tmp_path / 'records')
 
@@ -97,8 +117,14 @@ def test_splits_in_folders_of_their_own_have_the_same_ids(source, tmp_path, writ
     """valid/ lacks the first class, and then has classes of VOC only."""
     named = dataclasses.replace(source, label_map={1: 'anvil', 18: 'dog', 400: 'person'})
     write(named, tmp_path / 'train')
-    write(dataclasses.replace(named, photos=[p for p in named.photos if 1 not in p.ids]), tmp_path / 'valid')
-    write(dataclasses.replace(named, label_map={1: 'zebra', 18: 'yak', 400: 'xerus'}), tmp_path / 'backup')
+    write(
+        dataclasses.replace(named, photos=[p for p in named.photos if 1 not in p.ids]),
+        tmp_path / 'valid',
+    )
+    write(
+        dataclasses.replace(named, label_map={1: 'zebra', 18: 'yak', 400: 'xerus'}),
+        tmp_path / 'backup',
+    )
     for place in (tmp_path / 'train', tmp_path / 'valid', (tmp_path, 'val')):
         found = read_folder(*place) if isinstance(place, tuple) else read_folder(place)
         assert found.label_map == {1: 'anvil', 2: 'dog', 3: 'person'}
@@ -106,11 +132,19 @@ def test_splits_in_folders_of_their_own_have_the_same_ids(source, tmp_path, writ
 
 def test_two_formats_in_one_folder(source, tmp_path):
     folder = other_formats.write_yolo(source, tmp_path / 'mine')
-    (folder / 'all.csv').write_text('path,xmin,ymin,xmax,ymax,class\nimages/train/1.png,1,2,3,4,cat\n')
-    with pytest.raises(DataError, match=r'could be several formats: csv \(all\.csv in .*\); yolo \(.*data\.yaml\)'):
+    (folder / 'all.csv').write_text(
+        'path,xmin,ymin,xmax,ymax,class\nimages/train/1.png,1,2,3,4,cat\n'
+    )
+    with pytest.raises(
+        DataError, match=r'could be several formats: csv \(all\.csv in .*\); yolo \(.*data\.yaml\)'
+    ):
         read_folder(folder)
     assert len(read_folder(folder, kind='yolo').photos) == 3
-    assert len(read_folder(folder, kind='csv').photos) == len(read_folder(folder / 'all.csv').photos) == 1
+    assert (
+        len(read_folder(folder, kind='csv').photos)
+        == len(read_folder(folder / 'all.csv').photos)
+        == 1
+    )
 
 
 def test_what_was_looked_for_and_found(source, tmp_path):
@@ -118,7 +152,10 @@ def test_what_was_looked_for_and_found(source, tmp_path):
     (tmp_path / 'odd' / 'notes.json').write_text(json.dumps({'images': []}))
     (tmp_path / 'odd' / 'empty.json').touch()
     assert detect(tmp_path / 'odd') == {}
-    with pytest.raises(DataError, match=r'no data set of a known format; looked for coco .*; found empty\.json, notes'):
+    with pytest.raises(
+        DataError,
+        match=r'no data set of a known format; looked for coco .*; found empty\.json, notes',
+    ):
         read_folder(tmp_path / 'odd')
     with pytest.raises(DataError, match='no voc data set'):
         read_folder(tmp_path / 'drawn', kind='voc')
@@ -130,7 +167,9 @@ def test_what_was_looked_for_and_found(source, tmp_path):
 
 def test_pictures_that_are_nowhere(source, tmp_path):
     source.photos[0].path.parent.rename(tmp_path / 'elsewhere')
-    with pytest.raises(DataError, match=r"instances\.json: its pictures, like \['1\.png'\], are in none of"):
+    with pytest.raises(
+        DataError, match=r"instances\.json: its pictures, like \['1\.png'\], are in none of"
+    ):
         read_folder(tmp_path / 'drawn')
 
 
@@ -141,12 +180,16 @@ def test_tables_of_all_splits_number_classes_alike(source, tmp_path):
     (folder / 'all.csv').unlink()
     for name, part in (('train.csv', rows), ('val.csv', [row for row in rows if 'dog' in row])):
         (folder / name).write_text('\n'.join([header, *part]))
-    for name, text in (('results.csv', 'epoch,loss\n1,2\n'), ('counts.csv', '1.png,3\n2.png,1\n'), ('empty.csv', '')):
+    for name, text in (
+        ('results.csv', 'epoch,loss\n1,2\n'),
+        ('counts.csv', '1.png,3\n2.png,1\n'),
+        ('empty.csv', ''),
+    ):
         (folder / name).write_text(text)
     for place in ((folder, 'val'), (folder / 'val.csv', None)):
         assert read_folder(*place).label_map == {1: 'cat', 2: 'dog', 3: 'van'}
         assert set(read_folder(*place).photos[0].ids) == {2}
-    (folder / 'classes.csv').write_text('van,0\ncat,1\ndog,2\n')              # keras-retinanet's
+    (folder / 'classes.csv').write_text('van,0\ncat,1\ndog,2\n')  # keras-retinanet's
     for place in ((folder, 'val'), (folder / 'val.csv', None)):
         assert list(read_folder(*place).label_map.items())[:2] == [(0, 'van'), (1, 'cat')]
 

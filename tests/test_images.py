@@ -1,4 +1,5 @@
 """Pictures to network inputs and boxes back, against the official preprocessing."""
+
 import io
 
 import numpy as np
@@ -11,7 +12,12 @@ from keras_efficientdet.ops import images
 
 MEAN, STD = (0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)
 INFER = 'func/preprocess_infer_a.npz'
-DRAWN = ('small_64', 'small_down_24', 'small2_rect_40x64', 'int_size_32')            # their pictures stand in the golden
+DRAWN = (
+    'small_64',
+    'small_down_24',
+    'small2_rect_40x64',
+    'int_size_32',
+)  # their pictures stand in the golden
 CASES = (*DRAWN, 'img1_512', 'img1_384x640', 'img1_lite_320')
 
 
@@ -29,7 +35,9 @@ def random_picture(height, width, seed=0):
 def test_prepare_is_the_official_one(name, golden):
     case, size = case_of(name)
     arrays = golden(INFER)
-    prepared, scale_back = images.prepare(arrays[f'{name}/in'][None], size, case['mean'], case['std'])
+    prepared, scale_back = images.prepare(
+        arrays[f'{name}/in'][None], size, case['mean'], case['std']
+    )
     step = case['row_col_step']
     np.testing.assert_allclose(prepared[0, ::step, ::step], arrays[f'{name}/out'], atol=2e-4)
     np.testing.assert_allclose(scale_back, [case['image_scale_to_original']], rtol=1e-6)
@@ -49,7 +57,9 @@ def test_golden_notices_other_resizing_and_swapped_channels(golden):
     arrays = golden(INFER)
     picture, expected = arrays['small_down_24/in'], arrays['small_down_24/out']
     height, width = case['scaled_hw']
-    smoothed = tf.image.resize(images.normalize(picture, MEAN, STD), [height, width], antialias=True)
+    smoothed = tf.image.resize(
+        images.normalize(picture, MEAN, STD), [height, width], antialias=True
+    )
     assert np.max(np.abs(smoothed - expected[:height, :width])) > 0.1
     swapped, _ = images.prepare(picture[None, ..., ::-1], size, MEAN, STD)
     assert np.max(np.abs(swapped[0] - expected)) > 0.1
@@ -59,9 +69,9 @@ def test_padding_is_exactly_zero_at_bottom_and_right():
     for hw, inside in (((37, 100), (23, 64)), ((100, 37), (64, 23))):
         prepared, _ = images.prepare(np.full((2, *hw, 3), 255, np.uint8), (64, 64), MEAN, STD)
         outside = np.ones((64, 64), bool)
-        outside[:inside[0], :inside[1]] = False
-        assert np.all(prepared.numpy()[:, outside] == 0.)
-        assert np.all(prepared.numpy()[:, ~outside] > 2.)
+        outside[: inside[0], : inside[1]] = False
+        assert np.all(prepared.numpy()[:, outside] == 0.0)
+        assert np.all(prepared.numpy()[:, ~outside] > 2.0)
 
 
 def test_batched_is_single():
@@ -77,41 +87,55 @@ def test_a_picture_of_the_right_size_is_only_normalised():
     picture = random_picture(48, 64)
     prepared, scale = images.prepare(picture[None], (48, 64), MEAN, STD)
     np.testing.assert_allclose(prepared[0], (picture - np.array(MEAN)) / np.array(STD), atol=1e-5)
-    assert float(scale[0]) == 1.
+    assert float(scale[0]) == 1.0
 
 
 @pytest.mark.parametrize('size', [(64, 64), (96, 160), (200, 120)])
 def test_undo_brings_boxes_back_to_the_pixels(size):
     picture = np.zeros((150, 90, 3), np.uint8)
     box = np.array([31, 22, 118, 71])
-    picture[box[0]:box[2], box[1]:box[3]] = 255
-    prepared, scale_back = images.prepare(picture[None], size, (0., 0., 0.), (255., 255., 255.))
+    picture[box[0] : box[2], box[1] : box[3]] = 255
+    prepared, scale_back = images.prepare(
+        picture[None], size, (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)
+    )
     ys, xs = np.nonzero(prepared[0, ..., 0].numpy() > 0.5)
     found = np.array([[[ys.min(), xs.min(), ys.max() + 1, xs.max() + 1]]], np.float32)
-    assert float(scale_back[0]) != 1.
-    np.testing.assert_allclose(images.undo(found, scale_back)[0, 0], box, atol=1.5 * max(1., float(scale_back[0])))
+    assert float(scale_back[0]) != 1.0
+    np.testing.assert_allclose(
+        images.undo(found, scale_back)[0, 0], box, atol=1.5 * max(1.0, float(scale_back[0]))
+    )
 
 
 def test_undo_of_a_batch_uses_each_scale():
-    found = images.undo(tf.ones([2, 3, 4]), tf.constant([2., 5.]))
-    np.testing.assert_array_equal(found, np.broadcast_to(np.reshape([2., 5.], (2, 1, 1)), (2, 3, 4)))
+    found = images.undo(tf.ones([2, 3, 4]), tf.constant([2.0, 5.0]))
+    np.testing.assert_array_equal(
+        found, np.broadcast_to(np.reshape([2.0, 5.0], (2, 1, 1)), (2, 3, 4))
+    )
 
 
 def test_prepare_alone_is_prepare_inside_map():
     batch = random_picture(45, 33)[None]
-    data = tf.data.Dataset.from_generator(lambda: [batch], output_signature=tf.TensorSpec([None, None, None, 3], tf.uint8))
+    data = tf.data.Dataset.from_generator(
+        lambda: [batch], output_signature=tf.TensorSpec([None, None, None, 3], tf.uint8)
+    )
     prepared, scale = next(iter(data.map(lambda x: images.prepare(x, (64, 64), MEAN, STD))))
     alone, alone_scale = images.prepare(batch, (64, 64), MEAN, STD)
     np.testing.assert_allclose(prepared, alone, atol=1e-6)
     np.testing.assert_array_equal(scale, alone_scale)
-    assert data.map(lambda x: images.prepare(x, (64, 64), MEAN, STD)).element_spec[0].shape[1:] == (64, 64, 3)
+    assert data.map(lambda x: images.prepare(x, (64, 64), MEAN, STD)).element_spec[0].shape[1:] == (
+        64,
+        64,
+        3,
+    )
 
 
 @pytest.mark.parametrize('hw', [(2000, 2), (2, 2000)])
 def test_a_very_thin_picture_keeps_a_pixel(hw):
-    prepared, scale = images.prepare(np.full((1, *hw, 3), 255, np.uint8), (64, 64), (0.,) * 3, (255.,) * 3)
+    prepared, scale = images.prepare(
+        np.full((1, *hw, 3), 255, np.uint8), (64, 64), (0.0,) * 3, (255.0,) * 3
+    )
     assert float(scale[0]) == pytest.approx(2000 / 64)
-    np.testing.assert_allclose(np.sum(prepared[0, ..., 0]), 64., rtol=1e-5)
+    np.testing.assert_allclose(np.sum(prepared[0, ..., 0]), 64.0, rtol=1e-5)
 
 
 def encoded(picture, kind, **options):
@@ -128,12 +152,16 @@ def test_decode_without_loss(kind):
 
 def test_decode_gray_and_the_first_frame_of_a_gif():
     gray = random_picture(9, 12)[..., 0]
-    np.testing.assert_array_equal(images.decode(encoded(Image.fromarray(gray), 'PNG')), np.repeat(gray[..., None], 3, 2))
+    np.testing.assert_array_equal(
+        images.decode(encoded(Image.fromarray(gray), 'PNG')), np.repeat(gray[..., None], 3, 2)
+    )
     frames = [Image.new('P', (8, 6), i) for i in (3, 9)]
     for frame in frames:
         frame.putpalette([v for i in range(256) for v in (i, 255 - i, 7)])
     found = images.decode(encoded(frames[0], 'GIF', save_all=True, append_images=frames[1:]))
-    np.testing.assert_array_equal(found, np.broadcast_to(np.array([3, 252, 7], np.uint8), (6, 8, 3)))
+    np.testing.assert_array_equal(
+        found, np.broadcast_to(np.array([3, 252, 7], np.uint8), (6, 8, 3))
+    )
 
 
 def test_decode_jpeg_is_near_pillow():

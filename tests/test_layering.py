@@ -1,4 +1,5 @@
 """The shape of the code itself: imports go one way between rooms, files and functions stay small."""
+
 import ast
 import pathlib
 
@@ -7,8 +8,27 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'keras_efficientdet'
 # A room may import from itself and from those before it. Files of the root are rooms of their own.
-ROOMS = ('errors', 'optional', 'threads', 'files', 'keras_compat', 'config', 'imaging', 'ops', 'weights', 'network', 'data',
-         'evaluation', 'doctor', 'export', 'training', 'inference', 'commands', '__init__', '__main__')
+ROOMS = (
+    'errors',
+    'optional',
+    'threads',
+    'files',
+    'keras_compat',
+    'config',
+    'imaging',
+    'ops',
+    'weights',
+    'network',
+    'data',
+    'evaluation',
+    'doctor',
+    'export',
+    'training',
+    'inference',
+    'commands',
+    '__init__',
+    '__main__',
+)
 FILES = sorted([*PACKAGE.rglob('*.py'), *(ROOT / 'tools').glob('*.py')])
 
 
@@ -53,7 +73,7 @@ def circle(graph):
 
     def visit(module):
         if module in open_:
-            return [*open_[open_.index(module):], module]
+            return [*open_[open_.index(module) :], module]
         if module in done:
             return None
         open_.append(module)
@@ -102,7 +122,11 @@ def test_the_package_never_imports_tools_or_tests():
     names = {p.stem for folder in ('tools', 'tests') for p in (ROOT / folder).glob('*.py')}
     for path in PACKAGE.rglob('*.py'):
         for node in ast.walk(ast.parse(path.read_text())):
-            found = [a.name for a in node.names] if isinstance(node, ast.Import) else [getattr(node, 'module', None)]
+            found = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [getattr(node, 'module', None)]
+            )
             assert not names & {str(name).split('.')[0] for name in found}, path
 
 
@@ -114,5 +138,7 @@ def test_files_and_functions_are_small(path):
     assert 'utils' not in path.stem
     assert ast.get_docstring(tree)
     functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
-    long = {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno - f.lineno + 1 > 50}
+    long = {
+        f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno - f.lineno + 1 > 50
+    }
     assert not long

@@ -1,4 +1,5 @@
 """float16 and bfloat16: steps near those of float32, overflow, files, and no policy left behind."""
+
 import keras
 import numpy as np
 import pytest
@@ -11,12 +12,14 @@ from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.efficientdet import _precision
 from keras_efficientdet.training import load_trained
 
-NEAR = {'mixed_float16': 5e-3, 'mixed_bfloat16': 5e-2}     # of the loss; the types have 11 and 8 bits
+NEAR = {'mixed_float16': 5e-3, 'mixed_bfloat16': 5e-2}  # of the loss; the types have 11 and 8 bits
 
 
 def light_batches(count):
     """With losses so small that the first loss scale, 32768, fits; clipping scaled gradients would stop the training."""
-    return tiny.batches(count).map(lambda x, y, w: (x, y, {name: 0.01 * weight for name, weight in w.items()}))
+    return tiny.batches(count).map(
+        lambda x, y, w: (x, y, {name: 0.01 * weight for name, weight in w.items()})
+    )
 
 
 @pytest.fixture(scope='module')
@@ -55,12 +58,16 @@ def test_an_overflow_changes_no_weight_no_average_no_statistic(parts, ramp):
     assert all(np.array_equal(after[name], before[name]) for name in before)
     model.fit(light_batches(1), verbose=0)
     for name in ('stem/0', 'bn/2', 'average 0'):
-        assert not np.array_equal(before[name], start[name]) and not np.array_equal(tiny.values(model)[name], after[name])
+        assert not np.array_equal(before[name], start[name]) and not np.array_equal(
+            tiny.values(model)[name], after[name]
+        )
 
 
 def test_the_policy_stays_inside_and_files_are_float32(tmp_path):
     outside = keras.mixed_precision.global_policy().name
-    config = load_config('efficientdet-lite0', {'image_size': 64, 'num_classes': 2, 'fpn_cell_repeats': 1})
+    config = load_config(
+        'efficientdet-lite0', {'image_size': 64, 'num_classes': 2, 'fpn_cell_repeats': 1}
+    )
     model = efficientdet(load_config(config, 'mixed_precision=mixed_bfloat16'))
     assert keras.mixed_precision.global_policy().name == outside
     images = np.random.default_rng(0).standard_normal((1, 64, 64, 3)).astype(np.float32)

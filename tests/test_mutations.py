@@ -1,4 +1,5 @@
 """The list of mutations stays true to the code; three of them are tried each time, all of them by `make mutations`."""
+
 import pytest
 from mutations import MUTATIONS, ROOT, broken, noticed
 
@@ -10,9 +11,11 @@ def test_every_mutation_has_its_place_and_its_tests(mutation):
     assert (ROOT / 'tests' / mutation.tests.partition(' ')[0]).is_file()
 
 
-@pytest.mark.parametrize('name', ['focal gamma of 2', 'cosine shifted by the warm-up', 'an area with +1'])
+@pytest.mark.parametrize(
+    'name', ['focal gamma of 2', 'cosine shifted by the warm-up', 'an area with +1']
+)
 def test_a_few_are_noticed(name):
-    mutation, = (m for m in MUTATIONS if m.name == name)
+    (mutation,) = (m for m in MUTATIONS if m.name == name)
     assert noticed(mutation)
 
 

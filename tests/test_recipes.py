@@ -17,7 +17,11 @@ def test_every_choice_is_a_valid_setting_with_a_reason(name, images, batch):
     assert chosen.keys() == reasons.keys() and all(reasons.values())
     train = applied.train
     steps = train.num_epochs * max(1, images // batch)
-    assert 0 <= train.lr_warmup_epoch * max(1, images // batch) <= max(steps / 10, max(1, images // batch)) + 1
+    assert (
+        0
+        <= train.lr_warmup_epoch * max(1, images // batch)
+        <= max(steps / 10, max(1, images // batch)) + 1
+    )
     assert train.lr_warmup_init < train.learning_rate * batch / 64
 
 
@@ -34,7 +38,8 @@ def test_scratch_is_the_official_schedule():
     chosen, _ = recipe('scratch', config(64), 118287)
     official = load_config('efficientdet-lite0').train
     assert {key: getattr(official, key) for key in chosen if key != 'lr_decay_method'} == {
-        key: value for key, value in chosen.items() if key != 'lr_decay_method'}
+        key: value for key, value in chosen.items() if key != 'lr_decay_method'
+    }
 
 
 def test_the_average_covers_the_last_tenth():
@@ -47,7 +52,9 @@ def test_few_pictures_freeze_a_backbone_that_knows_many():
 
 
 def test_a_batch_of_two_keeps_the_statistics_of_the_backbone():
-    assert recipe('small', config(2), 205)[0]['freeze'] == ('^efficientnet-lite0/.*batch_normalization',)
+    assert recipe('small', config(2), 205)[0]['freeze'] == (
+        '^efficientnet-lite0/.*batch_normalization',
+    )
 
 
 def test_what_the_user_sets_is_named():

@@ -1,4 +1,5 @@
 """The Beam pipeline makes the files that write_records makes."""
+
 import drawn
 import pytest
 
@@ -21,7 +22,9 @@ def test_the_same_files(real, tmp_path, monkeypatch):
 
 
 def test_a_fault_leaves_nothing(tmp_path):
-    annotations, images = drawn.write_coco(tmp_path / 'drawn', [(20, 30, [drawn.box(1, 2, 3, 4)])] * 2)
+    annotations, images = drawn.write_coco(
+        tmp_path / 'drawn', [(20, 30, [drawn.box(1, 2, 3, 4)])] * 2
+    )
     (images / '2.png').write_text('no picture')
     with pytest.raises(Exception, match=r'2\.png: cannot be read as a picture'):
         write_records_beam(read_coco(annotations, images), tmp_path / 'out' / 'records')

@@ -1,4 +1,5 @@
 """One device, two devices and two processes give the same numbers (replicated.py, in processes of its own)."""
+
 import numpy as np
 import processes
 import pytest
@@ -17,8 +18,10 @@ NAMES = 'mirrored', 'workers0', 'workers1'
 def several(tmp_path_factory):
     """{name: path} of what two replicas in one process and two workers have written."""
     folder = tmp_path_factory.mktemp('replicas')
-    return {**processes.run('replicated.py', 'mirrored', folder / 'mirrored'),
-            **processes.run('replicated.py', 'multi_worker', folder / 'workers')}
+    return {
+        **processes.run('replicated.py', 'mirrored', folder / 'mirrored'),
+        **processes.run('replicated.py', 'multi_worker', folder / 'workers'),
+    }
 
 
 @pytest.fixture(scope='module')
@@ -32,12 +35,18 @@ def arrays(path):
 
 def assert_equal(found, wanted):
     """`pytest -s` prints the figures of docs/TRAINING.md."""
-    losses = np.max(np.abs(found['losses'] / wanted['losses'] - 1.), 1)
+    losses = np.max(np.abs(found['losses'] / wanted['losses'] - 1.0), 1)
     print('losses, step by step:', *(f'{d:.0e}' for d in losses))
     np.testing.assert_allclose(found['losses'], wanted['losses'], rtol=LOSS)
-    differences = {n: tiny.difference({n: found[n]}, {n: wanted[n]}) for n in wanted if n != 'losses'}
-    print(f'the rest: median {np.median([*differences.values()]):.1e}, worst {max(differences.values()):.1e}')
-    assert max(differences.values()) < WORST and np.median([*differences.values()]) < MEDIAN, differences
+    differences = {
+        n: tiny.difference({n: found[n]}, {n: wanted[n]}) for n in wanted if n != 'losses'
+    }
+    print(
+        f'the rest: median {np.median([*differences.values()]):.1e}, worst {max(differences.values()):.1e}'
+    )
+    assert max(differences.values()) < WORST and np.median([*differences.values()]) < MEDIAN, (
+        differences
+    )
 
 
 @pytest.mark.parametrize('what', ['outputs', 'inputs', 'gamma', 'beta', 'mean', 'variance'])

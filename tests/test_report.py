@@ -1,4 +1,5 @@
 """The report: one file that needs nothing else, whose numbers are those of `evaluate`."""
+
 import base64
 import html.parser
 import io
@@ -49,21 +50,37 @@ class Page(html.parser.HTMLParser):
 def detect(images, scale):
     """Two detections in each picture, for `write_report`: where the dog is, if there is one, and a cat where there is none."""
     count = len(images)
-    return {'boxes': tf.tile([[[6., 8., 46., 38.], [0., 30., 20., 60.]]], [count, 1, 1]),
-            'scores': tf.tile([[0.9, 0.4]], [count, 1]), 'classes': tf.tile([[1, 0]], [count, 1]), 'count': tf.fill([count], 2)}
+    return {
+        'boxes': tf.tile([[[6.0, 8.0, 46.0, 38.0], [0.0, 30.0, 20.0, 60.0]]], [count, 1, 1]),
+        'scores': tf.tile([[0.9, 0.4]], [count, 1]),
+        'classes': tf.tile([[1, 0]], [count, 1]),
+        'count': tf.fill([count], 2),
+    }
 
 
 @pytest.fixture(scope='module')
 def made(small_config, tmp_path_factory):
     """(folder of a report, its figures, records, config) of seven photos."""
     folder = tmp_path_factory.mktemp('report')
-    photos = [(60 + 10 * i, 90, [drawn.box(8, 6, 30, 40, 18), drawn.box(50, 10, 20, 20, 1)][:i % 3]) for i in range(7)]
+    photos = [
+        (60 + 10 * i, 90, [drawn.box(8, 6, 30, 40, 18), drawn.box(50, 10, 20, 20, 1)][: i % 3])
+        for i in range(7)
+    ]
     labels = {1: 'cat <b>&', 18: 'dog', 400: 'van'}
     records = drawn.records(folder, photos, labels)
-    (folder / 'log.csv').write_text('epoch,loss,val_AP,learning_rate\n1,2.0,,0.1\n2,1.5,0.25,0.05\n')
+    (folder / 'log.csv').write_text(
+        'epoch,loss,val_AP,learning_rate\n1,2.0,,0.1\n2,1.5,0.25,0.05\n'
+    )
     config = load_config(small_config, {'label_map': labels, 'learning_rate': 0.123})
-    figures = write_report(detect, records, folder / 'out', config=config, log_file=folder / 'log.csv', train=records,
-                           progress=False)
+    figures = write_report(
+        detect,
+        records,
+        folder / 'out',
+        config=config,
+        log_file=folder / 'log.csv',
+        train=records,
+        progress=False,
+    )
     return folder / 'out', figures, records, config
 
 
@@ -86,25 +103,49 @@ def test_the_page_says_what_was_trained_and_reached(made):
     folder, figures, records, config = made
     page = Page((folder / 'report.html').read_text())
     text = ' '.join(page.text)
-    for wanted in ('train.learning_rate', '0.123', 'cat <b>&', str(records), 'Learning curves', 'Worst images', '7 images'):
+    for wanted in (
+        'train.learning_rate',
+        '0.123',
+        'cat <b>&',
+        str(records),
+        'Learning curves',
+        'Worst images',
+        '7 images',
+    ):
         assert wanted in text
-    np.testing.assert_equal(figures, evaluate(detect, dataset(records, config, training=False), config, progress=False))
-    assert 0.3 < figures['AP'] < 0.5                          # the dogs are found, the cats are not
+    np.testing.assert_equal(
+        figures, evaluate(detect, dataset(records, config, training=False), config, progress=False)
+    )
+    assert 0.3 < figures['AP'] < 0.5  # the dogs are found, the cats are not
     assert all(f'{figures[name]:.3f}' in page.text for name in ('AP', 'AR1', 'AR100'))
     assert f'{figures["per_class"]["dog"]["AP50"]:.3f}' in page.text
 
 
 def test_the_folder_holds_whole_pictures_and_is_replaced(made):
     folder, _, records, config = made
-    wanted = {'report.html', 'learning.png', 'precision_recall.png', 'f1.png', 'confusion.png', 'worst.png', 'random.png'}
+    wanted = {
+        'report.html',
+        'learning.png',
+        'precision_recall.png',
+        'f1.png',
+        'confusion.png',
+        'worst.png',
+        'random.png',
+    }
     assert {p.name for p in folder.iterdir()} == wanted
     for path in folder.glob('*.png'):
         assert np.ptp(np.asarray(Image.open(path).convert('L'))) > 100, path
     (folder / 'report.html').write_text('an old report')
-    write_report(detect, records, folder, config=config, progress=False, names=('my photos/val', None))
+    write_report(
+        detect, records, folder, config=config, progress=False, names=('my photos/val', None)
+    )
     text = (folder / 'report.html').read_text()
     assert 'Learning curves' not in text and len(list(folder.iterdir())) == len(wanted)
-    assert ' on my photos/val' in text and str(records) not in text and re.search(r'image \d \(\d\.png\): ', text)
+    assert (
+        ' on my photos/val' in text
+        and str(records) not in text
+        and re.search(r'image \d \(\d\.png\): ', text)
+    )
 
 
 def test_no_report_where_there_is_no_data(small_config, tmp_path):
@@ -115,18 +156,28 @@ def test_no_report_where_there_is_no_data(small_config, tmp_path):
 
 def test_differences_are_those_from_the_named_model():
     config = load_config('efficientdet-lite0', {'anchor_scale': 2.0, 'optimizer': 'adam'})
-    assert differences(config) == [{'key': 'model.anchor_scale', 'value': '2.0', 'default': '3.0'},
-                                   {'key': 'train.optimizer', 'value': 'adam', 'default': 'sgd'}]
+    assert differences(config) == [
+        {'key': 'model.anchor_scale', 'value': '2.0', 'default': '3.0'},
+        {'key': 'train.optimizer', 'value': 'adam', 'default': 'sgd'},
+    ]
     assert {'key': 'model.name', 'value': 'my own', 'default': 'efficientdet-d0'} in differences(
-        load_config('efficientdet-d0', {'name': 'my own'}))
+        load_config('efficientdet-d0', {'name': 'my own'})
+    )
 
 
 def evaluation(classes):
     """(run, matches) of one picture with a found box, a missed one and a false alarm, of the first class of many."""
+
     def row(x, **more):
         return {'category_id': 1, 'bbox': [x, 10, 20, 30], 'iscrowd': 0, 'area': 600, **more}
-    found = [{'image_id': 5, 'category_id': 1, 'bbox': [x, 10, 20, 30], 'score': score} for x, score in ((11, .9), (90, .8))]
-    run = coco_run([(5, [row(10), row(50)])], found, {i: f'class {i}' for i in range(1, classes + 1)})
+
+    found = [
+        {'image_id': 5, 'category_id': 1, 'bbox': [x, 10, 20, 30], 'score': score}
+        for x, score in ((11, 0.9), (90, 0.8))
+    ]
+    run = coco_run(
+        [(5, [row(10), row(50)])], found, {i: f'class {i}' for i in range(1, classes + 1)}
+    )
     return run, analysis.matches_of(run)
 
 
@@ -136,7 +187,7 @@ def test_marks_stand_where_the_errors_are():
     factor = SIDE / 120
     for x, tint in ((10, FOUND), (50, MISSED), (90, FALSE_ALARM)):
         middle, side = round(25 * factor), round(x * factor)
-        assert np.all(picture[middle, side - 2:side + 4] == tint, -1).any(), x
+        assert np.all(picture[middle, side - 2 : side + 4] == tint, -1).any(), x
     none = marked(np.full((60, 120, 3), 128, np.uint8), evaluation(1)[1], 0.95, 0)
     assert not np.all(none == FOUND, -1).any() and not np.all(none == FALSE_ALARM, -1).any()
     assert np.all(none == MISSED, -1).sum() > np.all(picture == MISSED, -1).sum()
@@ -147,7 +198,9 @@ def test_figures_for_any_number_of_classes(classes):
     run, matches = evaluation(classes)
     scores = analysis.scores_of(matches)
     recall, f1 = precision_recall(run, matches.names), f1_confidence(scores, matches.names)
-    assert [len(axis.get_legend().get_texts()) for axis in recall.axes] == [2 if classes == 1 else 1] * 2
+    assert [len(axis.get_legend().get_texts()) for axis in recall.axes] == [
+        2 if classes == 1 else 1
+    ] * 2
     np.testing.assert_allclose(f1.axes[0].lines[-2].get_ydata(), scores.mean)
     table = analysis.confusion(matches, 0.5)
     figure = confusion(table, matches.names, 0.5)

@@ -1,4 +1,5 @@
 """Detections as rows of other programs, and files of them."""
+
 import csv
 import json
 
@@ -15,29 +16,54 @@ from keras_efficientdet.inference.results import (
     write_json,
 )
 
-FOUND = Detections(np.array([[10., 20., 40., 80.], [1.25, 2.5, 3., 4.]], np.float32), np.array([0.9, 0.4], np.float32),
-                   np.array([2, 0], np.int32), ('cat', 'dog', 'van'), (1, 18, 400))
+FOUND = Detections(
+    np.array([[10.0, 20.0, 40.0, 80.0], [1.25, 2.5, 3.0, 4.0]], np.float32),
+    np.array([0.9, 0.4], np.float32),
+    np.array([2, 0], np.int32),
+    ('cat', 'dog', 'van'),
+    (1, 18, 400),
+)
 
 
 def test_to_coco():
     assert FOUND.to_coco(7) == [
-        {'image_id': 7, 'category_id': 400, 'bbox': [20., 10., 60., 30.], 'score': pytest.approx(0.9)},
-        {'image_id': 7, 'category_id': 1, 'bbox': [2.5, 1.25, 1.5, 1.75], 'score': pytest.approx(0.4)}]
+        {
+            'image_id': 7,
+            'category_id': 400,
+            'bbox': [20.0, 10.0, 60.0, 30.0],
+            'score': pytest.approx(0.9),
+        },
+        {
+            'image_id': 7,
+            'category_id': 1,
+            'bbox': [2.5, 1.25, 1.5, 1.75],
+            'score': pytest.approx(0.4),
+        },
+    ]
     assert FOUND.above(0.95).to_coco(7) == []
 
 
 def test_image_ids_are_cocos_where_the_name_is_a_number():
-    ids = [result_rows(FOUND, name)[0]['image_id'] for name in ('val/000000000139.jpg', 'x/photo.2.png')]
+    ids = [
+        result_rows(FOUND, name)[0]['image_id']
+        for name in ('val/000000000139.jpg', 'x/photo.2.png')
+    ]
     assert ids == [139, 'photo.2'] and result_rows(FOUND, 'film.mp4', 5)[1]['image_id'] == 5
 
 
 def test_json_is_read_by_pycocotools(tmp_path):
     write_json(tmp_path / 'found.json', result_rows(FOUND, '139.jpg'))
     truth = COCO()
-    truth.dataset = {'images': [{'id': 139}], 'annotations': [], 'categories': [{'id': i} for i in FOUND.ids]}
+    truth.dataset = {
+        'images': [{'id': 139}],
+        'annotations': [],
+        'categories': [{'id': i} for i in FOUND.ids],
+    }
     truth.createIndex()
-    assert [row['bbox'] for row in truth.loadRes(str(tmp_path / 'found.json')).anns.values()] == [[20, 10, 60, 30],
-                                                                                              [2.5, 1.25, 1.5, 1.75]]
+    assert [row['bbox'] for row in truth.loadRes(str(tmp_path / 'found.json')).anns.values()] == [
+        [20, 10, 60, 30],
+        [2.5, 1.25, 1.5, 1.75],
+    ]
     write_json(tmp_path / 'found.json', [])
     assert json.loads((tmp_path / 'found.json').read_text()) == []
 
@@ -47,13 +73,17 @@ def test_csv(tmp_path):
     with open(tmp_path / 'found.csv', newline='') as file:
         header, first, second = csv.reader(file)
     assert tuple(header) == COLUMNS
-    assert first == ['a, b.jpg', 'a, b', '400', 'van', '0.9', '20.0', '10.0', '60.0', '30.0'] and second[3] == 'cat'
+    assert (
+        first == ['a, b.jpg', 'a, b', '400', 'van', '0.9', '20.0', '10.0', '60.0', '30.0']
+        and second[3] == 'cat'
+    )
 
 
 def test_an_error_leaves_the_old_file(tmp_path):
     def rows():
         yield result_rows(FOUND, 'a.jpg')[0]
         raise RuntimeError('stop')
+
     (tmp_path / 'found.json').write_text('old')
     for write, name in ((write_json, 'found.json'), (write_csv, 'found.csv')):
         with pytest.raises(RuntimeError, match='stop'):
@@ -64,7 +94,9 @@ def test_an_error_leaves_the_old_file(tmp_path):
 
 
 def test_to_supervision():
-    pytest.importorskip('supervision', reason='supervision is not installed; `make test-engines` installs it')
+    pytest.importorskip(
+        'supervision', reason='supervision is not installed; `make test-engines` installs it'
+    )
     found = FOUND.to_supervision()
     np.testing.assert_array_equal(found.xyxy, [[20, 10, 80, 40], [2.5, 1.25, 4, 3]])
     np.testing.assert_allclose(found.confidence, FOUND.scores)

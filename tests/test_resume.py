@@ -1,4 +1,5 @@
 """Trainings that stop and go on: bit for bit the same, never a broken checkpoint, never two settings in one folder."""
+
 import json
 import os
 import pathlib
@@ -34,8 +35,18 @@ WORKER = pathlib.Path(__file__).with_name('fit_worker.py')
 
 def process(*arguments):
     """A Python process that finds what this one does; its result."""
-    environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3', 'PYTHONPATH': os.pathsep.join(p for p in sys.path if p)}
-    return subprocess.run([sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False)
+    environment = {
+        **os.environ,
+        'TF_CPP_MIN_LOG_LEVEL': '3',
+        'PYTHONPATH': os.pathsep.join(p for p in sys.path if p),
+    }
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def train(records, workdir, *signal):
@@ -53,7 +64,9 @@ def contents(path):
 def photos(tmp_path_factory):
     """Records of nine drawn pictures, their boxes as large as the anchors of `small_fit`."""
     boxes = [drawn.box(2 + i, 10 - i, 44, 46, (1, 18, 400)[i % 3]) for i in range(9)]
-    return drawn.records(tmp_path_factory.mktemp('photos'), [(64, 64 + 2 * i, [box]) for i, box in enumerate(boxes)])
+    return drawn.records(
+        tmp_path_factory.mktemp('photos'), [(64, 64 + 2 * i, [box]) for i, box in enumerate(boxes)]
+    )
 
 
 def test_an_interrupted_and_a_killed_training_end_as_one_that_ran_through(photos, tmp_path):
@@ -61,17 +74,26 @@ def test_an_interrupted_and_a_killed_training_end_as_one_that_ran_through(photos
     whole = train(photos, tmp_path / 'whole')
     assert whole.returncode == 0, whole.stderr[-3000:]
     stopped = train(photos, tmp_path / 'parts', 'SIGTERM', 1, 1)
-    assert stopped.returncode == 143 and 'Run the same command again' in stopped.stderr, stopped.stderr[-3000:]
+    assert stopped.returncode == 143 and 'Run the same command again' in stopped.stderr, (
+        stopped.stderr[-3000:]
+    )
     assert [p.name for p in checkpoints_in(tmp_path / 'parts' / 'checkpoint')] == ['epoch-0001.npz']
     killed = train(photos, tmp_path / 'parts', 'SIGKILL', 2, 2)
-    assert killed.returncode == -9 and 'continues after epoch 1 of 4' in killed.stdout, killed.stderr[-3000:]
+    assert killed.returncode == -9 and 'continues after epoch 1 of 4' in killed.stdout, (
+        killed.stderr[-3000:]
+    )
     finished = train(photos, tmp_path / 'parts')
-    assert finished.returncode == 0 and 'continues after epoch 2 of 4' in finished.stdout, finished.stderr[-3000:]
-    (state, arrays), (wanted_state, wanted) = (contents(tmp_path / run / 'checkpoint' / 'epoch-0004.npz')
-                                               for run in ('parts', 'whole'))
+    assert finished.returncode == 0 and 'continues after epoch 2 of 4' in finished.stdout, (
+        finished.stderr[-3000:]
+    )
+    (state, arrays), (wanted_state, wanted) = (
+        contents(tmp_path / run / 'checkpoint' / 'epoch-0004.npz') for run in ('parts', 'whole')
+    )
     assert [n for n in wanted if not np.array_equal(arrays[n], wanted[n])] == []
     assert state == wanted_state and [row['epoch'] for row in state['rows']] == [1, 2, 3, 4]
-    assert (tmp_path / 'parts' / 'log.csv').read_text() == (tmp_path / 'whole' / 'log.csv').read_text()
+    assert (tmp_path / 'parts' / 'log.csv').read_text() == (
+        tmp_path / 'whole' / 'log.csv'
+    ).read_text()
     shown, wanted = (events(tmp_path / run / 'logs' / 'train') for run in ('parts', 'whole'))
     assert set(shown['epoch_loss']) == {0, 1, 2, 3} and shown['epoch_loss'] == wanted['epoch_loss']
 
@@ -93,17 +115,36 @@ def equal(found, wanted):
 
 def test_keras_callbacks_act_on_val_ap_in_a_real_fit(photos, tmp_path, capsys):
     """No AP is 1 above that of the first epoch, so EarlyStopping and ReduceLROnPlateau act after two more."""
-    changes, run, path = {**CHANGES[2], 'num_epochs': 9}, tmp_path / 'run', tmp_path / 'kept.weights.h5'
+    changes, run, path = (
+        {**CHANGES[2], 'num_epochs': 9},
+        tmp_path / 'run',
+        tmp_path / 'kept.weights.h5',
+    )
     watched = {'monitor': 'val_AP', 'mode': 'max'}
-    stop = keras.callbacks.EarlyStopping(**watched, patience=2, min_delta=1.0, restore_best_weights=True)
-    keep = keras.callbacks.ModelCheckpoint(str(path), **watched, save_best_only=True, save_weights_only=True)
-    plateau, seen = keras.callbacks.ReduceLROnPlateau(**watched, factor=0.5, patience=1, min_delta=1.0), Seen()
-    history = small_fit(photos, run, changes, evaluate_every=1, callbacks=[seen, plateau, keep, stop])
+    stop = keras.callbacks.EarlyStopping(
+        **watched, patience=2, min_delta=1.0, restore_best_weights=True
+    )
+    keep = keras.callbacks.ModelCheckpoint(
+        str(path), **watched, save_best_only=True, save_weights_only=True
+    )
+    plateau, seen = (
+        keras.callbacks.ReduceLROnPlateau(**watched, factor=0.5, patience=1, min_delta=1.0),
+        Seen(),
+    )
+    history = small_fit(
+        photos, run, changes, evaluate_every=1, callbacks=[seen, plateau, keep, stop]
+    )
     precision = history.history['val_AP']
     assert len(precision) == 3 and max(precision) > 0, precision
-    assert stop.best == precision[0] and keep.best == max(precision) and seen.rates == [seen.rates[0] / n for n in (1, 1, 2)]
+    assert (
+        stop.best == precision[0]
+        and keep.best == max(precision)
+        and seen.rates == [seen.rates[0] / n for n in (1, 1, 2)]
+    )
     assert history.history['learning_rate'] == pytest.approx(seen.rates)
-    assert equal(history.model.get_weights(), seen.weights[0]) and not equal(seen.weights[0], seen.weights[2])
+    assert equal(history.model.get_weights(), seen.weights[0]) and not equal(
+        seen.weights[0], seen.weights[2]
+    )
     assert equal(load_trained(run, 'last.weights.h5').get_weights(), seen.weights[0])
     best = seen.weights[int(np.argmax(precision))]
     assert equal(load_trained(run).get_weights(), best)
@@ -111,12 +152,15 @@ def test_keras_callbacks_act_on_val_ap_in_a_real_fit(photos, tmp_path, capsys):
     assert equal(history.model.get_weights(), best)
     files = {p: p.stat().st_mtime_ns for p in run.rglob('*')}
     again = small_fit(photos, run, changes)
-    assert 'this training is finished' in capsys.readouterr().out and again.history['val_AP'] == precision
+    assert (
+        'this training is finished' in capsys.readouterr().out
+        and again.history['val_AP'] == precision
+    )
     assert equal(again.model.get_weights(), seen.weights[0])
     with pytest.raises(ConfigError, match=r'train\.num_epochs is 9 there and 8 now'):
         small_fit(photos, run, {**changes, 'num_epochs': 8})
     assert {p: p.stat().st_mtime_ns for p in run.rglob('*')} == files
-    shutil.rmtree(run / 'checkpoint')                                              # to save room
+    shutil.rmtree(run / 'checkpoint')  # to save room
     with pytest.raises(ConfigError, match=r'last\.weights\.h5 is of a training that has ended'):
         small_fit(photos, run, changes)
     assert equal(load_trained(run, 'last.weights.h5').get_weights(), seen.weights[0])
@@ -124,12 +168,14 @@ def test_keras_callbacks_act_on_val_ap_in_a_real_fit(photos, tmp_path, capsys):
 
 class Best:
     """What a Checkpoint wants of CocoEvaluation."""
+
     best = 0.25
 
 
 def toy(**changes):
     """A small compiled model with averages, an optimizer from its Config, and two steps of training behind it."""
     from test_training import toy as bare
+
     model = bare()
     model.detection_config = load_config('efficientdet-lite0', changes)
     model.compile(optimizer(model.detection_config.train, 10), 'mse', jit_compile=False)
@@ -152,7 +198,11 @@ def writer(model, folder, epochs=1, best=Best, steps=10):
     return checkpoint
 
 
-CHANGES = [{'optimizer': 'sgd'}, {'optimizer': 'adam'}, {'lr_decay_method': 'constant', 'lr_warmup_epoch': 0}]
+CHANGES = [
+    {'optimizer': 'sgd'},
+    {'optimizer': 'adam'},
+    {'lr_decay_method': 'constant', 'lr_warmup_epoch': 0},
+]
 
 
 @pytest.mark.parametrize('changes', CHANGES)
@@ -181,7 +231,9 @@ def test_the_dynamic_loss_scale_comes_back(tmp_path):
     writer(models[0], tmp_path, epochs=2)
     restore(models[1], tmp_path / 'checkpoint', 10)
     ours, theirs = (resume._arrays(m) for m in models)
-    assert 2 ** 15 in [a for a in ours.values() if a.shape == ()] and all(np.array_equal(ours[n], theirs[n]) for n in ours)
+    assert 2**15 in [a for a in ours.values() if a.shape == ()] and all(
+        np.array_equal(ours[n], theirs[n]) for n in ours
+    )
 
 
 def test_the_last_two_are_kept_and_a_broken_one_is_passed_over(tmp_path, capsys):
@@ -198,9 +250,15 @@ def test_the_last_two_are_kept_and_a_broken_one_is_passed_over(tmp_path, capsys)
         restore(model, tmp_path / 'checkpoint', 10)
 
 
-@pytest.mark.parametrize('changes, steps, words', [
-    ({'num_classes': 3}, 10, 'model.num_classes is 90 there and 3 now'), ({'seed': 4}, 10, 'train.seed is 0 there and 4 now'),
-    ({'num_epochs': 400}, 10, 'train.num_epochs is 300 there and 400 now'), ({}, 11, '10 steps there and has 11 now')])
+@pytest.mark.parametrize(
+    'changes, steps, words',
+    [
+        ({'num_classes': 3}, 10, 'model.num_classes is 90 there and 3 now'),
+        ({'seed': 4}, 10, 'train.seed is 0 there and 4 now'),
+        ({'num_epochs': 400}, 10, 'train.num_epochs is 300 there and 400 now'),
+        ({}, 11, '10 steps there and has 11 now'),
+    ],
+)
 def test_other_settings_in_the_same_folder_are_refused(changes, steps, words, tmp_path):
     writer(toy(), tmp_path)
     other = toy(**changes)
@@ -213,17 +271,29 @@ def test_other_settings_in_the_same_folder_are_refused(changes, steps, words, tm
 
 def test_settings_that_no_weight_depends_on_may_change(tmp_path):
     writer(toy(), tmp_path)
-    assert restore(toy(method='hard', data_service='grpc://elsewhere:5000'), tmp_path / 'checkpoint', 10).epoch > 0
+    assert (
+        restore(
+            toy(method='hard', data_service='grpc://elsewhere:5000'), tmp_path / 'checkpoint', 10
+        ).epoch
+        > 0
+    )
 
 
-@pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')     # numpy's zip file, cut off
+@pytest.mark.filterwarnings(
+    'ignore::pytest.PytestUnraisableExceptionWarning'
+)  # numpy's zip file, cut off
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
     checkpoint = writer(toy(), tmp_path)
     good = (tmp_path / 'checkpoint' / 'epoch-0001.npz').read_bytes()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(good) // 2, limits[1]))         # Python ignores SIGXFSZ, so writes fail
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (len(good) // 2, limits[1])
+    )  # Python ignores SIGXFSZ, so writes fail
     try:
-        with pytest.raises(OSError, match=r'no room to write.*it goes on from .*epoch-0001\.npz'), full_disk_named(tmp_path):
+        with (
+            pytest.raises(OSError, match=r'no room to write.*it goes on from .*epoch-0001\.npz'),
+            full_disk_named(tmp_path),
+        ):
             checkpoint.on_epoch_end(1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -266,7 +336,11 @@ def test_what_killed_processes_left_is_removed(tmp_path):
     for path in (*unfinished, tmp_path / 'writing-notes.txt'):
         path.touch()
     remove_unfinished(tmp_path, tmp_path / 'checkpoint', tmp_path / 'nothing')
-    assert {p.name for p in tmp_path.rglob('*.*')} == {'best.weights.h5', 'epoch-0001.npz', 'writing-notes.txt'}
+    assert {p.name for p in tmp_path.rglob('*.*')} == {
+        'best.weights.h5',
+        'epoch-0001.npz',
+        'writing-notes.txt',
+    }
 
 
 def test_averages_that_are_kept_are_what_the_next_fit_starts_from():
@@ -292,19 +366,36 @@ class Figures(keras.callbacks.Callback):
 def test_keras_callbacks_keep_the_averages_that_were_evaluated(tmp_path):
     model, figures = toy(), Figures()
     path = tmp_path / 'kept.weights.h5'
-    stop = keras.callbacks.EarlyStopping(monitor='val_AP', mode='max', patience=1, restore_best_weights=True)
-    keep = keras.callbacks.ModelCheckpoint(str(path), monitor='val_AP', mode='max', save_best_only=True, save_weights_only=True)
+    stop = keras.callbacks.EarlyStopping(
+        monitor='val_AP', mode='max', patience=1, restore_best_weights=True
+    )
+    keep = keras.callbacks.ModelCheckpoint(
+        str(path), monitor='val_AP', mode='max', save_best_only=True, save_weights_only=True
+    )
     x = np.random.default_rng(0).standard_normal((32, 4)).astype(np.float32)
-    history = model.fit(x, x[:, :1], batch_size=8, epochs=4, verbose=0, callbacks=[
-        figures, KeepAverages(), SwapAverages(), stop, keep, SwapAverages()])
+    history = model.fit(
+        x,
+        x[:, :1],
+        batch_size=8,
+        epochs=4,
+        verbose=0,
+        callbacks=[figures, KeepAverages(), SwapAverages(), stop, keep, SwapAverages()],
+    )
     assert len(history.history['val_AP']) == 3
-    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), figures.evaluated, strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(model.get_weights(), figures.evaluated, strict=True)
+    )
     model.load_weights(str(path))
-    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), figures.evaluated, strict=True))
+    assert all(
+        np.array_equal(a, b) for a, b in zip(model.get_weights(), figures.evaluated, strict=True)
+    )
 
 
 def test_reduce_lr_on_plateau_works_without_a_schedule_and_says_so_with_one():
-    model, plateau = toy(**CHANGES[2]), keras.callbacks.ReduceLROnPlateau(monitor='val_AP', mode='max', factor=0.5, patience=1)
+    model, plateau = (
+        toy(**CHANGES[2]),
+        keras.callbacks.ReduceLROnPlateau(monitor='val_AP', mode='max', factor=0.5, patience=1),
+    )
     check_callbacks([plateau], model.detection_config.train)
     peak = float(model.optimizer.learning_rate)
     assert peak == pytest.approx(0.08)
@@ -317,4 +408,7 @@ def test_reduce_lr_on_plateau_works_without_a_schedule_and_says_so_with_one():
         for callback in (plateau, scheduler):
             words = f'{type(callback).__name__} cannot .* set lr_decay_method=constant and lr_warmup_epoch=0'
             with pytest.raises(ConfigError, match=words):
-                check_callbacks([keras.callbacks.History(), callback], load_config('efficientdet-lite0', changes).train)
+                check_callbacks(
+                    [keras.callbacks.History(), callback],
+                    load_config('efficientdet-lite0', changes).train,
+                )

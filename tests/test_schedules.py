@@ -1,4 +1,5 @@
 """Learning rates and clipping against official values."""
+
 import keras
 import numpy as np
 import official
@@ -15,12 +16,16 @@ CASES = official.golden('func/lr_schedules.json')
 @pytest.mark.parametrize('case', CASES)
 def test_official_rates(case):
     params = CASES[case]['params']
-    train = load_config('efficientdet-d0', {k: v for k, v in params.items() if k != 'steps_per_epoch'}).train
+    train = load_config(
+        'efficientdet-d0', {k: v for k, v in params.items() if k != 'steps_per_epoch'}
+    ).train
     rate = learning_rate(train, params['steps_per_epoch'])
     ours = [float(rate(tf.constant(step))) for step in CASES[case]['steps']]
     wanted = np.array(CASES[case]['lr'], float)
-    beyond = np.isnan(wanted)                                   # officially, of a polynomial after its end
-    assert not beyond.any() or (params['lr_decay_method'] == 'polynomial' and not np.array(ours)[beyond].any())
+    beyond = np.isnan(wanted)  # officially, of a polynomial after its end
+    assert not beyond.any() or (
+        params['lr_decay_method'] == 'polynomial' and not np.array(ours)[beyond].any()
+    )
     np.testing.assert_allclose(np.array(ours)[~beyond], wanted[~beyond], rtol=1e-6, atol=1e-9)
 
 
@@ -36,10 +41,10 @@ def test_rate_is_scaled_with_the_batch():
 
 
 def test_clipping_is_per_gradient_then_global():
-    gradients = [tf.constant([30., 40.]), None, tf.constant([6., 8.]), tf.constant([3.])]
-    first, none, second, third = clip_twice(gradients, 10.)
-    each = [np.array([6., 8.]), np.array([6., 8.]), np.array([3.])]
-    factor = 10 / np.sqrt(sum(np.sum(g ** 2) for g in each))
+    gradients = [tf.constant([30.0, 40.0]), None, tf.constant([6.0, 8.0]), tf.constant([3.0])]
+    first, none, second, third = clip_twice(gradients, 10.0)
+    each = [np.array([6.0, 8.0]), np.array([6.0, 8.0]), np.array([3.0])]
+    factor = 10 / np.sqrt(sum(np.sum(g**2) for g in each))
     assert none is None
     for ours, wanted in zip((first, second, third), each, strict=True):
         np.testing.assert_allclose(ours, wanted * factor, rtol=1e-6)
@@ -48,25 +53,32 @@ def test_clipping_is_per_gradient_then_global():
 @pytest.mark.parametrize('kind', [SGD, Adam])
 def test_optimizers_clip_and_survive_serialisation(kind):
     rate = LearningRate(1.0, 1.0, 0, 10, 'constant')
-    first = keras.optimizers.deserialize(keras.optimizers.serialize(kind(rate, clip=10.)))
-    assert isinstance(first, kind) and first.clip == 10.
+    first = keras.optimizers.deserialize(keras.optimizers.serialize(kind(rate, clip=10.0)))
+    assert isinstance(first, kind) and first.clip == 10.0
     if kind is SGD:
-        variable = tf.Variable([0., 0.]) if not hasattr(keras, 'ops') else keras.Variable([0., 0.])
+        variable = (
+            tf.Variable([0.0, 0.0]) if not hasattr(keras, 'ops') else keras.Variable([0.0, 0.0])
+        )
         first.build([variable])
-        first.apply_gradients([(tf.constant([300., 400.]), variable)])
-        np.testing.assert_allclose(np.asarray(variable), [-6., -8.], rtol=1e-6)
+        first.apply_gradients([(tf.constant([300.0, 400.0]), variable)])
+        np.testing.assert_allclose(np.asarray(variable), [-6.0, -8.0], rtol=1e-6)
 
 
 def test_unknown_names():
     with pytest.raises(ValueError, match='expected one of cosine'):
-        LearningRate(1., 1., 1, 1, 'exponential')
+        LearningRate(1.0, 1.0, 1, 1, 'exponential')
     with pytest.raises(ValueError, match='sgd or adam'):
         optimizer(load_config('efficientdet-d0', {'optimizer': 'lion'}).train, 10)
 
 
-@pytest.mark.parametrize(('rate', 'wanted'), [(0.25, [0.25] * 3),
-                                               (keras.optimizers.schedules.PolynomialDecay(1.0, 4, 0.), [1., 0.75, 0.5])],
-                         ids=['constant', 'schedule'])
+@pytest.mark.parametrize(
+    ('rate', 'wanted'),
+    [
+        (0.25, [0.25] * 3),
+        (keras.optimizers.schedules.PolynomialDecay(1.0, 4, 0.0), [1.0, 0.75, 0.5]),
+    ],
+    ids=['constant', 'schedule'],
+)
 def test_last_rate_of_any_keras_optimizer(rate, wanted):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     model.compile(keras.optimizers.Adam(rate), 'mse', jit_compile=False)

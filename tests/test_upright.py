@@ -1,4 +1,5 @@
 """Orientation out of the bytes, by tensor operations: what Pillow says, for good files and damaged ones."""
+
 import io
 
 import numpy as np
@@ -17,7 +18,9 @@ def photo(endian='>', value=6, kind='JPEG'):
     exif.endian = endian
     exif[0x010F], exif[0x0110], exif[0x0112] = 'maker', 'a model of some length', value
     file = io.BytesIO()
-    Image.fromarray(np.arange(24 * 16 * 3, dtype=np.uint8).reshape(24, 16, 3)).save(file, kind, exif=exif)
+    Image.fromarray(np.arange(24 * 16 * 3, dtype=np.uint8).reshape(24, 16, 3)).save(
+        file, kind, exif=exif
+    )
     return file.getvalue()
 
 
@@ -34,7 +37,9 @@ def test_turned_as_pillow_turns(value):
     exif[0x0112] = value
     lying = Image.fromarray(image)
     lying.info['exif'] = exif.tobytes()
-    np.testing.assert_array_equal(turn(tf.constant(image), tf.constant(value, tf.int64)), ImageOps.exif_transpose(lying))
+    np.testing.assert_array_equal(
+        turn(tf.constant(image), tf.constant(value, tf.int64)), ImageOps.exif_transpose(lying)
+    )
 
 
 @pytest.mark.parametrize('value', [0, 9, 65535])
@@ -45,7 +50,14 @@ def test_an_orientation_that_does_not_exist_is_1(value):
 def test_no_exif_and_no_jpeg():
     without = io.BytesIO()
     Image.new('RGB', (8, 8)).save(without, 'JPEG')
-    for encoded in (b'', b'\xff', b'\xff\xd8', b'no picture', without.getvalue(), photo(kind='PNG')):
+    for encoded in (
+        b'',
+        b'\xff',
+        b'\xff\xd8',
+        b'no picture',
+        without.getvalue(),
+        photo(kind='PNG'),
+    ):
         assert int(in_graph(encoded)) == 1
 
 
@@ -59,7 +71,7 @@ def test_every_cut_and_every_broken_byte_gives_an_orientation():
     good = photo()[:150]
     assert int(in_graph(good)) == 6
     found = [int(in_graph(good[:n])) for n in range(0, len(good), 3)]
-    found += [int(in_graph(good[:n] + b'\xff' + good[n + 1:])) for n in range(2, len(good), 3)]
+    found += [int(in_graph(good[:n] + b'\xff' + good[n + 1 :])) for n in range(2, len(good), 3)]
     assert set(found) <= set(range(1, 9)) and found[0] == 1
 
 
@@ -67,11 +79,16 @@ def test_decoded_upright():
     lying = Image.open(io.BytesIO(photo()))
     found = decode_upright(tf.constant(photo()))
     assert found.shape == (16, 24, 3)
-    assert np.mean(np.abs(found.numpy().astype(float) - np.asarray(ImageOps.exif_transpose(lying)))) < 3
+    assert (
+        np.mean(np.abs(found.numpy().astype(float) - np.asarray(ImageOps.exif_transpose(lying))))
+        < 3
+    )
 
 
 def test_real_photos(real):
-    paths = sorted(real('odd_images').glob('*orientation_*.jpg')) + sorted(real('odd_images').glob('exif_*.jpg'))
+    paths = sorted(real('odd_images').glob('*orientation_*.jpg')) + sorted(
+        real('odd_images').glob('exif_*.jpg')
+    )
     assert len(paths) >= 15
     for path in paths:
         assert int(in_graph(path.read_bytes())) == Image.open(path).getexif().get(0x0112, 1), path

@@ -1,4 +1,5 @@
 """Videos: as many frames out as in, with boxes, upright, whole or not there."""
+
 import struct
 import sys
 
@@ -19,9 +20,11 @@ def av():
 
 def frame(i):
     """Soft waves, and a red square that moves to the right."""
-    y, x = np.mgrid[:SIZE[0], :SIZE[1]]
-    picture = np.stack([128 + 60 * np.sin(x / (9 + k) + i / 20) * np.cos(y / (7 + 2 * k)) for k in range(3)], -1).astype(np.uint8)
-    picture[30:60, i:i + 27] = (230, 20, 20)
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    picture = np.stack(
+        [128 + 60 * np.sin(x / (9 + k) + i / 20) * np.cos(y / (7 + 2 * k)) for k in range(3)], -1
+    ).astype(np.uint8)
+    picture[30:60, i : i + 27] = (230, 20, 20)
     return picture
 
 
@@ -37,7 +40,9 @@ def film(av, tmp_path_factory):
 def test_frames_come_back(film):
     assert rate_and_count(film) == (25, FRAMES)
     back = list(frames(film))
-    assert len(back) == FRAMES and back[0].shape == (96, 128, 3) and back[0].dtype == np.uint8      # H.264: even sizes
+    assert (
+        len(back) == FRAMES and back[0].shape == (96, 128, 3) and back[0].dtype == np.uint8
+    )  # H.264: even sizes
     for i, picture in enumerate(back):
         assert np.mean(np.abs(picture[:95, :127].astype(float) - frame(i))) < 6
         np.testing.assert_allclose(picture[45, i + 13], (230, 20, 20), atol=25)
@@ -45,15 +50,19 @@ def test_frames_come_back(film):
 
 def test_a_hundred_frames_in_a_hundred_annotated_frames_out(film, small_detector, tmp_path, capsys):
     rows = annotate_video(small_detector, film, tmp_path / 'out.mp4', min_score=0.5)
-    assert f'{FRAMES}/{FRAMES}' in capsys.readouterr().err                                          # the progress bar
+    assert f'{FRAMES}/{FRAMES}' in capsys.readouterr().err  # the progress bar
     given, out = list(frames(film)), list(frames(tmp_path / 'out.mp4'))
     assert len(out) == len(given) == FRAMES and rate_and_count(tmp_path / 'out.mp4') == (25, FRAMES)
     expected = [found.above(0.5) for found in small_detector(given)]
-    assert [row['image_id'] for row in rows] == [i for i, found in enumerate(expected) for _ in range(len(found))]
+    assert [row['image_id'] for row in rows] == [
+        i for i, found in enumerate(expected) for _ in range(len(found))
+    ]
     assert min(map(len, expected)) > 0
     for before, after, found in zip(given, out, expected, strict=True):
         sketch = draw(before, found).astype(float)
-        assert np.mean(np.abs(after - sketch)) < 0.8 * np.mean(np.abs(after - before.astype(float)))     # lossy, but those boxes
+        assert np.mean(np.abs(after - sketch)) < 0.8 * np.mean(
+            np.abs(after - before.astype(float))
+        )  # lossy, but those boxes
     assert [p.name for p in tmp_path.iterdir()] == ['out.mp4']
     with pytest.raises(FileExistsError, match=r'out\.mp4 exists'):
         annotate_video(small_detector, film, tmp_path / 'out.mp4')
@@ -61,11 +70,15 @@ def test_a_hundred_frames_in_a_hundred_annotated_frames_out(film, small_detector
 
 def test_a_video_held_upright_is_read_upright(film, tmp_path):
     straight = struct.pack('>9i', 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
-    clockwise = struct.pack('>9i', 0, 0x10000, 0, -0x10000, 0, 0, 96 << 16, 0, 0x40000000)         # as telephones write it
+    clockwise = struct.pack(
+        '>9i', 0, 0x10000, 0, -0x10000, 0, 0, 96 << 16, 0, 0x40000000
+    )  # as telephones write it
     content = film.read_bytes()
     place = content.index(straight, content.index(b'tkhd'))
-    (tmp_path / 'tall.mp4').write_bytes(content[:place] + clockwise + content[place + 36:])
-    np.testing.assert_array_equal(next(frames(tmp_path / 'tall.mp4')), np.rot90(next(frames(film)), -1))
+    (tmp_path / 'tall.mp4').write_bytes(content[:place] + clockwise + content[place + 36 :])
+    np.testing.assert_array_equal(
+        next(frames(tmp_path / 'tall.mp4')), np.rot90(next(frames(film)), -1)
+    )
 
 
 def test_faults_are_named_and_leave_nothing(av, small_detector, tmp_path):
@@ -74,7 +87,10 @@ def test_faults_are_named_and_leave_nothing(av, small_detector, tmp_path):
         small_detector(tmp_path / 'text.mp4')
     with pytest.raises(FileNotFoundError, match=r'nowhere\.mp4: no such video'):
         small_detector(f'{tmp_path}/nowhere.mp4')
-    with pytest.raises(ValueError, match='a frame of'), video_writer(tmp_path / 'new.mp4', 25) as write:
+    with (
+        pytest.raises(ValueError, match='a frame of'),
+        video_writer(tmp_path / 'new.mp4', 25) as write,
+    ):
         write(frame(0))
         write(frame(1)[:40])
     assert [p.name for p in tmp_path.iterdir()] == ['text.mp4']
@@ -82,5 +98,7 @@ def test_faults_are_named_and_leave_nothing(av, small_detector, tmp_path):
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'av', None)
-    with pytest.raises(ImportError, match=r'av is needed .* pip install "keras-efficientdet\[video\]"'):
+    with pytest.raises(
+        ImportError, match=r'av is needed .* pip install "keras-efficientdet\[video\]"'
+    ):
         next(frames(tmp_path / 'film.mp4'))

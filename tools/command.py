@@ -1,4 +1,5 @@
 """What the tools share: TensorFlow without its start-up noise, errors as one line. Import it before keras_efficientdet."""
+
 import os
 import re
 import sys
@@ -7,7 +8,10 @@ import warnings
 
 from absl import app
 
-_NOISE = re.compile('cuda|cuDNN|cuBLAS|cuFFT|TensorRT|oneDNN|absl::InitializeLog|AVX|rebuild TensorFlow|cpu_feature', re.I)
+_NOISE = re.compile(
+    'cuda|cuDNN|cuBLAS|cuFFT|TensorRT|oneDNN|absl::InitializeLog|AVX|rebuild TensorFlow|cpu_feature',
+    re.I,
+)
 
 
 def _import_tensorflow():
@@ -33,17 +37,25 @@ _import_tensorflow()
 def detection_config(model, given):
     """The Config of a trained model with --set. Raises ValueError for a key that the network was made with."""
     from keras_efficientdet import load_config
+
     config = load_config(model.detection_config, given)
     made = model.detection_config.to_dict()['model']
-    changed = [key for key, value in config.to_dict()['model'].items() if value != made[key] and key != 'label_map']
+    changed = [
+        key
+        for key, value in config.to_dict()['model'].items()
+        if value != made[key] and key != 'label_map'
+    ]
     if changed:
-        raise ValueError(f'--set: {", ".join(changed)} cannot be changed, the network was made with {made[changed[0]]!r}; keys '
-                         'of the section `detect` can')
+        raise ValueError(
+            f'--set: {", ".join(changed)} cannot be changed, the network was made with {made[changed[0]]!r}; keys '
+            'of the section `detect` can'
+        )
     return config
 
 
 def run(main):
     """Runs `main(argv)`; errors that a user can mend are one line and exit status 1."""
+
     def guarded(argv):
         if len(argv) > 1:
             raise app.UsageError(f'unexpected arguments {argv[1:]}; everything is a --flag')
@@ -53,4 +65,5 @@ def run(main):
             if os.environ.get('KERAS_EFFICIENTDET_TRACEBACK'):
                 raise
             sys.exit(f'error: {error}')
+
     app.run(guarded)

@@ -6,6 +6,7 @@ Example:
 Leaves detections.png, curves.png, saved_model/, the trained model (run/) and its data (data/) in the output folder.
 Exit status 1 if the detector does not reach AP50 0.80 on the held-out pictures.
 """
+
 import contextlib
 import pathlib
 import shutil
@@ -36,20 +37,29 @@ from keras_efficientdet.imaging.drawing import grid
 from keras_efficientdet.inference.detector import read_picture
 from keras_efficientdet.training import load_trained
 
-_OUTPUT = flags.DEFINE_string('output', 'demo_output', 'Folder for the results; what an earlier demo left there is replaced.')
+_OUTPUT = flags.DEFINE_string(
+    'output', 'demo_output', 'Folder for the results; what an earlier demo left there is replaced.'
+)
 _EPOCHS = flags.DEFINE_integer('epochs', 8, 'Epochs of 40 steps.')
 
 PICTURES = {'train': 320, 'val': 80}
 SEEDS = {'train': 1, 'val': 2}
 WANTED_AP50 = 0.80
 EVALUATE_EVERY = 4
-SETTINGS = {'optimizer': 'adam', 'batch_size': 8, 'learning_rate': 0.024, 'lr_warmup_init': 1e-4, 'lr_warmup_epoch': 0.5,
-            'jitter_min': 0.8, 'jitter_max': 1.25}
+SETTINGS = {
+    'optimizer': 'adam',
+    'batch_size': 8,
+    'learning_rate': 0.024,
+    'lr_warmup_init': 1e-4,
+    'lr_warmup_epoch': 0.5,
+    'jitter_min': 0.8,
+    'jitter_max': 1.25,
+}
 MADE = ('data', 'run', 'saved_model', 'detections.png', 'curves.png')
 MARKER = '.made_by_demo'
 
 # Runs in a Python of its own, to show that the export needs TensorFlow and nothing of this project.
-_STRANGER = '''
+_STRANGER = """
 import json, pathlib, sys
 import numpy as np
 import tensorflow as tf
@@ -64,31 +74,43 @@ for box, score, k in zip(found['boxes'], found['scores'], found['classes']):
     if score >= 0.3:
         print(f'  {labels["names"][k]:<9} id {labels["ids"][k]:>2}  score {score:.2f}  box (yxyx) {box.round().astype(int)}')
 print('keras_efficientdet imported there:', 'keras_efficientdet' in sys.modules)
-'''
+"""
 
 
 def main(_):
     output, started = pathlib.Path(_OUTPUT.value), time.monotonic()
     start_afresh(output)
-    with stage(f'drawing {PICTURES["train"]} pictures for training and {PICTURES["val"]} held-out ones'):
+    with stage(
+        f'drawing {PICTURES["train"]} pictures for training and {PICTURES["val"]} held-out ones'
+    ):
         for split in PICTURES:
             make_records(output / 'data', split)
     with stage('training efficientdet-lite0 on them, from an ImageNet backbone'):
         train(output)
     with stage('evaluating the stored weights on the held-out pictures'):
         model = load_trained(output / 'run')
-        figures = evaluate(model, dataset(output / 'data' / 'val', model.detection_config, training=False), progress=False)
+        figures = evaluate(
+            model,
+            dataset(output / 'data' / 'val', model.detection_config, training=False),
+            progress=False,
+        )
         print(report(figures))
     with stage('detecting in nine held-out pictures'):
         save_detections(model, held_out(output)[:9], output / 'detections.png')
     with stage('exporting a SavedModel'):
         exported = export_savedmodel(model, output / 'saved_model')
-    with stage('detecting with the SavedModel in a new Python that does not import keras_efficientdet'):
+    with stage(
+        'detecting with the SavedModel in a new Python that does not import keras_efficientdet'
+    ):
         print(ask_stranger(exported, held_out(output)[0]))
-    print(f'AP50 {figures["AP50"]:.3f} (wanted {WANTED_AP50:.2f}) after {time.monotonic() - started:.0f} s; look at '
-          f'{output / "detections.png"} and {output / "curves.png"}')
+    print(
+        f'AP50 {figures["AP50"]:.3f} (wanted {WANTED_AP50:.2f}) after {time.monotonic() - started:.0f} s; look at '
+        f'{output / "detections.png"} and {output / "curves.png"}'
+    )
     if not figures['AP50'] >= WANTED_AP50:
-        sys.exit(f'error: AP50 {figures["AP50"]:.3f} on the held-out pictures, expected at least {WANTED_AP50:.2f}')
+        sys.exit(
+            f'error: AP50 {figures["AP50"]:.3f} on the held-out pictures, expected at least {WANTED_AP50:.2f}'
+        )
 
 
 @contextlib.contextmanager
@@ -104,7 +126,9 @@ def start_afresh(output):
     """Removes what an earlier demo made in a folder, and nothing else. Raises FileExistsError where it made none of it."""
     left = [output / name for name in MADE if (output / name).exists()]
     if left and not (output / MARKER).exists():
-        raise FileExistsError(f'{left[0]} exists and is not of an earlier demo; choose another --output')
+        raise FileExistsError(
+            f'{left[0]} exists and is not of an earlier demo; choose another --output'
+        )
     for path in left:
         if path.is_dir():
             shutil.rmtree(path)
@@ -117,36 +141,65 @@ def start_afresh(output):
 def make_records(folder, split):
     """Draws a split and writes its records: data/<split>_pictures, data/<split>."""
     annotations = draw_data_set(PICTURES[split], SEEDS[split], folder / f'{split}_pictures')
-    summary = write_records(read_coco(annotations, annotations.parent), folder / split, progress=False)
-    print(f'{split}: {summary["images"]} pictures ({summary["images_without_boxes"]} without objects), boxes '
-          + ', '.join(f'{name} {count}' for name, count in summary['boxes_per_class'].items()))
+    summary = write_records(
+        read_coco(annotations, annotations.parent), folder / split, progress=False
+    )
+    print(
+        f'{split}: {summary["images"]} pictures ({summary["images_without_boxes"]} without objects), boxes '
+        + ', '.join(f'{name} {count}' for name, count in summary['boxes_per_class'].items())
+    )
 
 
 def train(output):
     """Leaves the training in run/, its curves in curves.png."""
     data = output / 'data'
-    config = load_config('efficientdet-lite0', [label_overrides(data / 'train'), SETTINGS, {'num_epochs': _EPOCHS.value}])
-    fit(config, data / 'train', data / 'val', output / 'run', weights='imagenet', evaluate_every=EVALUATE_EVERY)
+    config = load_config(
+        'efficientdet-lite0',
+        [label_overrides(data / 'train'), SETTINGS, {'num_epochs': _EPOCHS.value}],
+    )
+    fit(
+        config,
+        data / 'train',
+        data / 'val',
+        output / 'run',
+        weights='imagenet',
+        evaluate_every=EVALUATE_EVERY,
+    )
     save_curves(output / 'run/log.csv', output / 'curves.png')
 
 
 def held_out(output):
     """Paths of the held-out pictures, in the order of the records."""
-    return [photo.path for photo in read_coco(output / 'data/val_pictures/instances.json', output / 'data/val_pictures').photos]
+    return [
+        photo.path
+        for photo in read_coco(
+            output / 'data/val_pictures/instances.json', output / 'data/val_pictures'
+        ).photos
+    ]
 
 
 def save_detections(model, paths, target):
     """A sheet of pictures with what the model finds in them."""
     pictures = [read_picture(p) for p in paths]
-    sheet = [draw(picture, found) for picture, found in zip(pictures, Detector(model)(pictures), strict=True)]
+    sheet = [
+        draw(picture, found)
+        for picture, found in zip(pictures, Detector(model)(pictures), strict=True)
+    ]
     Image.fromarray(grid(sheet, cell=(408, 408))).save(target)
 
 
 def ask_stranger(folder, picture):
     """What the process prints that only has TensorFlow, NumPy and Pillow. Raises OSError if it fails."""
-    done = subprocess.run([sys.executable, '-c', _STRANGER, folder, picture], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, '-c', _STRANGER, folder, picture],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        raise OSError(f'the SavedModel failed in a new Python: {(done.stderr.strip().splitlines() or ["no message"])[-1]}')
+        raise OSError(
+            f'the SavedModel failed in a new Python: {(done.stderr.strip().splitlines() or ["no message"])[-1]}'
+        )
     return done.stdout.rstrip()
 
 

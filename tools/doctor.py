@@ -9,6 +9,7 @@ Data that are no TFRecords yet are looked at twice: their annotations as they ar
 --output gets batch.png: a batch after augmentation, with the anchors that are told to find its boxes (yellow). --overfit trains
 on eight pictures until it knows them by heart, and leaves the curve. Exit status 1 where there is an error.
 """
+
 import pathlib
 import sys
 
@@ -24,16 +25,26 @@ from keras_efficientdet.doctor.batch import draw_batch
 from keras_efficientdet.evaluation.report.learning_curves import save_curves
 from keras_efficientdet.training.overfit import WANTED_AP50, overfit
 
-_MODEL = flags.DEFINE_string('model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.')
-_TRAIN = flags.DEFINE_string('train', None, 'Data to train on: folder, folder/split, or file of any known format.')
+_MODEL = flags.DEFINE_string(
+    'model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.'
+)
+_TRAIN = flags.DEFINE_string(
+    'train', None, 'Data to train on: folder, folder/split, or file of any known format.'
+)
 _VALID = flags.DEFINE_string('valid', None, 'Data to validate on.')
 _WEIGHTS = flags.DEFINE_string('weights', None, 'What training starts from, as in train.py.')
 _SET = flags.DEFINE_multi_string('set', [], 'key=value, any number of times; those of train.py.')
 _OUTPUT = flags.DEFINE_string('output', None, 'Folder for pictures.')
-_FAST = flags.DEFINE_bool('fast', False, 'Look at the first 200 pictures only, and not for near duplicates.')
-_OVERFIT = flags.DEFINE_bool('overfit', False, 'Train on eight pictures of --train until AP50 is above 0.9.')
+_FAST = flags.DEFINE_bool(
+    'fast', False, 'Look at the first 200 pictures only, and not for near duplicates.'
+)
+_OVERFIT = flags.DEFINE_bool(
+    'overfit', False, 'Train on eight pictures of --train until AP50 is above 0.9.'
+)
 _STEPS = flags.DEFINE_integer('steps', 400, 'Most steps of --overfit.')
-_ANNOTATIONS = flags.DEFINE_string('annotations', None, 'COCO json file to look at before it becomes records.')
+_ANNOTATIONS = flags.DEFINE_string(
+    'annotations', None, 'COCO json file to look at before it becomes records.'
+)
 _IMAGES = flags.DEFINE_string('images', None, 'Folder with the pictures that it names.')
 
 
@@ -42,13 +53,29 @@ def main(_):
         raise ValueError('nothing to look at: give --train, or --annotations and --images')
     config, findings = load_config(_MODEL.value, _SET.value), []
     if _ANNOTATIONS.value:
-        findings += show(examine_source(read_coco(_ANNOTATIONS.value, _IMAGES.value or '.'), config, fast=_FAST.value))
+        findings += show(
+            examine_source(
+                read_coco(_ANNOTATIONS.value, _IMAGES.value or '.'), config, fast=_FAST.value
+            )
+        )
     if _TRAIN.value:
-        data = {name: source_of(given) or given for name, given in (('train', _TRAIN.value), ('val', _VALID.value)) if given}
-        findings += [f for name, source in data.items() if isinstance(source, Source)
-                     for f in show(examine_source(source, config, name, _FAST.value))]
-        train, valid = (records_of(data[name]) if name in data else None for name in ('train', 'val'))
-        findings += check(train, valid, load_config(config, [label_overrides(train), *_SET.value]), findings)
+        data = {
+            name: source_of(given) or given
+            for name, given in (('train', _TRAIN.value), ('val', _VALID.value))
+            if given
+        }
+        findings += [
+            f
+            for name, source in data.items()
+            if isinstance(source, Source)
+            for f in show(examine_source(source, config, name, _FAST.value))
+        ]
+        train, valid = (
+            records_of(data[name]) if name in data else None for name in ('train', 'val')
+        )
+        findings += check(
+            train, valid, load_config(config, [label_overrides(train), *_SET.value]), findings
+        )
     sys.exit(any(f.severity == 'error' for f in findings))
 
 
@@ -59,17 +86,23 @@ def check(train, valid, config, known):
         output.mkdir(parents=True, exist_ok=True)
     if _OVERFIT.value:
         return self_test(train, config, output)
-    findings = show([f for f in examine(train, valid, config, _WEIGHTS.value, _FAST.value) if f not in known])
+    findings = show(
+        [f for f in examine(train, valid, config, _WEIGHTS.value, _FAST.value) if f not in known]
+    )
     if output:
         Image.fromarray(draw_batch(train, config)).save(output / 'batch.png')
-        print(f'look at {output / "batch.png"}: yellow anchors should surround the objects, as the boxes do')
+        print(
+            f'look at {output / "batch.png"}: yellow anchors should surround the objects, as the boxes do'
+        )
     return findings
 
 
 def self_test(train, config, output):
     result = overfit(train, config, weights=_WEIGHTS.value, steps=_STEPS.value)
-    print(f'AP50 {result.ap50:.3f} (wanted above {WANTED_AP50}) after {result.curve[-1]["step"]} steps and '
-          f'{result.seconds:.0f} s; loss {result.curve[0]["loss"]:.3f} -> {result.curve[-1]["loss"]:.3f}')
+    print(
+        f'AP50 {result.ap50:.3f} (wanted above {WANTED_AP50}) after {result.curve[-1]["step"]} steps and '
+        f'{result.seconds:.0f} s; loss {result.curve[0]["loss"]:.3f} -> {result.curve[-1]["loss"]:.3f}'
+    )
     if output:
         result.save_curve(output / 'overfit.csv')
         save_curves(output / 'overfit.csv', output / 'overfit.png')

@@ -3,21 +3,32 @@
 Each class has an outline and a pattern of two colours; colours, size and rotation say nothing of the class. Picture i of a
 seed is the same whatever the count.
 """
+
 import json
 import pathlib
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-CATEGORIES = {3: 'disc', 7: 'square', 12: 'triangle', 20: 'star'}       # ids with gaps, as COCO's own are
-SHAPES = {'disc': (60, 1.0), 'square': (4, 1.0), 'triangle': (3, 1.0), 'star': (10, 0.45)}    # corners, radius of every other
-SIZES = ((320, 320), (300, 400), (400, 300), (360, 360), (256, 384))    # (height, width)
-RADII = (18., 64.)             # pixels from centre to corner: boxes of 25 to 128 pixels
+CATEGORIES = {
+    3: 'disc',
+    7: 'square',
+    12: 'triangle',
+    20: 'star',
+}  # ids with gaps, as COCO's own are
+SHAPES = {
+    'disc': (60, 1.0),
+    'square': (4, 1.0),
+    'triangle': (3, 1.0),
+    'star': (10, 0.45),
+}  # corners, radius of every other
+SIZES = ((320, 320), (300, 400), (400, 300), (360, 360), (256, 384))  # (height, width)
+RADII = (18.0, 64.0)  # pixels from centre to corner: boxes of 25 to 128 pixels
 FEWEST_OBJECTS, MOST_OBJECTS = 3, 12
-EMPTY_SHARE = 0.04             # of the pictures
-LEAST_VISIBLE = 0.5            # of an object's pixels, for it to be labelled
-CONTRAST = 110.                # least distance in RGB between a shape and what is behind it, and between its two colours
-_FINER = 2                     # oversampling of outlines
+EMPTY_SHARE = 0.04  # of the pictures
+LEAST_VISIBLE = 0.5  # of an object's pixels, for it to be labelled
+CONTRAST = 110.0  # least distance in RGB between a shape and what is behind it, and between its two colours
+_FINER = 2  # oversampling of outlines
 
 
 def draw_data_set(count, seed, folder):
@@ -35,11 +46,29 @@ def draw_data_set(count, seed, folder):
         picture, objects = draw_picture(np.random.default_rng([seed, i]))
         name, image_id = f'{i:05d}.{("png", "jpg")[i % 2]}', 1000 + 7 * i
         Image.fromarray(picture).save(folder / name, quality=92)
-        pictures.append({'id': image_id, 'file_name': name, 'height': picture.shape[0], 'width': picture.shape[1]})
-        annotations += [{'image_id': image_id, 'category_id': category, 'bbox': box_of(mask), 'area': int(mask.sum()),
-                         'iscrowd': 0} for category, mask in objects]
-    content = {'images': pictures, 'annotations': [{**a, 'id': n} for n, a in enumerate(annotations, 1)],
-               'categories': [{'id': i, 'name': name} for i, name in CATEGORIES.items()]}
+        pictures.append(
+            {
+                'id': image_id,
+                'file_name': name,
+                'height': picture.shape[0],
+                'width': picture.shape[1],
+            }
+        )
+        annotations += [
+            {
+                'image_id': image_id,
+                'category_id': category,
+                'bbox': box_of(mask),
+                'area': int(mask.sum()),
+                'iscrowd': 0,
+            }
+            for category, mask in objects
+        ]
+    content = {
+        'images': pictures,
+        'annotations': [{**a, 'id': n} for n, a in enumerate(annotations, 1)],
+        'categories': [{'id': i, 'name': name} for i, name in CATEGORIES.items()],
+    }
     (folder / 'instances.json').write_text(json.dumps(content))
     return folder / 'instances.json'
 
@@ -64,8 +93,10 @@ def outline(shape, centre, radius, angle, size):
     """float32 [H, W] in 0..1: how much of each pixel a shape fills. centre (y, x) and radius in pixels, angle in radians."""
     corners, inner = SHAPES[shape]
     turns = angle + 2 * np.pi * np.arange(corners) / corners
-    radii = radius * np.where(np.arange(corners) % 2, inner, 1.)
-    points = _FINER * np.stack([centre[1] + radii * np.cos(turns), centre[0] + radii * np.sin(turns)], -1)    # [corners, 2]
+    radii = radius * np.where(np.arange(corners) % 2, inner, 1.0)
+    points = _FINER * np.stack(
+        [centre[1] + radii * np.cos(turns), centre[0] + radii * np.sin(turns)], -1
+    )  # [corners, 2]
     mask = Image.new('L', (size[1] * _FINER, size[0] * _FINER))
     ImageDraw.Draw(mask).polygon([tuple(p) for p in points.tolist()], fill=255)
     return np.asarray(mask.reduce(_FINER), np.float32) / 255
@@ -73,16 +104,20 @@ def outline(shape, centre, radius, angle, size):
 
 def pattern(shape, centre, radius, angle, size):
     """bool [H, W]: where a shape has its second colour - rings, checks, stripes, or (star) none; turned with the shape."""
-    y, x = (np.mgrid[:size[0], :size[1]] - np.reshape(centre, (2, 1, 1))) / radius
+    y, x = (np.mgrid[: size[0], : size[1]] - np.reshape(centre, (2, 1, 1))) / radius
     across, along = y * np.cos(angle) - x * np.sin(angle), y * np.sin(angle) + x * np.cos(angle)
-    waves = {'disc': np.cos(np.hypot(y, x) * 3 * np.pi), 'square': np.sin(across * 6) * np.sin(along * 6),
-             'triangle': np.sin(along * 12), 'star': np.ones(size)}
+    waves = {
+        'disc': np.cos(np.hypot(y, x) * 3 * np.pi),
+        'square': np.sin(across * 6) * np.sin(along * 6),
+        'triangle': np.sin(along * 12),
+        'star': np.ones(size),
+    }
     return waves[shape] < 0
 
 
 def paint(rng, canvas, filled, second):
     """Canvas float32 [H, W, 3] with a shape over it, shaded, in two colours of which the first stands out from behind."""
-    behind = np.tensordot(filled, canvas, 2) / filled.sum()      # [3]
+    behind = np.tensordot(filled, canvas, 2) / filled.sum()  # [3]
     color = _distinct_color(rng, behind)
     colors = np.where(second[..., None], _distinct_color(rng, color), color)
     shade = colors + rng.uniform(-40, 40, 3) * _ramp(rng, filled.shape)[..., None]
@@ -103,13 +138,20 @@ def visible(layers):
 def box_of(mask):
     """[x, y, width, height] in pixels, tight around the true pixels of a mask [H, W]."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)]
+    return [
+        int(columns[0]),
+        int(rows[0]),
+        int(columns[-1] - columns[0] + 1),
+        int(rows[-1] - rows[0] + 1),
+    ]
 
 
 def background(rng, size):
     """float32 [H, W, 3] in 0..255: a gradient with soft blotches, dots and strokes."""
     start, end = _color(rng), _color(rng)
-    picture = Image.fromarray((start + (end - start) * _ramp(rng, size)[..., None]).astype(np.uint8))
+    picture = Image.fromarray(
+        (start + (end - start) * _ramp(rng, size)[..., None]).astype(np.uint8)
+    )
     _blotches(rng, ImageDraw.Draw(picture), size)
     picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(6, 14)))
     pen = ImageDraw.Draw(picture)
@@ -141,7 +183,7 @@ def _ink(rng):
 
 def _ramp(rng, size):
     """float64 [H, W] that goes from 0 to 1 in a random direction."""
-    y, x = np.mgrid[:size[0], :size[1]]
+    y, x = np.mgrid[: size[0], : size[1]]
     angle = rng.uniform(0, 2 * np.pi)
     along = y * np.sin(angle) + x * np.cos(angle)
     return (along - along.min()) / np.ptp(along)
@@ -164,4 +206,9 @@ def _dots(rng, pen, size):
 def _strokes(rng, pen, size):
     for _ in range(rng.integers(0, 10)):
         corners = rng.uniform(0, size[::-1], (rng.integers(2, 5), 2))
-        pen.line([tuple(p) for p in corners.tolist()], fill=_ink(rng), width=int(rng.integers(1, 6)), joint='curve')
+        pen.line(
+            [tuple(p) for p in corners.tolist()],
+            fill=_ink(rng),
+            width=int(rng.integers(1, 6)),
+            joint='curve',
+        )

@@ -5,6 +5,7 @@ Example:
   python tools/export.py --model=runs/first --output=cells.tflite --format=tflite --quantization=int8 \
     --calibration=records/train --data=records/val
 """
+
 import pathlib
 
 from absl import flags
@@ -24,15 +25,34 @@ from keras_efficientdet.network.detector import detect_batch
 from keras_efficientdet.training import load_trained
 
 _MODEL = flags.DEFINE_string('model', None, 'Folder that train.py wrote.', required=True)
-_OUTPUT = flags.DEFINE_string('output', None, 'SavedModel: folder; the version goes into a sub-folder of it. Else: the file.',
-                              required=True)
-_FORMAT = flags.DEFINE_enum('format', 'savedmodel', ['savedmodel', 'tflite', 'onnx', 'openvino'], 'What to write.')
-_VERSION = flags.DEFINE_integer('version', 1, 'SavedModel: version number, the name of the sub-folder.')
-_QUANTIZATION = flags.DEFINE_enum('quantization', None, ['float16', 'dynamic', 'int8'], 'TFLite: all; OpenVINO: int8.')
+_OUTPUT = flags.DEFINE_string(
+    'output',
+    None,
+    'SavedModel: folder; the version goes into a sub-folder of it. Else: the file.',
+    required=True,
+)
+_FORMAT = flags.DEFINE_enum(
+    'format', 'savedmodel', ['savedmodel', 'tflite', 'onnx', 'openvino'], 'What to write.'
+)
+_VERSION = flags.DEFINE_integer(
+    'version', 1, 'SavedModel: version number, the name of the sub-folder.'
+)
+_QUANTIZATION = flags.DEFINE_enum(
+    'quantization', None, ['float16', 'dynamic', 'int8'], 'TFLite: all; OpenVINO: int8.'
+)
 _CALIBRATION = flags.DEFINE_string('calibration', None, 'int8: folder of records or of pictures.')
-_NMS = flags.DEFINE_enum('nms', None, ['op', 'graph', 'none'], 'TFLite: op (default) or graph; ONNX: graph (default) or none.')
-_DATA = flags.DEFINE_string('data', None, 'TFLite: folder of records; AP before and after is printed and written beside it.')
-_SET = flags.DEFINE_multi_string('set', [], 'key=value of the detection settings, any number of times.')
+_NMS = flags.DEFINE_enum(
+    'nms',
+    None,
+    ['op', 'graph', 'none'],
+    'TFLite: op (default) or graph; ONNX: graph (default) or none.',
+)
+_DATA = flags.DEFINE_string(
+    'data', None, 'TFLite: folder of records; AP before and after is printed and written beside it.'
+)
+_SET = flags.DEFINE_multi_string(
+    'set', [], 'key=value of the detection settings, any number of times.'
+)
 
 
 def main(_):
@@ -54,8 +74,12 @@ def main(_):
 
 def _check():
     """A flag that the format does not have would be ignored in silence."""
-    taken = {'savedmodel': (), 'tflite': ('quantization', 'calibration', 'nms', 'data'), 'onnx': ('nms',),
-             'openvino': ('quantization', 'calibration')}[_FORMAT.value]
+    taken = {
+        'savedmodel': (),
+        'tflite': ('quantization', 'calibration', 'nms', 'data'),
+        'onnx': ('nms',),
+        'openvino': ('quantization', 'calibration'),
+    }[_FORMAT.value]
     for name in ('quantization', 'calibration', 'nms', 'data'):
         if flags.FLAGS[name].value is not None and name not in taken:
             raise ValueError(f'--{name} does not go with --format={_FORMAT.value}')
@@ -68,9 +92,15 @@ def _report(model, path, config):
         against = 'Keras, hard NMS over all pairs'
         functions[against] = detect_batch(model, operator_settings(config))
     functions[path.name] = tflite_detect(path, config)
-    one_by_one = dataset(_DATA.value, load_config(config, {'batch_size': 1}), training=False)      # all pairs take much memory
-    for row in quantization_report(functions, one_by_one, config, path.with_suffix('.csv'), against):
-        print('  '.join(f'{k} {v}' if isinstance(v, str) else f'{k} {v:.4f}' for k, v in row.items()))
+    one_by_one = dataset(
+        _DATA.value, load_config(config, {'batch_size': 1}), training=False
+    )  # all pairs take much memory
+    for row in quantization_report(
+        functions, one_by_one, config, path.with_suffix('.csv'), against
+    ):
+        print(
+            '  '.join(f'{k} {v}' if isinstance(v, str) else f'{k} {v:.4f}' for k, v in row.items())
+        )
 
 
 if __name__ == '__main__':

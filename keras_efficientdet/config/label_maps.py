@@ -15,4 +15,8 @@ def _numbered(text):
     return {i: name.strip() for i, name in enumerate(text.split(','), 1) if name.strip()}
 
 
-LABEL_MAPS = {'coco': _numbered(_COCO), 'voc': _numbered(_VOC), 'waymo': _numbered('vehicle, pedestrian, cyclist')}
+LABEL_MAPS = {
+    'coco': _numbered(_COCO),
+    'voc': _numbered(_VOC),
+    'waymo': _numbered('vehicle, pedestrian, cyclist'),
+}

@@ -1,4 +1,5 @@
 """Named configurations, yaml files and overrides -> a Config."""
+
 import dataclasses
 import difflib
 import pathlib
@@ -49,35 +50,47 @@ def check_config(config):
     """Returns `config` after the checks that need more than one field. Raises ConfigError."""
     labels = config.model.label_map
     if labels is not None and len(labels) != config.model.num_classes:
-        raise ConfigError(f'label_map has {len(labels)} classes but num_classes is {config.model.num_classes}; '
-                          'set both (the data set\'s own ids go into label_map, num_classes counts them)')
+        raise ConfigError(
+            f'label_map has {len(labels)} classes but num_classes is {config.model.num_classes}; '
+            "set both (the data set's own ids go into label_map, num_classes counts them)"
+        )
     if not 1 <= config.model.min_level <= 5 <= config.model.max_level:
-        raise ConfigError('levels must satisfy 1 <= min_level <= 5 <= max_level, found '
-                          f'{config.model.min_level} to {config.model.max_level}')
+        raise ConfigError(
+            'levels must satisfy 1 <= min_level <= 5 <= max_level, found '
+            f'{config.model.min_level} to {config.model.max_level}'
+        )
     _check_augmentation(config.data)
     _check_detection(config.detect)
     if config.train.mixed_precision not in PRECISIONS:
-        raise ConfigError(f'mixed_precision {config.train.mixed_precision!r}: expected one of {PRECISIONS}')
+        raise ConfigError(
+            f'mixed_precision {config.train.mixed_precision!r}: expected one of {PRECISIONS}'
+        )
     return config
 
 
 def _check_augmentation(data):
     if data.autoaugment_policy not in (None, *AUTOAUGMENT_POLICIES):
-        raise ConfigError(f'autoaugment_policy must be one of {", ".join(AUTOAUGMENT_POLICIES)} or null, found '
-                          f'{data.autoaugment_policy!r}')
+        raise ConfigError(
+            f'autoaugment_policy must be one of {", ".join(AUTOAUGMENT_POLICIES)} or null, found '
+            f'{data.autoaugment_policy!r}'
+        )
     for key in ('color_jitter', 'mosaic_prob', 'mixup_prob'):
-        if not 0. <= getattr(data, key) <= 1.:
+        if not 0.0 <= getattr(data, key) <= 1.0:
             raise ConfigError(f'{key} must lie between 0 and 1, found {getattr(data, key)}')
 
 
 def _check_detection(detect):
     if detect.method not in NMS_METHODS:
-        raise ConfigError(f'method of NMS must be one of {", ".join(NMS_METHODS)}, found {detect.method!r}')
-    if not detect.sigma > 0.:
+        raise ConfigError(
+            f'method of NMS must be one of {", ".join(NMS_METHODS)}, found {detect.method!r}'
+        )
+    if not detect.sigma > 0.0:
         raise ConfigError(f'sigma of NMS must be above 0, found {detect.sigma}')
     if detect.max_output_size < 1 or detect.max_nms_inputs < 0:
-        raise ConfigError('max_output_size must be 1 or more and max_nms_inputs 0 or more, found '
-                          f'{detect.max_output_size} and {detect.max_nms_inputs}')
+        raise ConfigError(
+            'max_output_size must be 1 or more and max_nms_inputs 0 or more, found '
+            f'{detect.max_output_size} and {detect.max_nms_inputs}'
+        )
 
 
 def _find(name):
@@ -123,7 +136,9 @@ def _apply(config, values):
             continue
         section, name = _locate(key)
         part = getattr(config, section)
-        changed = dataclasses.replace(part, **{name: convert(key, value, typing.get_type_hints(type(part))[name])})
+        changed = dataclasses.replace(
+            part, **{name: convert(key, value, typing.get_type_hints(type(part))[name])}
+        )
         config = dataclasses.replace(config, **{section: changed})
     return config
 
@@ -145,5 +160,8 @@ def _locate(key):
 
 def _nearest(name, valid):
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return f'; did you mean {_SECTION_OF.get(close[0], "")}{"." if close[0] in _SECTION_OF else ""}{close[0]}?' if close \
+    return (
+        f'; did you mean {_SECTION_OF.get(close[0], "")}{"." if close[0] in _SECTION_OF else ""}{close[0]}?'
+        if close
         else f'; valid: {", ".join(valid)}'
+    )

@@ -1,4 +1,5 @@
 """Values of a configuration: what a yaml file or a command line says, as the type that the field wants."""
+
 import math
 import types
 import typing
@@ -19,7 +20,9 @@ def convert(key, value, wanted):
             return _items(key, value, typing.get_args(kind))
         if isinstance(value, origin) and isinstance(value, bool) == (origin is bool):
             return value
-    raise ConfigError(f'{key} must be {getattr(wanted, "__name__", wanted)}, found {type(value).__name__} {value!r}')
+    raise ConfigError(
+        f'{key} must be {getattr(wanted, "__name__", wanted)}, found {type(value).__name__} {value!r}'
+    )
 
 
 def _items(key, values, kinds):
@@ -40,11 +43,19 @@ def _number(value):
 def image_size(value):
     """(height, width) from an int (square) or a pair. Raises ConfigError for anything else."""
     if isinstance(value, str):
-        raise ConfigError(f'image_size {value!r}: write [height, width]; the official text form means WIDTHxHEIGHT, which '
-                          'has cost people weeks, so it is not read here')
+        raise ConfigError(
+            f'image_size {value!r}: write [height, width]; the official text form means WIDTHxHEIGHT, which '
+            'has cost people weeks, so it is not read here'
+        )
     pair = (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if not isinstance(pair, list | tuple) or len(pair) != 2 or any(type(v) is not int or v < 1 for v in pair):
-        raise ConfigError(f'image_size must be one positive int or [height, width], found {value!r}')
+    if (
+        not isinstance(pair, list | tuple)
+        or len(pair) != 2
+        or any(type(v) is not int or v < 1 for v in pair)
+    ):
+        raise ConfigError(
+            f'image_size must be one positive int or [height, width], found {value!r}'
+        )
     return tuple(pair)
 
 
@@ -53,7 +64,9 @@ def _label_map(value):
     if value is None:
         return None
     if not isinstance(value, dict) or any(not str(k).lstrip('-').isdigit() for k in value):
-        raise ConfigError(f'label_map must map ids to names, like {{1: cat, 18: dog}}, found {value!r}')
+        raise ConfigError(
+            f'label_map must map ids to names, like {{1: cat, 18: dog}}, found {value!r}'
+        )
     return {int(k): str(v) for k, v in value.items()}
 
 

@@ -1,4 +1,5 @@
 """Records of anything: TFRecords as they are; other data sets are converted once, into a cache."""
+
 import contextlib
 import hashlib
 import json
@@ -16,10 +17,12 @@ from keras_efficientdet.files import size_and_time
 
 try:
     import fcntl
-except ImportError:                     # Windows: two processes may both convert then; whoever is second finds the first's work
+except (
+    ImportError
+):  # Windows: two processes may both convert then; whoever is second finds the first's work
     fcntl = None
 
-FORMAT_VERSION = 1                      # to be raised with every change of what write_records writes
+FORMAT_VERSION = 1  # to be raised with every change of what write_records writes
 
 
 def records_of(data, cache_dir=None):
@@ -48,7 +51,7 @@ def source_of(data):
         return None
     path, split = _split_of(pathlib.Path(data))
     if not path.exists() or (path.is_file() and path.suffix not in ('.json', '.csv')):
-        return None                     # a pattern, or a place that only TensorFlow can read
+        return None  # a pattern, or a place that only TensorFlow can read
     return read_folder(path, split)
 
 
@@ -58,7 +61,11 @@ def label_overrides(data):
     data: what `records_of` takes.
     """
     summary = records.summary_of(records_of(data))
-    return {'model': {'label_map': summary['label_map'], 'num_classes': len(summary['label_map'])}} if summary else {}
+    return (
+        {'model': {'label_map': summary['label_map'], 'num_classes': len(summary['label_map'])}}
+        if summary
+        else {}
+    )
 
 
 def _is_records(path):
@@ -87,10 +94,12 @@ def _converted(source, cache_dir):
 
 
 def _convert(source, folder):
-    if folder.exists():                                     # by the process that we waited for
+    if folder.exists():  # by the process that we waited for
         return
     for left in folder.parent.glob(f'{folder.name}.writing-*'):
-        shutil.rmtree(left, ignore_errors=True)             # of a process that was killed: the lock says that it is gone
+        shutil.rmtree(
+            left, ignore_errors=True
+        )  # of a process that was killed: the lock says that it is gone
     write_records(source, folder)
 
 
@@ -111,7 +120,15 @@ def fingerprint(source):
     """20 hexadecimal digits that change with anything that the records of a Source are made of."""
     digest = hashlib.sha256(json.dumps([FORMAT_VERSION, list(source.label_map.items())]).encode())
     for photo in source.photos:
-        known = [str(photo.id), photo.height, photo.width, *_picture(photo), photo.ids, photo.areas, photo.crowd]
+        known = [
+            str(photo.id),
+            photo.height,
+            photo.width,
+            *_picture(photo),
+            photo.ids,
+            photo.areas,
+            photo.crowd,
+        ]
         digest.update(json.dumps(known, default=float).encode())
         digest.update(np.asarray(photo.boxes, float).tobytes())
     return digest.hexdigest()[:20]
@@ -120,8 +137,7 @@ def fingerprint(source):
 def _picture(photo):
     """What a picture is known by: name, size and time of a file, or the content itself. A file that is not there is no less."""
     if photo.data is not None:
-        return photo.path.name, hashlib.sha256(np.ascontiguousarray(photo.data) if isinstance(photo.data, np.ndarray)
-                                               else photo.data).hexdigest()
+        return photo.path.name, hashlib.sha256(
+            np.ascontiguousarray(photo.data) if isinstance(photo.data, np.ndarray) else photo.data
+        ).hexdigest()
     return photo.path.name, *size_and_time(photo.path)
-
-

@@ -1,4 +1,5 @@
 """records -> examples -> batches -> (images, targets, weights) for `fit`, or (images, labels) for evaluation."""
+
 import typing
 
 import numpy as np
@@ -21,9 +22,10 @@ class Share(typing.NamedTuple):
     By file it reads every `workers`-th file, and repeats early ones where it has fewer than others; else every
     `workers`-th example of the same order, so that the workers together see what one device would.
     """
+
     workers: int = 1
     worker: int = 0
-    replicas: int = 1             # of all workers
+    replicas: int = 1  # of all workers
     by_file: bool = False
 
 
@@ -46,15 +48,24 @@ def dataset(data, config, *, training):
     files_or_dir = records_of(data)
     count, batch = records.count_examples(files_or_dir), config.train.batch_size
     if training and count < batch:
-        raise DataError(f'{files_or_dir}: {count} examples, fewer than one batch of {batch}; lower train.batch_size')
+        raise DataError(
+            f'{files_or_dir}: {count} examples, fewer than one batch of {batch}; lower train.batch_size'
+        )
     if training:
         examples = _mixable(_examples(files_or_dir, config, config.train.seed), config)
         seeds = tf.data.Dataset.random(config.train.seed, rerandomize_each_iteration=True)
         batches = _training_batches(tf.data.Dataset.zip((examples, seeds)), config, batch)
-        return batches.apply(tf.data.experimental.assert_cardinality(count // batch)).prefetch(AUTOTUNE)
-    batches = _examples(files_or_dir, config).map(lambda e: _evaluation_example(e, config), AUTOTUNE).padded_batch(
-        batch, padding_values=_PADDING)
-    return batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(AUTOTUNE)
+        return batches.apply(tf.data.experimental.assert_cardinality(count // batch)).prefetch(
+            AUTOTUNE
+        )
+    batches = (
+        _examples(files_or_dir, config)
+        .map(lambda e: _evaluation_example(e, config), AUTOTUNE)
+        .padded_batch(batch, padding_values=_PADDING)
+    )
+    return batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(
+        AUTOTUNE
+    )
 
 
 def steps_in_epoch(files_or_dir, config):
@@ -65,8 +76,10 @@ def steps_in_epoch(files_or_dir, config):
     together = config.train.batch_size * config.train.steps_per_execution
     count = records.count_examples(files_or_dir)
     if count < together:
-        raise DataError(f'{files_or_dir}: {count} examples, fewer than the {together} of train.batch_size * '
-                                'train.steps_per_execution; lower one of them')
+        raise DataError(
+            f'{files_or_dir}: {count} examples, fewer than the {together} of train.batch_size * '
+            'train.steps_per_execution; lower one of them'
+        )
     return count // together * config.train.steps_per_execution
 
 
@@ -78,11 +91,17 @@ def training_stream(files_or_dir, config, first_epoch, share=Share()):  # noqa: 
     images and have the weights of that part of the batch (`replicas.ReplicatedModel` corrects them).
     """
     batch, seed = config.train.batch_size, config.train.seed
-    files = records.record_files(files_or_dir)[share.worker::share.workers] if share.by_file else None
-    per_epoch = steps_in_epoch(files_or_dir, config) * batch // (share.workers if share.by_file else 1)
+    files = (
+        records.record_files(files_or_dir)[share.worker :: share.workers] if share.by_file else None
+    )
+    per_epoch = (
+        steps_in_epoch(files_or_dir, config) * batch // (share.workers if share.by_file else 1)
+    )
 
     def one_epoch(number):
-        tf.random.set_seed(seed + 1)                  # of this function's graph only; 0 and a tensor as seed is an error
+        tf.random.set_seed(
+            seed + 1
+        )  # of this function's graph only; 0 and a tensor as seed is an error
         examples = _examples(files_or_dir, config, number, reshuffle=False, files=files)
         return _mixable(examples.repeat() if share.by_file else examples, config).take(per_epoch)
 
@@ -95,7 +114,9 @@ def training_stream(files_or_dir, config, first_epoch, share=Share()):  # noqa: 
     seeded = tf.data.Dataset.zip((examples, seeds))
     mine = seeded if share.by_file else seeded.shard(share.workers, share.worker)
     batches = _training_batches(mine, config, batch // share.replicas)
-    return batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)).prefetch(AUTOTUNE)
+    return batches.apply(
+        tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+    ).prefetch(AUTOTUNE)
 
 
 def validation_dataset(data, config):
@@ -110,7 +131,9 @@ def validation_dataset(data, config):
         return image, *encode(boxes[kept], classes[kept])
 
     batches = _with_weights(_examples(files_or_dir, config).map(plain, AUTOTUNE).batch(batch))
-    return batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(AUTOTUNE)
+    return batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(
+        AUTOTUNE
+    )
 
 
 def augmented(data, config):
@@ -118,7 +141,9 @@ def augmented(data, config):
     classes [N]) of every example once, shuffled and augmented as `dataset` does."""
     examples = _mixable(_examples(records_of(data), config, config.train.seed), config)
     seeds = tf.data.Dataset.random(config.train.seed, rerandomize_each_iteration=True)
-    return tf.data.Dataset.zip((examples, seeds)).map(lambda e, seed: augmented_example(e, seed, config), AUTOTUNE)
+    return tf.data.Dataset.zip((examples, seeds)).map(
+        lambda e, seed: augmented_example(e, seed, config), AUTOTUNE
+    )
 
 
 def _examples(files_or_dir, config, seed=None, reshuffle=True, files=None):
@@ -129,7 +154,9 @@ def _examples(files_or_dir, config, seed=None, reshuffle=True, files=None):
     names = tf.data.Dataset.from_tensor_slices(files)
     if seed is not None:
         names = names.shuffle(len(files), seed, reshuffle)
-    serialized = names.interleave(tf.data.TFRecordDataset, cycle_length=min(_READERS, len(files)), num_parallel_calls=AUTOTUNE)
+    serialized = names.interleave(
+        tf.data.TFRecordDataset, cycle_length=min(_READERS, len(files)), num_parallel_calls=AUTOTUNE
+    )
     if seed is not None:
         serialized = serialized.shuffle(config.data.shuffle_buffer, seed, reshuffle)
     return serialized.map(lambda s: records.parse(s, ids), AUTOTUNE)
@@ -137,7 +164,11 @@ def _examples(files_or_dir, config, seed=None, reshuffle=True, files=None):
 
 def _mixable(examples, config):
     """With partners, where examples are to be mixed."""
-    return augment.with_partners(examples) if config.data.mosaic_prob or config.data.mixup_prob else examples
+    return (
+        augment.with_partners(examples)
+        if config.data.mosaic_prob or config.data.mixup_prob
+        else examples
+    )
 
 
 def _training_batches(seeded, config, batch):
@@ -150,23 +181,36 @@ def _training_batches(seeded, config, batch):
 
     examples = seeded.map(make, AUTOTUNE)
     if config.data.data_service:
-        examples = examples.apply(tf.data.experimental.service.distribute(
-            tf.data.experimental.service.ShardingPolicy.DYNAMIC, config.data.data_service))
+        examples = examples.apply(
+            tf.data.experimental.service.distribute(
+                tf.data.experimental.service.ShardingPolicy.DYNAMIC, config.data.data_service
+            )
+        )
     return _with_weights(examples.batch(batch, drop_remainder=True))
 
 
 def _with_weights(batches):
     def add(images, targets, positives):
-        weight = tf.fill(tf.shape(positives), 1. / (1. + tf.reduce_sum(positives)))
+        weight = tf.fill(tf.shape(positives), 1.0 / (1.0 + tf.reduce_sum(positives)))
         return images, targets, dict.fromkeys(targets, weight)
+
     return batches.map(add, AUTOTUNE)
 
 
 # An int64 of numpy: workers cannot be joined once a tensor of TensorFlow exists.
-_PADDING = (0., {'boxes': 0., 'classes': -1, 'crowd': False, 'area': 0., 'scale': 0., 'id': np.int64(0)})
+_PADDING = (
+    0.0,
+    {'boxes': 0.0, 'classes': -1, 'crowd': False, 'area': 0.0, 'scale': 0.0, 'id': np.int64(0)},
+)
 
 
 def _evaluation_example(example, config):
     image, _, classes, scale = plain_example(example, config)
-    return image, {'boxes': example['boxes'], 'classes': classes, 'crowd': example['crowd'], 'area': example['area'],
-                   'scale': 1. / scale, 'id': example['id']}
+    return image, {
+        'boxes': example['boxes'],
+        'classes': classes,
+        'crowd': example['crowd'],
+        'area': example['area'],
+        'scale': 1.0 / scale,
+        'id': example['id'],
+    }

@@ -1,4 +1,5 @@
 """Photos with boxes -> TFRecord files with the official feature names."""
+
 import collections
 import contextlib
 import hashlib
@@ -69,7 +70,9 @@ def _write(source, folder, workers, progress):
     writers = [tf.io.TFRecordWriter(str(folder / name)) for name in shard_names(source)]
     counts = collections.Counter()
     made = in_order(lambda photo: serialize(photo, source.label_map), source.photos, workers)
-    bar = tqdm(made, desc='writing records', unit=' images', total=len(source.photos), disable=not progress)
+    bar = tqdm(
+        made, desc='writing records', unit=' images', total=len(source.photos), disable=not progress
+    )
     for i, (serialized, counted) in enumerate(bar):
         writers[i % len(writers)].write(serialized)
         counts.update(counted)
@@ -81,19 +84,31 @@ def _write(source, folder, workers, progress):
 def serialize(photo, label_map):
     """(bytes of the tf.train.Example, Counter of what is in it) of a Photo. Raises DataError, naming the picture."""
     encoded, kind = _encoded(photo)
-    counts = collections.Counter({('boxes', i): n for i, n in collections.Counter(photo.ids).items()})
-    counts.update({'crowd': sum(photo.crowd), 'without': not photo.ids,
-                   'png': kind == 'png' and not str(photo.path).lower().endswith('.png')})
+    counts = collections.Counter(
+        {('boxes', i): n for i, n in collections.Counter(photo.ids).items()}
+    )
+    counts.update(
+        {
+            'crowd': sum(photo.crowd),
+            'without': not photo.ids,
+            'png': kind == 'png' and not str(photo.path).lower().endswith('.png'),
+        }
+    )
     return _example(photo, encoded, kind, label_map).SerializeToString(deterministic=True), counts
 
 
 def write_summary(source, counts, folder):
     """Writes and returns what the sum of the Counters of `serialize` says of the records in a folder."""
     changes = {**source.changes, 'pictures stored as PNG': counts['png']}
-    summary = {'images': len(source.photos), 'boxes': sum(counts['boxes', i] for i in source.label_map),
-               'images_without_boxes': counts['without'], 'label_map': source.label_map,
-               'boxes_per_class': {name: counts['boxes', i] for i, name in source.label_map.items()},
-               'crowd_boxes': counts['crowd'], 'changes': {k: n for k, n in changes.items() if n}}
+    summary = {
+        'images': len(source.photos),
+        'boxes': sum(counts['boxes', i] for i in source.label_map),
+        'images_without_boxes': counts['without'],
+        'label_map': source.label_map,
+        'boxes_per_class': {name: counts['boxes', i] for i, name in source.label_map.items()},
+        'crowd_boxes': counts['crowd'],
+        'changes': {k: n for k, n in changes.items() if n},
+    }
     (folder / SUMMARY).write_text(json.dumps(summary, indent=1))
     return summary
 
@@ -106,9 +121,16 @@ def _encoded(photo):
         turned = upright(picture)
     shown = turned if turned.size == (photo.width, photo.height) else picture
     if shown.size != (photo.width, photo.height):
-        raise DataError(f'{photo.path}: the picture is {shown.width}x{shown.height} (width x height), its annotation says '
-                        f'{photo.width}x{photo.height}')
-    if shown is picture and picture.mode in ('RGB', 'L') and picture.format in ('JPEG', 'PNG') and _decodes(data):
+        raise DataError(
+            f'{photo.path}: the picture is {shown.width}x{shown.height} (width x height), its annotation says '
+            f'{photo.width}x{photo.height}'
+        )
+    if (
+        shown is picture
+        and picture.mode in ('RGB', 'L')
+        and picture.format in ('JPEG', 'PNG')
+        and _decodes(data)
+    ):
         return data, picture.format.lower()
     with named(photo.path):
         return png(rgb(shown)), 'png'
@@ -133,18 +155,26 @@ def _example(photo, encoded, kind, label_map):
     normalized = np.asarray(photo.boxes) / [photo.height, photo.width, photo.height, photo.width]
     sides = dict(zip(('ymin', 'xmin', 'ymax', 'xmax'), normalized.T, strict=True))
     features = {
-        'image/encoded': [encoded], 'image/format': [kind.encode()], 'image/filename': [photo.path.name.encode()],
-        'image/source_id': [str(photo.id).encode()], 'image/key/sha256': [hashlib.sha256(encoded).hexdigest().encode()],
-        'image/height': [photo.height], 'image/width': [photo.width],
+        'image/encoded': [encoded],
+        'image/format': [kind.encode()],
+        'image/filename': [photo.path.name.encode()],
+        'image/source_id': [str(photo.id).encode()],
+        'image/key/sha256': [hashlib.sha256(encoded).hexdigest().encode()],
+        'image/height': [photo.height],
+        'image/width': [photo.width],
         'image/object/class/label': [int(i) for i in photo.ids],
         'image/object/class/text': [label_map[i].encode() for i in photo.ids],
         'image/object/is_crowd': [int(c) for c in photo.crowd],
-        'image/object/area': np.asarray(photo.areas, float), **{f'image/object/bbox/{k}': v for k, v in sides.items()}}
-    return tf.train.Example(features=tf.train.Features(feature={k: _feature(v) for k, v in features.items()}))
+        'image/object/area': np.asarray(photo.areas, float),
+        **{f'image/object/bbox/{k}': v for k, v in sides.items()},
+    }
+    return tf.train.Example(
+        features=tf.train.Features(feature={k: _feature(v) for k, v in features.items()})
+    )
 
 
 def _feature(values):
-    if not len(values):                     # of no type: an empty float list would not parse as the labels of no boxes
+    if not len(values):  # of no type: an empty float list would not parse as the labels of no boxes
         return tf.train.Feature()
     if isinstance(values[0], bytes):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))

@@ -1,4 +1,5 @@
 """Records by an Apache Beam pipeline, for data sets that outgrow one machine. apache-beam is optional (extra `beam`)."""
+
 import collections
 import json
 import pathlib
@@ -23,11 +24,17 @@ def write_records_beam(source, output_dir, options=()):
     """
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
+
     with new_folder(source, output_dir) as folder:
         photos, names = list(source.photos), shard_names(source)
-        shards = [(str(folder / name), photos[i::len(names)]) for i, name in enumerate(names)]
+        shards = [(str(folder / name), photos[i :: len(names)]) for i, name in enumerate(names)]
         with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
-            _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.Map(_write_shard, source.label_map)
+            _ = (
+                pipeline
+                | beam.Create(shards)
+                | beam.Reshuffle()
+                | beam.Map(_write_shard, source.label_map)
+            )
         counts = collections.Counter()
         for name in names:
             counts.update(_take_counts(folder / f'{name}.counts'))

@@ -1,4 +1,5 @@
 """What a data set is (Photo, Source), and TFRecord files read: ours and the official ones."""
+
 import json
 import pathlib
 
@@ -38,30 +39,45 @@ def check_labels(files_or_dir, label_map):
     summary = summary_of(files_or_dir) or {'label_map': {}}
     unknown = {i: name for i, name in summary['label_map'].items() if i not in label_map}
     if unknown:
-        raise DataError(f'{files_or_dir}: the records hold classes {unknown}, but the configuration knows only the ids '
-                        f'{str(list(label_map))[:200]}; set label_map and num_classes (label_overrides gives both)')
+        raise DataError(
+            f'{files_or_dir}: the records hold classes {unknown}, but the configuration knows only the ids '
+            f'{str(list(label_map))[:200]}; set label_map and num_classes (label_overrides gives both)'
+        )
     ids = {name: i for i, name in label_map.items()}
     moved = {name: i for i, name in summary['label_map'].items() if ids.get(name, i) != i}
     for name, i in moved.items():
-        raise DataError(f'{files_or_dir}: class {name!r} has id {i} in these records, and id {ids[name]} in the configuration; '
-                        'number both alike (the readers take a label_map)')
+        raise DataError(
+            f'{files_or_dir}: class {name!r} has id {i} in these records, and id {ids[name]} in the configuration; '
+            'number both alike (the readers take a label_map)'
+        )
     for i, name in summary['label_map'].items():
         if label_map[i] not in (None, name):
-            raise DataError(f'{files_or_dir}: id {i} is class {name!r} in these records, and {label_map[i]!r} in the '
-                            'configuration; call both alike, or number them apart (the readers take a label_map)')
+            raise DataError(
+                f'{files_or_dir}: id {i} is class {name!r} in these records, and {label_map[i]!r} in the '
+                'configuration; call both alike, or number them apart (the readers take a label_map)'
+            )
 
 
 def count_examples(files_or_dir):
     """Number of examples: from the summary, else by reading the files through."""
     summary = summary_of(files_or_dir)
-    return summary['images'] if summary else sum(1 for _ in tf.data.TFRecordDataset(record_files(files_or_dir)))
+    return (
+        summary['images']
+        if summary
+        else sum(1 for _ in tf.data.TFRecordDataset(record_files(files_or_dir)))
+    )
 
 
 _SCHEMA = {
-    'image/encoded': tf.io.FixedLenFeature([], tf.string), 'image/source_id': tf.io.FixedLenFeature([], tf.string, ''),
-    'image/object/class/label': tf.io.VarLenFeature(tf.int64), 'image/object/is_crowd': tf.io.VarLenFeature(tf.int64),
+    'image/encoded': tf.io.FixedLenFeature([], tf.string),
+    'image/source_id': tf.io.FixedLenFeature([], tf.string, ''),
+    'image/object/class/label': tf.io.VarLenFeature(tf.int64),
+    'image/object/is_crowd': tf.io.VarLenFeature(tf.int64),
     'image/object/area': tf.io.VarLenFeature(tf.float32),
-    **{f'image/object/bbox/{side}': tf.io.VarLenFeature(tf.float32) for side in ('ymin', 'xmin', 'ymax', 'xmax')},
+    **{
+        f'image/object/bbox/{side}': tf.io.VarLenFeature(tf.float32)
+        for side in ('ymin', 'xmin', 'ymax', 'xmax')
+    },
 }
 
 
@@ -71,32 +87,64 @@ def parse(serialized, class_ids):
 
     `class_ids` lists the data set's own ids in class order; a label that is not among them fails, naming the image.
     """
-    record = {k: tf.sparse.to_dense(v) if isinstance(v, tf.SparseTensor) else v
-              for k, v in tf.io.parse_single_example(serialized, _SCHEMA).items()}
+    record = {
+        k: tf.sparse.to_dense(v) if isinstance(v, tf.SparseTensor) else v
+        for k, v in tf.io.parse_single_example(serialized, _SCHEMA).items()
+    }
     image = images.decode(record['image/encoded'])
     size = tf.cast(tf.tile(tf.shape(image)[:2], [2]), tf.float32)
-    boxes = tf.stack([record[f'image/object/bbox/{side}'] for side in ('ymin', 'xmin', 'ymax', 'xmax')], -1) * size
+    boxes = (
+        tf.stack(
+            [record[f'image/object/bbox/{side}'] for side in ('ymin', 'xmin', 'ymax', 'xmax')], -1
+        )
+        * size
+    )
     count = tf.shape(boxes)[0]
     sides = boxes[:, 2:] - boxes[:, :2]
     stored = record['image/object/area']
-    return {'image': image, 'boxes': boxes, 'classes': _classes(record, class_ids), 'id': _numeric_id(record),
-            'crowd': tf.cast(_or_default(record['image/object/is_crowd'], count, 0), tf.bool),
-            'area': tf.where(tf.size(stored) == count, _or_default(stored, count, 0.), sides[:, 0] * sides[:, 1])}
+    return {
+        'image': image,
+        'boxes': boxes,
+        'classes': _classes(record, class_ids),
+        'id': _numeric_id(record),
+        'crowd': tf.cast(_or_default(record['image/object/is_crowd'], count, 0), tf.bool),
+        'area': tf.where(
+            tf.size(stored) == count, _or_default(stored, count, 0.0), sides[:, 0] * sides[:, 1]
+        ),
+    }
 
 
 def _or_default(values, count, default):
     """`values` where there are `count` of them, else that many defaults: official VOC files have no is_crowd."""
-    return tf.cond(tf.size(values) == count, lambda: values, lambda: tf.fill([count], tf.constant(default, values.dtype)))
+    return tf.cond(
+        tf.size(values) == count,
+        lambda: values,
+        lambda: tf.fill([count], tf.constant(default, values.dtype)),
+    )
 
 
 def _classes(record, class_ids):
-    table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(
-        tf.constant(class_ids, tf.int64), tf.range(len(class_ids))), default_value=-1)
+    table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(
+            tf.constant(class_ids, tf.int64), tf.range(len(class_ids))
+        ),
+        default_value=-1,
+    )
     labels = record['image/object/class/label']
     classes = table.lookup(labels)
-    known = tf.debugging.Assert(tf.reduce_all(classes >= 0), [
-        'image', record['image/source_id'], 'has labels', labels, 'but the configuration knows only', str(list(class_ids))[:200],
-        '- set label_map and num_classes to the ids of this data set'], summarize=20)
+    known = tf.debugging.Assert(
+        tf.reduce_all(classes >= 0),
+        [
+            'image',
+            record['image/source_id'],
+            'has labels',
+            labels,
+            'but the configuration knows only',
+            str(list(class_ids))[:200],
+            '- set label_map and num_classes to the ids of this data set',
+        ],
+        summarize=20,
+    )
     with tf.control_dependencies([known]):
         return tf.identity(classes)
 
@@ -106,5 +154,8 @@ def _numeric_id(record):
     name = record['image/source_id']
     is_number = tf.strings.regex_full_match(name, '-?[0-9]{1,18}')
     text = tf.where(tf.equal(name, ''), record['image/encoded'], name)
-    return tf.where(is_number, tf.strings.to_number(tf.where(is_number, name, '0'), tf.int64),
-                    tf.strings.to_hash_bucket_fast(text, 2 ** 62))
+    return tf.where(
+        is_number,
+        tf.strings.to_number(tf.where(is_number, name, '0'), tf.int64),
+        tf.strings.to_hash_bucket_fast(text, 2**62),
+    )

@@ -1,4 +1,5 @@
 """What can be known to be wrong with data and settings before training."""
+
 from keras_efficientdet.doctor.anchors import anchor_coverage
 from keras_efficientdet.doctor.examination import before_training, examine, examine_source
 from keras_efficientdet.doctor.findings import Finding, report

@@ -1,4 +1,5 @@
 """Do the anchors reach the boxes of each class, before augmentation and after it?"""
+
 import math
 
 import numpy as np
@@ -12,10 +13,10 @@ from keras_efficientdet.ops.boxes import iou
 from keras_efficientdet.ops.matching import POSITIVE_IOU
 
 CANDIDATE_SCALES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0)
-ENOUGH = 0.9            # share of covered boxes below which a class is worth a word
-FEW = 10                # boxes of a class below which its share says little
-GONE = 2                # pixels of the network's input below which a box shows nothing
-DRAWS = 16              # of the scale jitter, per picture
+ENOUGH = 0.9  # share of covered boxes below which a class is worth a word
+FEW = 10  # boxes of a class below which its share says little
+GONE = 2  # pixels of the network's input below which a box shows nothing
+DRAWS = 16  # of the scale jitter, per picture
 
 
 def anchor_coverage(files_or_dir, config, sample=200):
@@ -48,16 +49,27 @@ def _advice(table, boxes, config):
     current, shares = next(iter(table.items()))
     poor = {name: share for name, share in shares.items() if share < ENOUGH}
     if not poor:
-        return Finding('anchors', 'note', f'anchor_scale {current} covers at least {_worst(shares):.2f} of the boxes of each '
-                       f'class (IoU >= {POSITIVE_IOU})', 'leave anchor_scale as it is')
+        return Finding(
+            'anchors',
+            'note',
+            f'anchor_scale {current} covers at least {_worst(shares):.2f} of the boxes of each '
+            f'class (IoU >= {POSITIVE_IOU})',
+            'leave anchor_scale as it is',
+        )
     best = best_scale(table)
     if _worst(table[best]) > _worst(shares) + 0.02:
         fix = f'set anchor_scale={best}: it would cover at least {_worst(table[best]):.2f} of each class'
     else:
         fix = 'no other anchor_scale is better; try a larger image_size'
-    return Finding('anchors', 'warning', f'anchor_scale {current}{_size_against(boxes, config)}: share of boxes that some anchor '
-                   f'covers (IoU >= {POSITIVE_IOU}): ' + ', '.join(f'{name} {share:.2f}' for name, share in poor.items())
-                   + '; poorly covered classes train badly', fix)
+    return Finding(
+        'anchors',
+        'warning',
+        f'anchor_scale {current}{_size_against(boxes, config)}: share of boxes that some anchor '
+        f'covers (IoU >= {POSITIVE_IOU}): '
+        + ', '.join(f'{name} {share:.2f}' for name, share in poor.items())
+        + '; poorly covered classes train badly',
+        fix,
+    )
 
 
 def _size_against(boxes, config):
@@ -78,7 +90,9 @@ def _objects(split, config):
     index = {own: k for k, own in enumerate(class_ids(config.model))}
     boxes, classes = [np.zeros((0, 4))], []
     for picture in split.pictures:
-        known = [k for k, label in enumerate(picture.labels) if label in index and picture.learnable[k]]
+        known = [
+            k for k, label in enumerate(picture.labels) if label in index and picture.learnable[k]
+        ]
         boxes.append(picture.cut[known] * _fit(picture.size, config.model.image_size))
         classes += [index[picture.labels[k]] for k in known]
     return np.concatenate(boxes).astype(np.float32), np.array(classes, np.int64)
@@ -90,13 +104,18 @@ def _fit(size, target):
 
 def _table(boxes, classes, config):
     scales = dict.fromkeys((config.model.anchor_scale, *CANDIDATE_SCALES))
-    return {scale: _by_class(boxes, classes, load_config(config, {'anchor_scale': scale}).model) for scale in scales}
+    return {
+        scale: _by_class(boxes, classes, load_config(config, {'anchor_scale': scale}).model)
+        for scale in scales
+    }
 
 
 def _by_class(boxes, classes, model):
     covered = best_overlaps(boxes, model) >= POSITIVE_IOU
-    return {name: float(np.mean(covered[classes == k])) if np.any(classes == k) else math.nan
-            for k, name in enumerate(class_names(model))}
+    return {
+        name: float(np.mean(covered[classes == k])) if np.any(classes == k) else math.nan
+        for k, name in enumerate(class_names(model))
+    }
 
 
 def best_overlaps(boxes, model):
@@ -107,7 +126,7 @@ def best_overlaps(boxes, model):
     sizes, start, near = feature_sizes(model.image_size, model.max_level), 0, []
     anchors, shapes = config_anchors(model), model.num_scales * len(model.aspect_ratios)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    for height, width in sizes[model.min_level:]:
+    for height, width in sizes[model.min_level :]:
         stride = np.array(model.image_size) / (height, width)
         y, x = np.clip((centres / stride).astype(int), 0, (height - 1, width - 1)).T
         near.append(start + (y * width + x)[:, None] * shapes + np.arange(shapes))
@@ -134,5 +153,12 @@ def _jitter(split, config):
     share = float(np.mean(np.concatenate(lost)))
     if share <= 0.5:
         return []
-    return [Finding('jitter', 'warning', f'scale jitter from {low} to {high} leaves nothing of {share:.0%} of the boxes (under '
-                    f'{GONE} pixels, or out of the picture)', 'bring jitter_min and jitter_max nearer to 1, like 0.8 and 1.25')]
+    return [
+        Finding(
+            'jitter',
+            'warning',
+            f'scale jitter from {low} to {high} leaves nothing of {share:.0%} of the boxes (under '
+            f'{GONE} pixels, or out of the picture)',
+            'bring jitter_min and jitter_max nearer to 1, like 0.8 and 1.25',
+        )
+    ]

@@ -1,4 +1,5 @@
 """A batch as the network sees it: augmented pictures, their boxes, and the anchors that are told to find them."""
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -10,7 +11,7 @@ from keras_efficientdet.network.heads.anchor import config_anchors
 from keras_efficientdet.ops.anchors import decode
 
 ANCHOR_COLOR = (255, 255, 0)
-_SIDE = 640             # pixels of a drawn picture
+_SIDE = 640  # pixels of a drawn picture
 
 
 def draw_batch(files_or_dir, config, pictures=9):
@@ -22,8 +23,12 @@ def draw_batch(files_or_dir, config, pictures=9):
     count = min(pictures, count_examples(files_or_dir))
     config = load_config(config, {'batch_size': count})
     images, targets, _ = next(iter(dataset(files_or_dir, config, training=True).take(1)))
-    sheet = [_drawn(image, ids, codes, config.model)
-             for image, ids, codes in zip(images.numpy(), targets['classes'].numpy(), targets['boxes'].numpy(), strict=True)]
+    sheet = [
+        _drawn(image, ids, codes, config.model)
+        for image, ids, codes in zip(
+            images.numpy(), targets['classes'].numpy(), targets['boxes'].numpy(), strict=True
+        )
+    ]
     return grid(sheet, cell=(_SIDE, _SIDE))
 
 
@@ -41,5 +46,12 @@ def _drawn(image, ids, codes, model):
     for *box, k in rows.tolist():
         ymin, xmin, ymax, xmax = (value * factor for value in box)
         pen.rectangle((xmin, ymin, xmax, ymax), outline=color(int(k)), width=4)
-        pen.text((xmin + 6, ymin + 4), names[int(k)], fill='white', font=font, stroke_width=2, stroke_fill='black')
+        pen.text(
+            (xmin + 6, ymin + 4),
+            names[int(k)],
+            fill='white',
+            font=font,
+            stroke_width=2,
+            stroke_fill='black',
+        )
     return np.asarray(picture)

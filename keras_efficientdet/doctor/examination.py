@@ -1,4 +1,5 @@
 """All checks of the doctor together."""
+
 from keras_efficientdet.data.records import count_examples
 from keras_efficientdet.doctor.anchors import check_anchors
 from keras_efficientdet.doctor.boxes import check_boxes
@@ -9,8 +10,13 @@ from keras_efficientdet.doctor.split import Split, split_of_records, split_of_so
 from keras_efficientdet.doctor.splits import check_splits
 from keras_efficientdet.errors import DataError
 
-SAMPLE = 200                                                        # pictures of each split, in the fast form
-_MEANINGLESS = ('no pictures', 'no boxes', 'class ids', 'crowds')   # errors of the training data that leave nothing to learn
+SAMPLE = 200  # pictures of each split, in the fast form
+_MEANINGLESS = (
+    'no pictures',
+    'no boxes',
+    'class ids',
+    'crowds',
+)  # errors of the training data that leave nothing to learn
 
 
 def examine(train, valid, config, weights=None, fast=False):
@@ -63,7 +69,9 @@ def examine_source(source, config=None, name='annotations', fast=False):
     """
     split = split_of_source(source, SAMPLE if fast else None, name)
     if not split.pictures:
-        return [Finding('no pictures', 'error', f'{name} has no pictures', 'check the annotation file')]
+        return [
+            Finding('no pictures', 'error', f'{name} has no pictures', 'check the annotation file')
+        ]
     return check_names(source.label_map) + check_boxes(split, config)
 
 
@@ -72,5 +80,9 @@ def before_training(train, valid, config, weights=None):
     findings = examine(train, valid, config, weights, fast=True)
     print(report(findings))
     for finding in findings:
-        if finding.severity == 'error' and finding.key in _MEANINGLESS and not finding.found.startswith('val'):
+        if (
+            finding.severity == 'error'
+            and finding.key in _MEANINGLESS
+            and not finding.found.startswith('val')
+        ):
             raise DataError(f'{train}: {finding.found}; {finding.fix}')

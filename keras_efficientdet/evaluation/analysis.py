@@ -2,6 +2,7 @@
 
 All of it follows from one `evaluation.coco_run`, and its matches at IoU .5 are COCO's own: numbers of one report agree.
 """
+
 import collections
 import typing
 
@@ -11,8 +12,8 @@ from pycocotools import mask
 from keras_efficientdet.evaluation.coco import figures_of, names_of
 
 IOU = 0.5
-TOUCHING = 0.1          # IoU from which a false alarm is a badly placed box, not background (TIDE, Bolya et al. 2020)
-THRESHOLDS = np.linspace(0., 1., 1001)
+TOUCHING = 0.1  # IoU from which a false alarm is a badly placed box, not background (TIDE, Bolya et al. 2020)
+THRESHOLDS = np.linspace(0.0, 1.0, 1001)
 ERRORS = ('localisation', 'class', 'class and place', 'duplicate', 'background', 'missed')
 
 
@@ -21,14 +22,15 @@ class Matches(typing.NamedTuple):
 
     Crowds are no boxes here, and detections that COCO leaves out of account (in crowds, beyond 100 of a class) are not listed.
     """
-    scores: np.ndarray           # float [D]
-    classes: np.ndarray          # int [D]
-    images: np.ndarray           # int [D]
-    boxes: np.ndarray            # float [D, 4] x, y, width, height
-    owner: np.ndarray            # int [D], which box it found, -1 for none
-    box_classes: np.ndarray      # int [N]
-    box_images: np.ndarray       # int [N]
-    true_boxes: np.ndarray       # float [N, 4] x, y, width, height
+
+    scores: np.ndarray  # float [D]
+    classes: np.ndarray  # int [D]
+    images: np.ndarray  # int [D]
+    boxes: np.ndarray  # float [D, 4] x, y, width, height
+    owner: np.ndarray  # int [D], which box it found, -1 for none
+    box_classes: np.ndarray  # int [N]
+    box_images: np.ndarray  # int [N]
+    true_boxes: np.ndarray  # float [N, 4] x, y, width, height
     image_ids: tuple
     names: tuple
 
@@ -42,18 +44,31 @@ def matches_of(run):
     found, owner = [], []
     per_class = len(run.params.areaRng) * len(image_ids)
     for k in range(len(class_ids)):
-        for one in filter(None, run.evalImgs[k * per_class:k * per_class + len(image_ids)]):       # the first area is all
-            for j, match, ignored in zip(one['dtIds'], one['dtMatches'][0], one['dtIgnore'][0], strict=True):
+        for one in filter(
+            None, run.evalImgs[k * per_class : k * per_class + len(image_ids)]
+        ):  # the first area is all
+            for j, match, ignored in zip(
+                one['dtIds'], one['dtMatches'][0], one['dtIgnore'][0], strict=True
+            ):
                 if not ignored:
                     found.append(run.cocoDt.anns[j])
                     owner.append(number[int(match)])
-    return Matches(np.array([d['score'] for d in found], float), *_columns(found, kind, image), np.array(owner, int),
-                   *_columns(rows, kind, image), tuple(image_ids), names_of(run))
+    return Matches(
+        np.array([d['score'] for d in found], float),
+        *_columns(found, kind, image),
+        np.array(owner, int),
+        *_columns(rows, kind, image),
+        tuple(image_ids),
+        names_of(run),
+    )
 
 
 def _columns(rows, kind, image):
-    return (np.array([kind[a['category_id']] for a in rows], int), np.array([image[a['image_id']] for a in rows], int),
-            np.array([a['bbox'] for a in rows], float).reshape(-1, 4))
+    return (
+        np.array([kind[a['category_id']] for a in rows], int),
+        np.array([image[a['image_id']] for a in rows], int),
+        np.array([a['bbox'] for a in rows], float).reshape(-1, 4),
+    )
 
 
 def precision_curves(run):
@@ -68,10 +83,17 @@ def counts(matches, thresholds=THRESHOLDS):
     found, alarms = [], []
     for k in range(len(matches.names)):
         own = matches.classes == k
-        for rows, table in ((own & (matches.owner >= 0), found), (own & (matches.owner < 0), alarms)):
+        for rows, table in (
+            (own & (matches.owner >= 0), found),
+            (own & (matches.owner < 0), alarms),
+        ):
             table.append(rows.sum() - np.searchsorted(np.sort(matches.scores[rows]), thresholds))
     found = np.array(found)
-    return found, np.array(alarms), np.bincount(matches.box_classes, minlength=len(found))[:, None] - found
+    return (
+        found,
+        np.array(alarms),
+        np.bincount(matches.box_classes, minlength=len(found))[:, None] - found,
+    )
 
 
 def f1(found, alarms, missed):
@@ -82,10 +104,11 @@ def f1(found, alarms, missed):
 
 class Scores(typing.NamedTuple):
     """F1 over THRESHOLDS, and where it is best (the lowest such threshold). Classes without boxes are nan."""
-    f1: np.ndarray               # [K, T]
-    mean: np.ndarray             # [T], over the classes that occur, as AP is
-    threshold: float             # that of the best mean
-    thresholds: np.ndarray       # [K], the best of each class
+
+    f1: np.ndarray  # [K, T]
+    mean: np.ndarray  # [T], over the classes that occur, as AP is
+    threshold: float  # that of the best mean
+    thresholds: np.ndarray  # [K], the best of each class
 
 
 def scores_of(matches):
@@ -102,10 +125,20 @@ def class_table(run, matches, scores):
     """[{'class', 'AP', 'AP50', 'boxes', 'threshold', 'F1', 'precision', 'recall'}], the last three at the class' threshold."""
     table = []
     for k, (name, row) in enumerate(figures_of(run)['per_class'].items()):
-        found, alarms, missed = (int(c[k, 0]) for c in counts(matches, scores.thresholds[k:k + 1]))
-        table.append({'class': name, **row, 'boxes': found + missed, 'threshold': float(scores.thresholds[k]),
-                      'F1': float(f1(found, alarms, missed)), 'precision': _share(found, found + alarms),
-                      'recall': _share(found, found + missed)})
+        found, alarms, missed = (
+            int(c[k, 0]) for c in counts(matches, scores.thresholds[k : k + 1])
+        )
+        table.append(
+            {
+                'class': name,
+                **row,
+                'boxes': found + missed,
+                'threshold': float(scores.thresholds[k]),
+                'F1': float(f1(found, alarms, missed)),
+                'precision': _share(found, found + alarms),
+                'recall': _share(found, found + missed),
+            }
+        )
     return table
 
 
@@ -150,7 +183,7 @@ def _overlaps(matches, detections, boxes, least):
     for d in detections:
         near = of_image.get(matches.images[d], [])
         if near:
-            ious = mask.iou(matches.boxes[d:d + 1], matches.true_boxes[near], [0] * len(near))[0]
+            ious = mask.iou(matches.boxes[d : d + 1], matches.true_boxes[near], [0] * len(near))[0]
             yield from ((d, b, iou) for b, iou in zip(near, ious, strict=True) if iou >= least)
 
 
@@ -177,8 +210,8 @@ def error_kinds(matches, threshold):
 
 def _kind(found_class, near, box_classes):
     """(kind of a false alarm, the box it is about); near: (IoU, box) of what it touches."""
-    same = max((pair for pair in near if box_classes[pair[1]] == found_class), default=(0., None))
-    other = max((pair for pair in near if box_classes[pair[1]] != found_class), default=(0., None))
+    same = max((pair for pair in near if box_classes[pair[1]] == found_class), default=(0.0, None))
+    other = max((pair for pair in near if box_classes[pair[1]] != found_class), default=(0.0, None))
     if TOUCHING <= same[0] < IOU and other[0] < IOU:
         return 'localisation', same[1]
     if same[0] >= IOU:
@@ -191,8 +224,14 @@ def _kind(found_class, near, box_classes):
 def image_errors(matches, threshold):
     """(found, false alarms, missed), each int [I], of every image at a score threshold."""
     shown, right, lost = _outcome(matches, threshold)
-    return tuple(np.bincount(images, minlength=len(matches.image_ids)) for images in (
-        matches.images[right], matches.images[shown & ~right], matches.box_images[lost]))
+    return tuple(
+        np.bincount(images, minlength=len(matches.image_ids))
+        for images in (
+            matches.images[right],
+            matches.images[shown & ~right],
+            matches.box_images[lost],
+        )
+    )
 
 
 def worst_images(matches, threshold, count):

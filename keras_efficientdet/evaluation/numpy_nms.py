@@ -2,6 +2,7 @@
 
 It differs from `postprocess`: sides are counted as last - first + 1 pixels, and nothing is clipped.
 """
+
 import tensorflow as tf
 
 from keras_efficientdet.errors import ConfigError
@@ -18,11 +19,20 @@ def detect_batch(model, config):
     """
     detect = config.detect
     if not detect.per_class:
-        raise ConfigError('per_class=false: the numpy NMS goes class by class; leave --numpy_nms or per_class out')
-    settings = {'method': detect.method, 'iou_thresh': detect.iou_thresh, 'sigma': detect.sigma,
-                'score_thresh': detect.score_thresh, 'max_output_size': detect.max_output_size}
-    candidates = tf.function(lambda prepared: anchor_head.candidates(model(prepared, training=False), config),
-                             reduce_retracing=True)
+        raise ConfigError(
+            'per_class=false: the numpy NMS goes class by class; leave --numpy_nms or per_class out'
+        )
+    settings = {
+        'method': detect.method,
+        'iou_thresh': detect.iou_thresh,
+        'sigma': detect.sigma,
+        'score_thresh': detect.score_thresh,
+        'max_output_size': detect.max_output_size,
+    }
+    candidates = tf.function(
+        lambda prepared: anchor_head.candidates(model(prepared, training=False), config),
+        reduce_retracing=True,
+    )
 
     def run(prepared, scale_back):
         rows = zip(*(part.numpy() for part in candidates(prepared)), strict=True)
@@ -30,5 +40,3 @@ def detect_batch(model, config):
         return {**found, 'boxes': images.undo(found['boxes'], scale_back)}
 
     return run
-
-

@@ -1,4 +1,5 @@
 """Models that leave Python, one file per format."""
+
 from keras_efficientdet.export.labels import read_labels
 from keras_efficientdet.export.onnx import export_onnx
 from keras_efficientdet.export.openvino import export_openvino

@@ -1,4 +1,5 @@
 """Pictures for post-training quantisation, and what the quantisation cost."""
+
 import csv
 import itertools
 import pathlib
@@ -16,7 +17,7 @@ from keras_efficientdet.files import replaced_file
 from keras_efficientdet.imaging.pil import PICTURES, rgb, upright
 from keras_efficientdet.ops import images
 
-LIMIT = 300      # pictures; more change the ranges of activations little
+LIMIT = 300  # pictures; more change the ranges of activations little
 
 
 def calibration_pictures(source, config):
@@ -28,9 +29,20 @@ def calibration_pictures(source, config):
       DataError: neither records nor pictures there. ValueError: no picture at all.
     """
     model = config.model
-    pictures = _of_path(source, config) if isinstance(source, str | pathlib.Path) else map(_picture, source)
-    found = [images.letterbox(picture, model.image_size, model.mean_rgb)[0] for picture in
-             tqdm(itertools.islice(pictures, LIMIT), desc='reading calibration', unit=' pictures', leave=False)]
+    pictures = (
+        _of_path(source, config)
+        if isinstance(source, str | pathlib.Path)
+        else map(_picture, source)
+    )
+    found = [
+        images.letterbox(picture, model.image_size, model.mean_rgb)[0]
+        for picture in tqdm(
+            itertools.islice(pictures, LIMIT),
+            desc='reading calibration',
+            unit=' pictures',
+            leave=False,
+        )
+    ]
     if not found:
         raise ValueError('the calibration set holds no picture')
     return found
@@ -43,7 +55,9 @@ def _of_path(path, config):
         return _of_records(record_files(path), config)
     pictures = [file for file in there if file.suffix.lower() in PICTURES]
     if not pictures:
-        raise DataError(f'{path}: neither TFRecord files nor pictures ({", ".join(PICTURES)}); give a folder that holds some')
+        raise DataError(
+            f'{path}: neither TFRecord files nor pictures ({", ".join(PICTURES)}); give a folder that holds some'
+        )
     return map(_picture, pictures)
 
 
@@ -71,10 +85,18 @@ def quantization_report(functions, data, config, path, against=None):
     """
     figures = {name: evaluate(function, data, config) for name, function in functions.items()}
     usual = figures[against or next(iter(figures))]['AP']
-    rows = [{'form': name, **{k: found[k] for k in ('AP', 'AP50', 'AP75')}, 'lost AP': usual - found['AP']}
-            for name, found in figures.items()]
+    rows = [
+        {
+            'form': name,
+            **{k: found[k] for k in ('AP', 'AP50', 'AP75')},
+            'lost AP': usual - found['AP'],
+        }
+        for name, found in figures.items()
+    ]
     with replaced_file(path) as working, open(working, 'w', newline='') as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
-        writer.writerows({k: v if isinstance(v, str) else round(v, 4) for k, v in row.items()} for row in rows)
+        writer.writerows(
+            {k: v if isinstance(v, str) else round(v, 4) for k, v in row.items()} for row in rows
+        )
     return rows

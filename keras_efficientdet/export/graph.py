@@ -1,4 +1,5 @@
 """A network whose weights are constants, and the functions around it: what every export starts from."""
+
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -16,8 +17,10 @@ def frozen(model):
     result of `detector`, whose outputs are detections.
     """
     if is_detector(model):
-        raise ValueError(f'{model.name}: give the result of `efficientdet`, not of `detector`; an export adds its own pre- and '
-                         'post-processing')
+        raise ValueError(
+            f'{model.name}: give the result of `efficientdet`, not of `detector`; an export adds its own pre- and '
+            'post-processing'
+        )
     spec = tf.TensorSpec([None, *model.detection_config.model.image_size, 3], tf.float32, 'images')
     function = tf.function(lambda images: model(images, training=False), input_signature=[spec])
     concrete = function.get_concrete_function()
@@ -27,20 +30,30 @@ def frozen(model):
     def run(images):
         outputs = dict(zip(shapes, constant(images), strict=True))
         for name, output in outputs.items():
-            output.set_shape(shapes[name])              # known of the model, lost when its weights became constants
+            output.set_shape(
+                shapes[name]
+            )  # known of the model, lost when its weights became constants
         return outputs
+
     return run
 
 
 def prepare(pictures, config):
     """uint8 [B, H, W, 3] of any size -> float32 [B, height, width, 3] for the network and the scale back [B]."""
-    return images.prepare(pictures, config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb)
+    return images.prepare(
+        pictures, config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb
+    )
 
 
 def detect(outputs, scale_back, config):
     """Outputs of the network -> {'boxes', 'scores', 'classes', 'count'} in pixels of the original pictures."""
     boxes, scores, classes, count = head_of(config).detect(outputs, config)
-    return {'boxes': images.undo(boxes, scale_back), 'scores': scores, 'classes': classes, 'count': count}
+    return {
+        'boxes': images.undo(boxes, scale_back),
+        'scores': scores,
+        'classes': classes,
+        'count': count,
+    }
 
 
 def candidates(outputs, scale_back, config):
@@ -55,7 +68,11 @@ def candidates(outputs, scale_back, config):
 
 def photos_in(network, config, finish=detect):
     """A tf.function: uint8 `images` [B, H, W, 3] of any batch and size -> what `finish` returns."""
+
     def run(images):
         prepared, scale_back = prepare(images, config)
         return finish(network(prepared), scale_back, config)
-    return tf.function(run, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, 'images')])
+
+    return tf.function(
+        run, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, 'images')]
+    )

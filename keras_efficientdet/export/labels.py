@@ -1,4 +1,5 @@
 """The class names and ids that travel with an export, and how each kind of file gives them back."""
+
 import json
 import pathlib
 import xml.etree.ElementTree as ElementTree
@@ -7,9 +8,11 @@ import zipfile
 from keras_efficientdet.config import class_ids, class_names
 from keras_efficientdet.optional import require
 
-LABELS = pathlib.Path('assets.extra', 'labels.json')     # TensorFlow's own place for files that the graph does not read
-KEY = 'keras_efficientdet'                               # of metadata_props in ONNX and of rt_info in OpenVINO
-INSIDE = 'labels.json'                                   # in the zip at the end of a .tflite
+LABELS = pathlib.Path(
+    'assets.extra', 'labels.json'
+)  # TensorFlow's own place for files that the graph does not read
+KEY = 'keras_efficientdet'  # of metadata_props in ONNX and of rt_info in OpenVINO
+INSIDE = 'labels.json'  # in the zip at the end of a .tflite
 
 
 def labels(config):
@@ -18,8 +21,14 @@ def labels(config):
     `image_size` (height, width), `mean_rgb` and `stddev_rgb` are what a reader needs for an export without preprocessing.
     """
     model = config.model
-    return {'model': model.name, 'names': list(class_names(model)), 'ids': list(class_ids(model)),
-            'image_size': list(model.image_size), 'mean_rgb': list(model.mean_rgb), 'stddev_rgb': list(model.stddev_rgb)}
+    return {
+        'model': model.name,
+        'names': list(class_names(model)),
+        'ids': list(class_ids(model)),
+        'image_size': list(model.image_size),
+        'mean_rgb': list(model.mean_rgb),
+        'stddev_rgb': list(model.stddev_rgb),
+    }
 
 
 def read_labels(path):
@@ -34,10 +43,14 @@ def read_labels(path):
         raise FileNotFoundError(f'{path}: no such export')
     reader = _saved_model if path.is_dir() else _READERS.get(path.suffix)
     if reader is None:
-        raise ValueError(f'{path}: expected a SavedModel folder or a file that ends in {", ".join(_READERS)}')
+        raise ValueError(
+            f'{path}: expected a SavedModel folder or a file that ends in {", ".join(_READERS)}'
+        )
     text = reader(path)
     if text is None:
-        raise ValueError(f'{path}: no labels of keras_efficientdet in it; was it exported by this project?')
+        raise ValueError(
+            f'{path}: no labels of keras_efficientdet in it; was it exported by this project?'
+        )
     return json.loads(text)
 
 

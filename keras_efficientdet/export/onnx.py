@@ -1,4 +1,5 @@
 """ONNX files through tf2onnx: photos in, boxes out."""
+
 import json
 import logging
 
@@ -29,7 +30,9 @@ def export_onnx(model, path, config=None, *, nms=True):
     with new_file(path, '.onnx') as (target, working):
         function = photos_in(frozen(model), config, detect if nms else candidates)
         logging.getLogger('tf2onnx').setLevel(logging.ERROR)
-        content, _ = tf2onnx.convert.from_function(function, input_signature=function.input_signature, opset=OPSET)
+        content, _ = tf2onnx.convert.from_function(
+            function, input_signature=function.input_signature, opset=OPSET
+        )
         _tidy(content.graph)
         row = content.metadata_props.add()
         row.key, row.value = KEY, json.dumps(labels(config))
@@ -39,7 +42,10 @@ def export_onnx(model, path, config=None, *, nms=True):
 
 def _tidy(graph):
     """Names the free axes; writes the exact doubling of the pyramid in the one mode that every runtime has (TensorRT too)."""
-    for value, names in [(graph.input[0], ('batch', 'height', 'width')), *((output, ('batch',)) for output in graph.output)]:
+    for value, names in [
+        (graph.input[0], ('batch', 'height', 'width')),
+        *((output, ('batch',)) for output in graph.output),
+    ]:
         for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
             dimension.dim_param = name
     for node in graph.node:

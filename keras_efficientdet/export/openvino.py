@@ -1,4 +1,5 @@
 """OpenVINO IR: photos in, boxes out; int8 by NNCF."""
+
 import json
 import tempfile
 
@@ -30,9 +31,14 @@ def export_openvino(model, path, config=None, *, quantization=None, calibration=
     """
     config = config or model.detection_config
     if quantization not in (None, 'int8') or (quantization == 'int8') != (calibration is not None):
-        raise ValueError(f"quantization {quantization!r}: expected None, or 'int8' together with `calibration`")
+        raise ValueError(
+            f"quantization {quantization!r}: expected None, or 'int8' together with `calibration`"
+        )
     openvino = require('openvino', 'openvino')
-    with new_file(path, '.xml', '.bin') as (target, working), tempfile.TemporaryDirectory() as folder:
+    with (
+        new_file(path, '.xml', '.bin') as (target, working),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         save_functions(folder, {'serving_default': photos_in(frozen(model), config)})
         network = converted(folder)
         if quantization:
@@ -63,16 +69,27 @@ def _nodes(network):
 def _quantized(network, pictures):
     nncf = require('nncf', 'openvino')
     data = nncf.Dataset([picture[None] for picture in pictures])
-    return nncf.quantize(network, data, subset_size=len(pictures), ignored_scope=nncf.IgnoredScope(
-        names=_after_convolutions(network), types=['Interpolate'], validate=False))
+    return nncf.quantize(
+        network,
+        data,
+        subset_size=len(pictures),
+        ignored_scope=nncf.IgnoredScope(
+            names=_after_convolutions(network), types=['Interpolate'], validate=False
+        ),
+    )
 
 
 def _after_convolutions(network):
     """Names of the nodes that no convolution comes after: decoding of boxes and NMS."""
     before, after = set(), []
     for node in reversed(network.get_ordered_ops()):
-        users = [user.get_node() for output in node.outputs() for user in output.get_target_inputs()]
-        if any(user.get_type_name() in CONVOLUTIONS or user.get_friendly_name() in before for user in users):
+        users = [
+            user.get_node() for output in node.outputs() for user in output.get_target_inputs()
+        ]
+        if any(
+            user.get_type_name() in CONVOLUTIONS or user.get_friendly_name() in before
+            for user in users
+        ):
             before.add(node.get_friendly_name())
         elif node.get_type_name() not in CONVOLUTIONS:
             after.append(node.get_friendly_name())

@@ -1,4 +1,5 @@
 """SavedModels in the layout of TensorFlow Serving: photos in, boxes out."""
+
 import json
 import pathlib
 import shutil
@@ -49,15 +50,21 @@ def export_savedmodel(model, path, config=None, version=1):
 def signatures(network, config):
     """{name: tf.function} of `export_savedmodel`."""
     raw = tf.TensorSpec([None, *config.model.image_size, 3], tf.float32, 'images')
-    return {'serving_default': photos_in(network, config), 'serving_bytes': _bytes_in(network, config),
-            'raw': tf.function(lambda images: network(images), input_signature=[raw]), 'labels': _labels_out(config)}
+    return {
+        'serving_default': photos_in(network, config),
+        'serving_bytes': _bytes_in(network, config),
+        'raw': tf.function(lambda images: network(images), input_signature=[raw]),
+        'labels': _labels_out(config),
+    }
 
 
 def save_functions(folder, functions):
     """Writes tf.functions without variables as the signatures of a SavedModel."""
     module = tf.Module()
     module.functions = functions
-    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)     # those of swish cannot be saved
+    options = tf.saved_model.SaveOptions(
+        experimental_custom_gradients=False
+    )  # those of swish cannot be saved
     tf.saved_model.save(module, str(folder), functions, options)
 
 
@@ -76,5 +83,11 @@ def _bytes_in(network, config):
 
 def _labels_out(config):
     content = labels(config)
-    return tf.function(lambda: {'names': tf.constant(content['names']), 'ids': tf.constant(content['ids'], tf.int64),
-                                'config': tf.constant(json.dumps(config.to_dict()))}, input_signature=[])
+    return tf.function(
+        lambda: {
+            'names': tf.constant(content['names']),
+            'ids': tf.constant(content['ids'], tf.int64),
+            'config': tf.constant(json.dumps(config.to_dict())),
+        },
+        input_signature=[],
+    )

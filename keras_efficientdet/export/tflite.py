@@ -1,4 +1,5 @@
 """TFLite files with the four outputs, the metadata and the labels that readers on phones expect."""
+
 import os
 import pathlib
 import tempfile
@@ -17,7 +18,7 @@ from keras_efficientdet.files import new_file
 from keras_efficientdet.network.heads.anchor import config_anchors
 from keras_efficientdet.ops import images
 
-OUTPUTS = ('boxes', 'classes', 'scores', 'count')          # the order of TFLite_Detection_PostProcess
+OUTPUTS = ('boxes', 'classes', 'scores', 'count')  # the order of TFLite_Detection_PostProcess
 OPERATOR = 'TFLite_Detection_PostProcess'
 QUANTIZATIONS = (None, 'float16', 'dynamic', 'int8')
 
@@ -46,7 +47,9 @@ def export_tflite(model, path, config=None, *, quantization=None, calibration=No
     with new_file(path, '.tflite') as (target, working):
         function = _photo_in(frozen(model), config, {'op': _detection_op, 'graph': _detect}[nms])
         content = _convert(function, quantization, calibration, config)
-        working.write_bytes(with_metadata(content, OUTPUTS, labels(config), config.model.image_size))
+        working.write_bytes(
+            with_metadata(content, OUTPUTS, labels(config), config.model.image_size)
+        )
     return target
 
 
@@ -56,7 +59,9 @@ def tflite_function(path):
     It runs on each core that this process may use (TensorFlow's own default is one), but on one for nms='op'.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')                    # TensorFlow recommends LiteRT for running, which is an extra here
+        warnings.simplefilter(
+            'ignore'
+        )  # TensorFlow recommends LiteRT for running, which is an extra here
         interpreter = tf.lite.Interpreter(str(path), num_threads=usable_threads(path))
     interpreter.allocate_tensors()
     (source,), results = interpreter.get_input_details(), interpreter.get_output_details()
@@ -64,7 +69,11 @@ def tflite_function(path):
     def run(picture):
         interpreter.set_tensor(source['index'], picture)
         interpreter.invoke()
-        return {name: interpreter.get_tensor(row['index']) for name, row in zip(OUTPUTS, results, strict=True)}
+        return {
+            name: interpreter.get_tensor(row['index'])
+            for name, row in zip(OUTPUTS, results, strict=True)
+        }
+
     return run
 
 
@@ -81,16 +90,28 @@ def tflite_detect(path, config):
 
     Undoes the normalisation of the prepared images; they were uint8 before resizing, so at most half a grey level is lost.
     """
-    run, size, model = tflite_function(path), np.tile(config.model.image_size, 2).astype(np.float32), config.model
+    run, size, model = (
+        tflite_function(path),
+        np.tile(config.model.image_size, 2).astype(np.float32),
+        config.model,
+    )
 
     def detect_all(prepared, scale_back):
-        pictures = np.clip(np.rint(prepared.numpy() * model.stddev_rgb + model.mean_rgb), 0, 255).astype(np.uint8)
+        pictures = np.clip(
+            np.rint(prepared.numpy() * model.stddev_rgb + model.mean_rgb), 0, 255
+        ).astype(np.uint8)
         rows = [run(picture[None]) for picture in pictures]
         found = {name: np.concatenate([row[name] for row in rows]) for name in OUTPUTS}
-        inside = np.clip(found['boxes'], 0, 1)             # the operator of nms='op' leaves boxes over the edge
-        return {'boxes': tf.constant(inside * size * scale_back.numpy()[:, None, None]),
-                'scores': tf.constant(found['scores']), 'classes': tf.constant(found['classes'].astype(np.int32)),
-                'count': tf.constant(found['count'].astype(np.int32))}
+        inside = np.clip(
+            found['boxes'], 0, 1
+        )  # the operator of nms='op' leaves boxes over the edge
+        return {
+            'boxes': tf.constant(inside * size * scale_back.numpy()[:, None, None]),
+            'scores': tf.constant(found['scores']),
+            'classes': tf.constant(found['classes'].astype(np.int32)),
+            'count': tf.constant(found['count'].astype(np.int32)),
+        }
+
     return detect_all
 
 
@@ -106,12 +127,18 @@ def _check(config, quantization, calibration, nms):
     if nms not in ('op', 'graph'):
         raise ValueError(f"nms {nms!r}: expected 'op' or 'graph'")
     if (quantization == 'int8') != (calibration is not None):
-        raise ValueError('int8 needs `calibration`, a folder of records or some pictures; the other kinds take none')
+        raise ValueError(
+            'int8 needs `calibration`, a folder of records or some pictures; the other kinds take none'
+        )
     if quantization == 'int8' and nms == 'graph':
-        raise ValueError("int8 goes with nms='op': the overlaps of our own post-processing do not bear 8 bits")
+        raise ValueError(
+            "int8 goes with nms='op': the overlaps of our own post-processing do not bear 8 bits"
+        )
     if quantization == 'int8' and '-lite' not in config.model.name:
-        warnings.warn(f'int8 is meant for the lite models; {config.model.name} has swish and squeeze-and-excitation, which lose '
-                      'much in 8 bits. Look at the report, or take efficientdet-lite0 to lite4')
+        warnings.warn(
+            f'int8 is meant for the lite models; {config.model.name} has swish and squeeze-and-excitation, which lose '
+            'much in 8 bits. Look at the report, or take efficientdet-lite0 to lite4'
+        )
 
 
 def _photo_in(network, config, finish):
@@ -120,6 +147,7 @@ def _photo_in(network, config, finish):
     def run(images_):
         outputs = network(images.normalize(images_, model.mean_rgb, model.stddev_rgb))
         return dict(zip(OUTPUTS, finish(outputs, config), strict=True))
+
     return tf.function(run, input_signature=[tf.TensorSpec([1, *size, 3], tf.uint8, 'images')])
 
 
@@ -132,19 +160,35 @@ def _detect(outputs, config):
 def _detection_op(outputs, config):
     """The converter puts the operator of this name where it finds the function; its body only gives the shapes."""
     settings, count = config.detect, config.detect.max_output_size
-    attributes = {'max_detections': count, 'max_classes_per_detection': 1, 'detections_per_class': count,
-                  'use_regular_nms': settings.per_class, 'nms_score_threshold': settings.score_thresh,
-                  'nms_iou_threshold': settings.iou_thresh, 'num_classes': config.model.num_classes,
-                  'y_scale': 1., 'x_scale': 1., 'h_scale': 1., 'w_scale': 1.}
+    attributes = {
+        'max_detections': count,
+        'max_classes_per_detection': 1,
+        'detections_per_class': count,
+        'use_regular_nms': settings.per_class,
+        'nms_score_threshold': settings.score_thresh,
+        'nms_iou_threshold': settings.iou_thresh,
+        'num_classes': config.model.num_classes,
+        'y_scale': 1.0,
+        'x_scale': 1.0,
+        'h_scale': 1.0,
+        'w_scale': 1.0,
+    }
     kinds = {bool: 'b', int: 'i', float: 'f'}
-    signature = ' '.join([f'name: "{OPERATOR}"'] + [
-        f'attr {{ key: "{k}" value {{ {kinds[type(v)]}: {str(v).lower()} }} }}' for k, v in attributes.items()])
+    signature = ' '.join(
+        [f'name: "{OPERATOR}"']
+        + [
+            f'attr {{ key: "{k}" value {{ {kinds[type(v)]}: {str(v).lower()} }} }}'
+            for k, v in attributes.items()
+        ]
+    )
 
     @tf.function(experimental_implements=signature)
     def operator(codes, scores, anchors):
         return tf.zeros([1, count, 4]), tf.zeros([1, count]), tf.zeros([1, count]), tf.zeros([1])
 
-    return operator(outputs['boxes'], tf.sigmoid(outputs['classes']), tf.constant(_relative_anchors(config)))
+    return operator(
+        outputs['boxes'], tf.sigmoid(outputs['classes']), tf.constant(_relative_anchors(config))
+    )
 
 
 def _relative_anchors(config):
@@ -157,7 +201,9 @@ def _relative_anchors(config):
 def _convert(function, quantization, calibration, config):
     with tempfile.TemporaryDirectory() as folder:
         save_functions(folder, {'serving_default': function})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=['serving_default'])
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=['serving_default']
+        )
         converter.allow_custom_ops = True
         if quantization:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -3,6 +3,7 @@
 The schema is tflite-support's metadata_schema.fbs. Its Python writer installs on neither lane, so the few tables that a detector
 needs are built here with `flatbuffers`.
 """
+
 import io
 import json
 import zipfile
@@ -15,13 +16,15 @@ from tensorflow.lite.tools import flatbuffer_utils
 from keras_efficientdet.export.labels import INSIDE
 
 LABEL_FILE = 'labels.txt'
-_CONTENT = {'feature': 1, 'image': 2, 'box': 3}                  # the union ContentProperties
-_RGB, _BOUNDARIES, _RATIO, _VALUE_LABELS = 1, 1, 0, 3            # enums of the schema
+_CONTENT = {'feature': 1, 'image': 2, 'box': 3}  # the union ContentProperties
+_RGB, _BOUNDARIES, _RATIO, _VALUE_LABELS = 1, 1, 0, 3  # enums of the schema
 # name, description, content, (first, last) axis of the content, in the order that readers look for
-_OUTPUTS = {'boxes': ('location', 'Boxes ymin xmin ymax xmax, fractions of the input.', 'box', (2, 2)),
-            'classes': ('category', 'Index into labels.txt.', 'feature', (2, 2)),
-            'scores': ('score', 'Scores 0 to 1.', 'feature', (2, 2)),
-            'count': ('number of detections', 'How many rows are detections.', 'feature', None)}
+_OUTPUTS = {
+    'boxes': ('location', 'Boxes ymin xmin ymax xmax, fractions of the input.', 'box', (2, 2)),
+    'classes': ('category', 'Index into labels.txt.', 'feature', (2, 2)),
+    'scores': ('score', 'Scores 0 to 1.', 'feature', (2, 2)),
+    'count': ('number of detections', 'How many rows are detections.', 'feature', None),
+}
 
 
 def with_metadata(content, outputs, labels, size):
@@ -36,7 +39,9 @@ def with_metadata(content, outputs, labels, size):
     _attach(model, detector_metadata(outputs, labels, size))
     builder = _Aligned(len(content))
     builder.Finish(model.Pack(builder), b'TFL3')
-    return bytes(builder.Output()) + _zipped({LABEL_FILE: '\n'.join(labels['names']) + '\n', INSIDE: json.dumps(labels)})
+    return bytes(builder.Output()) + _zipped(
+        {LABEL_FILE: '\n'.join(labels['names']) + '\n', INSIDE: json.dumps(labels)}
+    )
 
 
 class _Aligned(flatbuffers.Builder):
@@ -72,13 +77,36 @@ def detector_metadata(outputs, labels, size):
     """The metadata flatbuffer of a detector: bytes."""
     b = flatbuffers.Builder(1024)
     image_size = _table(b, ('Uint32', size[1]), ('Uint32', size[0]))
-    image = _tensor(b, 'image', 'RGB picture, 0 to 255; normalisation is inside.', 'image',
-                    _table(b, ('Int8', _RGB), ('Offset', image_size)))
-    subgraph = _table(b, None, None, ('Offset', _vector(b, [image])),
-                      ('Offset', _vector(b, [_output(b, *_OUTPUTS[name]) for name in outputs])))
-    names = [b.CreateString(text) for text in (labels['model'], 'EfficientDet: boxes, classes, scores and their number.', '1')]
-    b.Finish(_table(b, *(('Offset', name) for name in names), ('Offset', _vector(b, [subgraph])), None, None, None,
-                    ('Offset', b.CreateString('1.0.0'))), b'M001')
+    image = _tensor(
+        b,
+        'image',
+        'RGB picture, 0 to 255; normalisation is inside.',
+        'image',
+        _table(b, ('Int8', _RGB), ('Offset', image_size)),
+    )
+    subgraph = _table(
+        b,
+        None,
+        None,
+        ('Offset', _vector(b, [image])),
+        ('Offset', _vector(b, [_output(b, *_OUTPUTS[name]) for name in outputs])),
+    )
+    names = [
+        b.CreateString(text)
+        for text in (labels['model'], 'EfficientDet: boxes, classes, scores and their number.', '1')
+    ]
+    b.Finish(
+        _table(
+            b,
+            *(('Offset', name) for name in names),
+            ('Offset', _vector(b, [subgraph])),
+            None,
+            None,
+            None,
+            ('Offset', b.CreateString('1.0.0')),
+        ),
+        b'M001',
+    )
     return bytes(b.Output())
 
 
@@ -86,9 +114,15 @@ def _output(b, name, description, kind, axes):
     files = None
     if name == 'category':
         label = b.CreateString(LABEL_FILE), b.CreateString('Name of each class.')
-        files = _vector(b, [_table(b, ('Offset', label[0]), ('Offset', label[1]), ('Int8', _VALUE_LABELS))])
-    order = [1, 0, 3, 2]                                         # where left, top, right and bottom stand
-    boundaries = (('Offset', _numbers(b, order)), ('Int8', _BOUNDARIES), ('Int8', _RATIO)) if kind == 'box' else ()
+        files = _vector(
+            b, [_table(b, ('Offset', label[0]), ('Offset', label[1]), ('Int8', _VALUE_LABELS))]
+        )
+    order = [1, 0, 3, 2]  # where left, top, right and bottom stand
+    boundaries = (
+        (('Offset', _numbers(b, order)), ('Int8', _BOUNDARIES), ('Int8', _RATIO))
+        if kind == 'box'
+        else ()
+    )
     return _tensor(b, name, description, kind, _table(b, *boundaries), axes, files)
 
 
@@ -96,7 +130,15 @@ def _tensor(b, name, description, kind, properties, axes=None, files=None):
     reach = axes and ('Offset', _table(b, ('Int32', axes[0]), ('Int32', axes[1])))
     content = _table(b, ('Uint8', _CONTENT[kind]), ('Offset', properties), reach)
     texts = b.CreateString(name), b.CreateString(description)
-    return _table(b, *(('Offset', text) for text in texts), None, ('Offset', content), None, None, files and ('Offset', files))
+    return _table(
+        b,
+        *(('Offset', text) for text in texts),
+        None,
+        ('Offset', content),
+        None,
+        None,
+        files and ('Offset', files),
+    )
 
 
 def _table(b, *slots):
@@ -105,7 +147,11 @@ def _table(b, *slots):
     for i, slot in enumerate(slots):
         if slot is not None:
             kind, value = slot
-            add = b.PrependUOffsetTRelativeSlot if kind == 'Offset' else getattr(b, f'Prepend{kind}Slot')
+            add = (
+                b.PrependUOffsetTRelativeSlot
+                if kind == 'Offset'
+                else getattr(b, f'Prepend{kind}Slot')
+            )
             add(i, value, 0)
     return b.EndObject()
 

@@ -1,4 +1,5 @@
 """Boxes on pictures, and curves, for people to look at."""
+
 import colorsys
 import math
 import typing
@@ -11,6 +12,7 @@ _GOLDEN_ANGLE = 0.618034
 
 class Mark(typing.NamedTuple):
     """A box on a picture: ymin xmin ymax xmax in pixels, RGB, and a text or none."""
+
     box: tuple
     color: tuple
     text: str = ''
@@ -18,7 +20,7 @@ class Mark(typing.NamedTuple):
 
 def color(index):
     """RGB of a class, 0..255: always the same for one class, and much different for neighbours."""
-    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(index * _GOLDEN_ANGLE % 1., 0.85, 1.0))
+    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(index * _GOLDEN_ANGLE % 1.0, 0.85, 1.0))
 
 
 def draw(image, detections, names=None, min_score=0.3):
@@ -30,14 +32,25 @@ def draw(image, detections, names=None, min_score=0.3):
     Returns:
       uint8 [H, W, 3], a copy.
     """
-    return draw_marks(image, detection_marks(detections.boxes, detections.scores, detections.classes,
-                                             names or detections.names, min_score))
+    return draw_marks(
+        image,
+        detection_marks(
+            detections.boxes,
+            detections.scores,
+            detections.classes,
+            names or detections.names,
+            min_score,
+        ),
+    )
 
 
 def detection_marks(boxes, scores, classes, names, min_score):
     """[Mark] of detections as `draw` takes them, the best last, so that nothing covers it."""
-    return [Mark(tuple(map(float, box)), color(int(k)), f'{names[int(k)]} {score:.2f}')
-            for box, score, k in zip(boxes[::-1], scores[::-1], classes[::-1], strict=True) if score >= min_score]
+    return [
+        Mark(tuple(map(float, box)), color(int(k)), f'{names[int(k)]} {score:.2f}')
+        for box, score, k in zip(boxes[::-1], scores[::-1], classes[::-1], strict=True)
+        if score >= min_score
+    ]
 
 
 def draw_marks(image, marks):
@@ -93,10 +106,10 @@ def draw_examples(examples, model, columns=4):
         pixels = np.asarray(image) * np.array(model.stddev_rgb) + np.array(model.mean_rgb)
         picture = Image.fromarray(np.clip(np.round(pixels), 0, 255).astype(np.uint8))
         pen = ImageDraw.Draw(picture)
-        for (ymin, xmin, ymax, xmax), k in zip(np.asarray(boxes).tolist(), np.asarray(classes).tolist(), strict=True):
+        for (ymin, xmin, ymax, xmax), k in zip(
+            np.asarray(boxes).tolist(), np.asarray(classes).tolist(), strict=True
+        ):
             pen.rectangle((xmin, ymin, xmax, ymax), outline=color(k), width=2)
         pictures.append(np.asarray(picture))
     height, width = model.image_size
     return grid(pictures, columns, cell=(height + 8, width + 8))
-
-

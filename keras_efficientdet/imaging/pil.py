@@ -1,4 +1,5 @@
 """Pillow images: read, turned upright, as RGB."""
+
 import contextlib
 import io
 
@@ -6,10 +7,17 @@ from PIL import Image
 
 from keras_efficientdet.errors import DataError
 
-_ORIENTATION = 0x0112                # the EXIF tag
-_TURNS = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-          8: Image.Transpose.ROTATE_90}
+_ORIENTATION = 0x0112  # the EXIF tag
+_TURNS = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @contextlib.contextmanager
@@ -32,20 +40,22 @@ def orientation(picture):
     try:
         value = picture.getexif().get(_ORIENTATION, 1)
         return value if value in _TURNS else 1
-    except Exception:                                       # Pillow has many kinds here too
+    except Exception:  # Pillow has many kinds here too
         return 1
 
 
 def upright(picture):
     """A PIL picture as a viewer shows it. ImageOps.exif_transpose writes all EXIF anew, and fails where any of it is damaged."""
-    picture.load()                                          # a broken picture is an error here, not one of its EXIF
+    picture.load()  # a broken picture is an error here, not one of its EXIF
     turn = _TURNS[orientation(picture)]
     return picture if turn is None else picture.transpose(turn)
 
 
 def rgb(picture):
     """A PIL picture as 8-bit RGB. Pillow itself cuts 16-bit grey at 255, which leaves a white picture."""
-    return (picture.point(lambda v: v / 256) if picture.mode.startswith('I') else picture).convert('RGB')
+    return (picture.point(lambda v: v / 256) if picture.mode.startswith('I') else picture).convert(
+        'RGB'
+    )
 
 
 PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')

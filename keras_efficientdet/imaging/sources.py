@@ -1,4 +1,5 @@
 """Whatever a caller has, as pictures uint8 [H, W, 3] one after the other."""
+
 import glob
 import pathlib
 
@@ -24,7 +25,7 @@ def single_pictures(source):
         return [source]
     if hasattr(source, '__array__'):
         array = np.asarray(source)
-        if array.dtype.kind in 'OUT':                       # text, or objects such as Path
+        if array.dtype.kind in 'OUT':  # text, or objects such as Path
             return array.ravel().tolist()
         return array if array.ndim == 4 else [array]
     return source
@@ -39,7 +40,9 @@ def find_pictures(path):
     if path.is_dir():
         found = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
     elif glob.has_magic(text) and not path.exists():
-        found = sorted(pathlib.Path(p) for p in glob.glob(text, recursive=True) if pathlib.Path(p).is_file())
+        found = sorted(
+            pathlib.Path(p) for p in glob.glob(text, recursive=True) if pathlib.Path(p).is_file()
+        )
     else:
         return [path]
     if not found:
@@ -59,11 +62,13 @@ def read_picture(picture):
                 return np.asarray(rgb(upright(opened)))
         except FileNotFoundError:
             raise
-        except Exception as error:                          # Pillow has many kinds for a damaged picture
+        except Exception as error:  # Pillow has many kinds for a damaged picture
             raise OSError(f'{picture}: cannot be read as a picture: {error}') from error
     if isinstance(picture, Image.Image):
         return np.asarray(rgb(upright(picture)))
     array = np.asarray(picture)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-        raise ValueError(f'a picture must be uint8 [height, width, 3], found {array.dtype} {list(array.shape)}')
+        raise ValueError(
+            f'a picture must be uint8 [height, width, 3], found {array.dtype} {list(array.shape)}'
+        )
     return array

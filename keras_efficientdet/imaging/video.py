@@ -1,4 +1,5 @@
 """Frames of videos and cameras, and videos of frames, by PyAV (extra `video`)."""
+
 import contextlib
 import pathlib
 
@@ -35,7 +36,9 @@ def camera_frames(index):
     """
     device = pathlib.Path(f'/dev/video{index}')
     if not device.exists():
-        raise FileNotFoundError(f'camera {index}: {device} is not there; cameras are read through Video4Linux')
+        raise FileNotFoundError(
+            f'camera {index}: {device} is not there; cameras are read through Video4Linux'
+        )
     with _opened(device, 'v4l2') as container:
         for frame in container.decode(video=0):
             yield _upright(frame)
@@ -67,8 +70,11 @@ def video_writer(path, rate):
             if not stream.width:
                 stream.height, stream.width = even.shape[:2]
             if even.shape[:2] != (stream.height, stream.width):
-                raise ValueError(f'{path}: a frame of {even.shape[:2]} in a video of {(stream.height, stream.width)}')
+                raise ValueError(
+                    f'{path}: a frame of {even.shape[:2]} in a video of {(stream.height, stream.width)}'
+                )
             container.mux(stream.encode(av.VideoFrame.from_ndarray(even, 'rgb24')))
+
         yield write
         container.mux(stream.encode(None))
 

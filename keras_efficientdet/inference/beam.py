@@ -1,4 +1,5 @@
 """Detection in an Apache Beam pipeline, for what outgrows one machine (extra `beam`). Importing this file needs apache-beam."""
+
 import json
 import os
 
@@ -30,8 +31,13 @@ class DetectorHandler(inference.ModelHandler):
     def run_inference(self, batch, model, inference_args=None):
         found = detect_part(model, list(dict.fromkeys(batch)), self._min_score, os.cpu_count())
         for path in batch:
-            yield inference.PredictionResult(path, {key: [row for row in rows if row['file_name'] == path]
-                                                    for key, rows in found.items()})
+            yield inference.PredictionResult(
+                path,
+                {
+                    key: [row for row in rows if row['file_name'] == path]
+                    for key, rows in found.items()
+                },
+            )
 
 
 def detect_beam(model, list_file, output, *, min_score=0.3, batch_size=8, options=()):
@@ -43,12 +49,23 @@ def detect_beam(model, list_file, output, *, min_score=0.3, batch_size=8, option
       options: Beam's own, like ['--runner=FlinkRunner', '--flink_master=...']; default: Beam's direct runner, here.
     """
     handler = DetectorHandler(model, min_score=min_score, batch_size=batch_size)
-    with beam.Pipeline(options=beam.options.pipeline_options.PipelineOptions(list(options))) as pipeline:
-        found = (pipeline | beam.io.ReadFromText(str(list_file)) | beam.Filter(lambda line: line.strip()) | beam.Reshuffle()
-                 | inference.RunInference(handler))
+    with beam.Pipeline(
+        options=beam.options.pipeline_options.PipelineOptions(list(options))
+    ) as pipeline:
+        found = (
+            pipeline
+            | beam.io.ReadFromText(str(list_file))
+            | beam.Filter(lambda line: line.strip())
+            | beam.Reshuffle()
+            | inference.RunInference(handler)
+        )
         for key, name in (('rows', 'detections'), ('broken', 'broken')):
-            _ = (found | f'take {name}' >> beam.FlatMap(_lines, key)
-                 | f'write {name}' >> beam.io.WriteToText(os.path.join(str(output), name), file_name_suffix='.jsonl'))
+            _ = (
+                found
+                | f'take {name}' >> beam.FlatMap(_lines, key)
+                | f'write {name}'
+                >> beam.io.WriteToText(os.path.join(str(output), name), file_name_suffix='.jsonl')
+            )
 
 
 def _lines(result, key):

@@ -1,4 +1,5 @@
 """Detection in very many files: in parts that a later run does not do again, on as many machines as there are."""
+
 import collections
 import hashlib
 import json
@@ -16,8 +17,20 @@ from keras_efficientdet.threads import in_order
 JOB = 'job.json'
 
 
-def detect_files(model, paths, folder, *, min_score=0.3, part_size=1000, shard=(1, 1), drawn=False, table=False, batch_size=8,
-                 workers=None, progress=True):
+def detect_files(
+    model,
+    paths,
+    folder,
+    *,
+    min_score=0.3,
+    part_size=1000,
+    shard=(1, 1),
+    drawn=False,
+    table=False,
+    batch_size=8,
+    workers=None,
+    progress=True,
+):
     """Finds objects in picture files. Writes `folder`/parts/, a file for each `part_size` pictures, and, when all parts are
     there, detections.json (a COCO results file with file names) and broken.json (files that could not be read, and why).
 
@@ -37,19 +50,35 @@ def detect_files(model, paths, folder, *, min_score=0.3, part_size=1000, shard=(
     """
     paths, folder = [str(path) for path in paths], pathlib.Path(folder)
     if not 1 <= shard[0] <= shard[1]:
-        raise ValueError(f'shard {shard[0]}/{shard[1]}: expected 1/{shard[1]} to {shard[1]}/{shard[1]}')
-    job = {**_known_of(model, paths), 'min_score': min_score, 'part_size': part_size, 'drawn': drawn}
+        raise ValueError(
+            f'shard {shard[0]}/{shard[1]}: expected 1/{shard[1]} to {shard[1]}/{shard[1]}'
+        )
+    job = {
+        **_known_of(model, paths),
+        'min_score': min_score,
+        'part_size': part_size,
+        'drawn': drawn,
+    }
     _refuse_another(folder, job)
-    groups = [paths[i:i + part_size] for i in range(0, len(paths), part_size)]
-    parts = {folder / 'parts' / f'{i:06d}-of-{len(groups):06d}.json': group for i, group in enumerate(groups, 1)}
+    groups = [paths[i : i + part_size] for i in range(0, len(paths), part_size)]
+    parts = {
+        folder / 'parts' / f'{i:06d}-of-{len(groups):06d}.json': group
+        for i, group in enumerate(groups, 1)
+    }
     before = sum(part.is_file() for part in parts)
-    mine = [part for part in list(parts)[shard[0] - 1::shard[1]] if not part.is_file()]
+    mine = [part for part in list(parts)[shard[0] - 1 :: shard[1]] if not part.is_file()]
     if mine:
         detector = model if isinstance(model, Detector) else Detector(model, batch_size)
         with replaced_file(folder / JOB) as working:
             working.write_text(json.dumps(job, indent=1))
-        _do(detector, {part: parts[part] for part in mine}, _drawn_names(paths, folder) if drawn else None, min_score,
-            workers or os.cpu_count(), progress)
+        _do(
+            detector,
+            {part: parts[part] for part in mine},
+            _drawn_names(paths, folder) if drawn else None,
+            min_score,
+            workers or os.cpu_count(),
+            progress,
+        )
     counts = _finish(folder, parts, table)
     counts.update({'parts': len(parts), 'parts done before': before})
     return counts
@@ -57,22 +86,38 @@ def detect_files(model, paths, folder, *, min_score=0.3, part_size=1000, shard=(
 
 def _known_of(model, paths):
     """What tells models and pictures apart, those of one name too."""
-    return {'model': str(model) if isinstance(model, str | os.PathLike) else type(model).__name__,
-            'model_sha256': fingerprint(model), 'pictures': len(paths),
-            'list': hashlib.sha256('\n'.join(paths).encode()).hexdigest(),
-            'sizes_and_times': hashlib.sha256(json.dumps([size_and_time(path) for path in paths]).encode()).hexdigest()}
+    return {
+        'model': str(model) if isinstance(model, str | os.PathLike) else type(model).__name__,
+        'model_sha256': fingerprint(model),
+        'pictures': len(paths),
+        'list': hashlib.sha256('\n'.join(paths).encode()).hexdigest(),
+        'sizes_and_times': hashlib.sha256(
+            json.dumps([size_and_time(path) for path in paths]).encode()
+        ).hexdigest(),
+    }
 
 
 def _refuse_another(folder, job):
     """Holds a job against the note that an earlier run left in the folder."""
     begun = json.loads((folder / JOB).read_text()) if (folder / JOB).is_file() else job
-    other = [f'{key} {begun.get(key)!r}, now {value!r}' for key, value in job.items() if begun.get(key) != value]
+    other = [
+        f'{key} {begun.get(key)!r}, now {value!r}'
+        for key, value in job.items()
+        if begun.get(key) != value
+    ]
     if other:
-        raise ValueError(f'{folder} was begun with {"; ".join(other)}. Give the same, or another folder')
+        raise ValueError(
+            f'{folder} was begun with {"; ".join(other)}. Give the same, or another folder'
+        )
 
 
 def _do(detector, parts, drawn, min_score, workers, progress):
-    with tqdm(desc='detecting', unit=' pictures', total=sum(map(len, parts.values())), disable=not progress) as bar:
+    with tqdm(
+        desc='detecting',
+        unit=' pictures',
+        total=sum(map(len, parts.values())),
+        disable=not progress,
+    ) as bar:
         for part, paths in parts.items():
             content = detect_part(detector, paths, min_score, workers, bar.update, drawn)
             with replaced_file(part) as working:
@@ -95,6 +140,7 @@ def detect_part(detector, paths, min_score, workers, done=lambda n: None, drawn=
             else:
                 names.append(path)
                 yield picture
+
     for picture, found in detector.with_pictures(readable()):
         path, found = names.popleft(), found.above(min_score)
         rows += result_rows(found, path)
@@ -116,7 +162,10 @@ def _drawn_names(paths, folder):
     """{path: where it is drawn to}: below the deepest folder that holds all, as PNG, the old ending kept where it is another."""
     base = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
     names = {path: os.path.relpath(os.path.abspath(path), base) for path in paths}
-    return {path: folder / 'drawn' / (name if name.endswith('.png') else f'{name}.png') for path, name in names.items()}
+    return {
+        path: folder / 'drawn' / (name if name.endswith('.png') else f'{name}.png')
+        for path, name in names.items()
+    }
 
 
 def _finish(folder, parts, table):
@@ -125,7 +174,11 @@ def _finish(folder, parts, table):
     counts = collections.Counter({'broken': 0, 'parts missing': len(parts) - len(there)})
     for part in there:
         content = json.loads(part.read_text())
-        counts.update(pictures=content['pictures'], detections=len(content['rows']), broken=len(content['broken']))
+        counts.update(
+            pictures=content['pictures'],
+            detections=len(content['rows']),
+            broken=len(content['broken']),
+        )
     if len(there) == len(parts):
         write_json(folder / 'detections.json', _entries(there, 'rows'))
         write_json(folder / 'broken.json', _entries(there, 'broken'))

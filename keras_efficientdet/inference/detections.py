@@ -1,4 +1,5 @@
 """What was found in one picture, and the forms that other programs read."""
+
 import dataclasses
 
 import numpy as np
@@ -9,11 +10,12 @@ from keras_efficientdet.ops.coco_rows import coco_rows
 @dataclasses.dataclass(frozen=True)
 class Detections:
     """What was found in one picture, best first, without padding."""
-    boxes: np.ndarray      # float32 [D, 4] ymin xmin ymax xmax, pixels
-    scores: np.ndarray     # float32 [D]
-    classes: np.ndarray    # int32 [D], 0-based
-    names: tuple           # of all classes, in class order
-    ids: tuple             # the data set's own id of each class
+
+    boxes: np.ndarray  # float32 [D, 4] ymin xmin ymax xmax, pixels
+    scores: np.ndarray  # float32 [D]
+    classes: np.ndarray  # int32 [D], 0-based
+    names: tuple  # of all classes, in class order
+    ids: tuple  # the data set's own id of each class
 
     def __len__(self):
         return len(self.scores)
@@ -21,7 +23,9 @@ class Detections:
     def above(self, score):
         """Those with at least this score."""
         kept = self.scores >= score
-        return dataclasses.replace(self, boxes=self.boxes[kept], scores=self.scores[kept], classes=self.classes[kept])
+        return dataclasses.replace(
+            self, boxes=self.boxes[kept], scores=self.scores[kept], classes=self.classes[kept]
+        )
 
     def to_coco(self, image_id):
         """Rows of a COCO results file: [{'image_id', 'category_id', 'bbox' (x, y, width, height), 'score'}]."""
@@ -33,6 +37,11 @@ class Detections:
         Raises ImportError where supervision is not installed; it is no dependency of this package.
         """
         import supervision
+
         names = np.array(self.names, str)[self.classes]
-        return supervision.Detections(xyxy=self.boxes[:, [1, 0, 3, 2]], confidence=self.scores, class_id=self.classes.astype(int),
-                                      data={'class_name': names})
+        return supervision.Detections(
+            xyxy=self.boxes[:, [1, 0, 3, 2]],
+            confidence=self.scores,
+            class_id=self.classes.astype(int),
+            data={'class_name': names},
+        )

@@ -1,4 +1,5 @@
 """`Detector`: pictures in, detections out, whatever the model was stored as."""
+
 import collections
 import os
 
@@ -16,7 +17,11 @@ def fingerprint(model):
     """Hexadecimal digits that tell models apart; takes a Detector, or what it takes."""
     if isinstance(model, Detector):
         return model.fingerprint()
-    return engines.keras.fingerprint(model) if isinstance(model, keras.Model) else engines.fingerprint(model)
+    return (
+        engines.keras.fingerprint(model)
+        if isinstance(model, keras.Model)
+        else engines.fingerprint(model)
+    )
 
 
 class Detector:
@@ -33,8 +38,12 @@ class Detector:
 
     def __init__(self, model, batch_size=8):
         self.batch_size = batch_size
-        self._model = model if isinstance(model, keras.Model) else engines.fingerprint(model)      # its files may change later
-        self._function, self._labels = of_model(model) if isinstance(model, keras.Model) else engines.load(model)
+        self._model = (
+            model if isinstance(model, keras.Model) else engines.fingerprint(model)
+        )  # its files may change later
+        self._function, self._labels = (
+            of_model(model) if isinstance(model, keras.Model) else engines.load(model)
+        )
 
     def fingerprint(self):
         """`fingerprint` of the model: of its files as they were when it was loaded, or of its weights as they are now."""
@@ -67,8 +76,10 @@ class Detector:
             group.append((i, array))
             if len(group) == size:
                 done.update(self._batch(groups.pop(array.shape)))
-            elif i - due >= 3 * size:                       # the first one of a rare size waits no longer
-                done.update(self._batch(groups.pop(next(k for k, v in groups.items() if v[0][0] == due))))
+            elif i - due >= 3 * size:  # the first one of a rare size waits no longer
+                done.update(
+                    self._batch(groups.pop(next(k for k, v in groups.items() if v[0][0] == due)))
+                )
             while due in done:
                 yield done.pop(due)
                 due += 1
@@ -78,6 +89,16 @@ class Detector:
 
     def _batch(self, group):
         """{number: (picture, Detections)} of pictures [(number, uint8 [H, W, 3])] of one size."""
-        outputs, names, ids = self._function(np.stack([a for _, a in group])), *(tuple(self._labels[k]) for k in ('names', 'ids'))
-        return {number: (array, Detections(*(outputs[k][i, :count] for k in ('boxes', 'scores', 'classes')), names, ids))
-                for i, ((number, array), count) in enumerate(zip(group, outputs['count'], strict=True))}
+        outputs, names, ids = (
+            self._function(np.stack([a for _, a in group])),
+            *(tuple(self._labels[k]) for k in ('names', 'ids')),
+        )
+        return {
+            number: (
+                array,
+                Detections(
+                    *(outputs[k][i, :count] for k in ('boxes', 'scores', 'classes')), names, ids
+                ),
+            )
+            for i, ((number, array), count) in enumerate(zip(group, outputs['count'], strict=True))
+        }

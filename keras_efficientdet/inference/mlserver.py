@@ -1,4 +1,5 @@
 """The runtime that `mlserver` runs (extra `serve`): an exported SavedModel over the KServe V2 protocol, REST and gRPC."""
+
 import asyncio
 import base64
 import binascii
@@ -24,7 +25,12 @@ from keras_efficientdet.export.labels import LABELS
 from keras_efficientdet.export.upright import decode_upright
 
 KINDS = ('JPEG', 'PNG', 'GIF', 'BMP')
-OUTPUTS = {'boxes': ('FP32', [-1, -1, 4]), 'scores': ('FP32', [-1, -1]), 'classes': ('INT32', [-1, -1]), 'count': ('INT32', [-1])}
+OUTPUTS = {
+    'boxes': ('FP32', [-1, -1, 4]),
+    'scores': ('FP32', [-1, -1]),
+    'classes': ('INT32', [-1, -1]),
+    'count': ('INT32', [-1]),
+}
 INPUTS = {'image_bytes': ('BYTES', [-1]), 'images': ('UINT8', [-1, -1, -1, 3])}
 _BLANK = tf.io.encode_png(tf.zeros([1, 1, 3], tf.uint8)).numpy()
 
@@ -47,24 +53,34 @@ class DetectorRuntime(MLModel):
         encoded = _Encoded(settings, self._loaded.signatures['serving_bytes'])
         self._encoded = AdaptiveBatcher(encoded) if batches['max_batch_size'] > 1 else encoded
         self.inputs, self.outputs = (
-            [MetadataTensor(name=name, datatype=kind, shape=shape) for name, (kind, shape) in table.items()]
-            for table in (INPUTS, OUTPUTS))
+            [
+                MetadataTensor(name=name, datatype=kind, shape=shape)
+                for name, (kind, shape) in table.items()
+            ]
+            for table in (INPUTS, OUTPUTS)
+        )
         return True
 
     async def metadata(self):
         """What KServe asks for, and `parameters.labels`: class names and ids as json."""
-        return (await super().metadata()).model_copy(update={'parameters': Parameters(labels=self._labels)})
+        return (await super().metadata()).model_copy(
+            update={'parameters': Parameters(labels=self._labels)}
+        )
 
     async def predict(self, payload):
         """Detections of one request. Raises InferenceError (400, in gRPC INVALID_ARGUMENT) that says what is wrong with it."""
         given = _only_input(payload)
         if given.name == 'images':
             pictures = _pictures(given, self._max_pixels)
-            found = await asyncio.to_thread(_run, self._loaded.signatures['serving_default'], images=pictures)
+            found = await asyncio.to_thread(
+                _run, self._loaded.signatures['serving_default'], images=pictures
+            )
             outputs = [_tensor(name, found[name]) for name in OUTPUTS]
         else:
             encoded = _encoded(given, self._max_pixels)
-            one = RequestInput(name=given.name, datatype='BYTES', shape=[len(encoded)], data=encoded)
+            one = RequestInput(
+                name=given.name, datatype='BYTES', shape=[len(encoded)], data=encoded
+            )
             # Shielded: a client that hangs up would leave the other requests of its batch without an answer.
             answer = await asyncio.shield(self._encoded.predict(InferenceRequest(inputs=[one])))
             *outputs, faults = answer.outputs
@@ -83,10 +99,17 @@ class _Encoded(MLModel):
 
     async def predict(self, payload):
         encoded, size = payload.inputs[0].data.root, max(1, self.settings.max_batch_size)
-        parts = [await asyncio.to_thread(self._part, encoded[i:i + size]) for i in range(0, len(encoded), size)]
-        outputs = [_tensor(name, np.concatenate([found[name] for found, _ in parts])) for name in OUTPUTS]
+        parts = [
+            await asyncio.to_thread(self._part, encoded[i : i + size])
+            for i in range(0, len(encoded), size)
+        ]
+        outputs = [
+            _tensor(name, np.concatenate([found[name] for found, _ in parts])) for name in OUTPUTS
+        ]
         faults = [fault for _, part in parts for fault in part]
-        outputs.append(ResponseOutput(name='faults', datatype='BYTES', shape=[len(faults)], data=faults))
+        outputs.append(
+            ResponseOutput(name='faults', datatype='BYTES', shape=[len(faults)], data=faults)
+        )
         return InferenceResponse(model_name=self.name, outputs=outputs)
 
     def _part(self, encoded):
@@ -94,7 +117,9 @@ class _Encoded(MLModel):
             return _run(self._signature, image_bytes=encoded), [''] * len(encoded)
         except tf.errors.InvalidArgumentError:
             faults = [_fault(one) for one in encoded]
-            readable = [_BLANK if fault else one for one, fault in zip(encoded, faults, strict=True)]
+            readable = [
+                _BLANK if fault else one for one, fault in zip(encoded, faults, strict=True)
+            ]
             return _run(self._signature, image_bytes=readable), faults
 
 
@@ -104,7 +129,9 @@ def _run(signature, **inputs):
 
 
 def _tensor(name, array):
-    return ResponseOutput(name=name, datatype=OUTPUTS[name][0], shape=list(array.shape), data=array.ravel().tolist())
+    return ResponseOutput(
+        name=name, datatype=OUTPUTS[name][0], shape=list(array.shape), data=array.ravel().tolist()
+    )
 
 
 def _fault(encoded):
@@ -147,21 +174,29 @@ def _binary(one, i):
     try:
         return base64.b64decode(one, validate=True)
     except (TypeError, ValueError, binascii.Error) as error:
-        raise InferenceError(f'picture {i} of image_bytes: expected base64 text, found {type(one).__name__} ({error})') from error
+        raise InferenceError(
+            f'picture {i} of image_bytes: expected base64 text, found {type(one).__name__} ({error})'
+        ) from error
 
 
 def _pixels(encoded, i):
     try:
         with Image.open(io.BytesIO(encoded), formats=KINDS) as opened:
-            return math.prod(opened.size) * (opened.n_frames if opened.format == 'GIF' else 1)     # TensorFlow decodes all frames
-    except Exception as error:                             # Pillow has many kinds for a damaged header
-        raise InferenceError(f'picture {i} of image_bytes: not a readable {", ".join(KINDS)} ({len(encoded)} bytes)') from error
+            return math.prod(opened.size) * (
+                opened.n_frames if opened.format == 'GIF' else 1
+            )  # TensorFlow decodes all frames
+    except Exception as error:  # Pillow has many kinds for a damaged header
+        raise InferenceError(
+            f'picture {i} of image_bytes: not a readable {", ".join(KINDS)} ({len(encoded)} bytes)'
+        ) from error
 
 
 def _pictures(given, max_pixels):
     """uint8 [B, H, W, 3] of a request."""
     if len(given.shape) != 4 or given.shape[3] != 3:
-        raise InferenceError(f'images: expected shape [batch, height, width, 3], found {given.shape}')
+        raise InferenceError(
+            f'images: expected shape [batch, height, width, 3], found {given.shape}'
+        )
     _check_pixels(math.prod(given.shape[:3]), max_pixels)
     try:
         array = np.asarray(given.data.root).reshape(given.shape)
@@ -174,4 +209,6 @@ def _pictures(given, max_pixels):
 
 def _check_pixels(count, most):
     if count > most:
-        raise InferenceError(f'the request has {count} pixels or more, this server takes {most} at once (--max_pixels)')
+        raise InferenceError(
+            f'the request has {count} pixels or more, this server takes {most} at once (--max_pixels)'
+        )

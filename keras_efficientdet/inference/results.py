@@ -1,4 +1,5 @@
 """Detections of many pictures as files: COCO json, csv, drawn pictures and videos. Each is whole or not there."""
+
 import csv
 import json
 import pathlib
@@ -21,8 +22,16 @@ def result_rows(found, file_name, image_id=None):
     """
     stem = pathlib.Path(file_name).stem
     image_id = (int(stem) if stem.isdecimal() else stem) if image_id is None else image_id
-    return [{**row, 'bbox': [round(v, 2) for v in row['bbox']], 'score': round(row['score'], 5), 'file_name': str(file_name),
-             'category': found.names[k]} for row, k in zip(found.to_coco(image_id), found.classes, strict=True)]
+    return [
+        {
+            **row,
+            'bbox': [round(v, 2) for v in row['bbox']],
+            'score': round(row['score'], 5),
+            'file_name': str(file_name),
+            'category': found.names[k],
+        }
+        for row, k in zip(found.to_coco(image_id), found.classes, strict=True)
+    ]
 
 
 def write_json(path, rows):
@@ -47,7 +56,7 @@ def write_csv(path, rows):
 def save_drawn(path, picture, found):
     """Writes a picture uint8 [H, W, 3] with the boxes of its Detections; the ending of the path says as what."""
     with replaced_file(path) as working:
-        Image.fromarray(draw(picture, found, min_score=0.)).save(working)
+        Image.fromarray(draw(picture, found, min_score=0.0)).save(working)
 
 
 def annotate_video(detector, video, path, *, min_score=0.3, progress=True):
@@ -63,9 +72,15 @@ def annotate_video(detector, video, path, *, min_score=0.3, progress=True):
     rate, count = rate_and_count(video)
     rows = []
     with video_writer(path, rate) as write:
-        looked_at = tqdm(detector.with_pictures(str(video)), desc='detecting', unit=' frames', total=count, disable=not progress)
+        looked_at = tqdm(
+            detector.with_pictures(str(video)),
+            desc='detecting',
+            unit=' frames',
+            total=count,
+            disable=not progress,
+        )
         for i, (picture, found) in enumerate(looked_at):
             found = found.above(min_score)
-            write(draw(picture, found, min_score=0.))
+            write(draw(picture, found, min_score=0.0))
             rows += result_rows(found, video, i)
     return rows

@@ -1,4 +1,5 @@
 """The Keras model class of every detector: its Config, and what happens around a training step."""
+
 import keras
 import tensorflow as tf
 
@@ -14,8 +15,10 @@ _register = keras.saving.register_keras_serializable('keras_efficientdet')
 def check_steps_per_execution(steps):
     """Raises ConfigError for several steps in one execution over several replicas on Keras 3, which cannot trace them."""
     if KERAS_3 and steps != 1 and replica_count() > 1:
-        raise ConfigError(f'steps_per_execution={steps} with several replicas fails on Keras 3; leave it at 1, or train on one '
-                          'device')
+        raise ConfigError(
+            f'steps_per_execution={steps} with several replicas fails on Keras 3; leave it at 1, or train on one '
+            'device'
+        )
 
 
 class ReplicatedModel(keras.Model):
@@ -25,6 +28,7 @@ class ReplicatedModel(keras.Model):
     1 / (1 + positives of the whole batch) whatever part of the batch the pipeline of this replica saw.
     `accumulation`(data), set there too, takes the place of Keras' own step.
     """
+
     count_positives = None
     accumulation = None
 
@@ -39,7 +43,7 @@ class ReplicatedModel(keras.Model):
         if self.count_positives is None or replica_count() == 1:
             return data
         images, targets, weights = data
-        weight = 1. / (1. + sum_over_replicas(self.count_positives(targets)))
+        weight = 1.0 / (1.0 + sum_over_replicas(self.count_positives(targets)))
         return images, targets, {name: tf.fill(tf.shape(w), weight) for name, w in weights.items()}
 
     def _maybe_symbolic_build(self, *args, **kwargs):
@@ -54,7 +58,9 @@ def _averageable(logs):
     replicas though they are equal already."""
     if not isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
         return logs
-    return {name: value[None] if KERAS_3 else value / replica_count() for name, value in logs.items()}
+    return {
+        name: value[None] if KERAS_3 else value / replica_count() for name, value in logs.items()
+    }
 
 
 @_register
@@ -65,8 +71,9 @@ class DetectionModel(ReplicatedModel):
     `compile_for_training` sets the rest: `training_state` has `before_step()` and `after_step(before)`, run inside the graph;
     `training_forward`(images) takes the place of the forward pass while training, `accumulation`(data) that of Keras' step.
     """
+
     detection_config = None
-    frozen = frozenset()              # names of the layers that `compile_for_training` froze
+    frozen = frozenset()  # names of the layers that `compile_for_training` froze
     training_state = None
     training_forward = None
 

@@ -1,4 +1,5 @@
 """A network with its pre- and post-processing."""
+
 import keras
 import tensorflow as tf
 
@@ -16,7 +17,11 @@ class Prepare(keras.layers.Layer):
 
     def __init__(self, size, mean_rgb, stddev_rgb, **kwargs):
         super().__init__(**kwargs)
-        self.settings = {'size': tuple(size), 'mean_rgb': tuple(mean_rgb), 'stddev_rgb': tuple(stddev_rgb)}
+        self.settings = {
+            'size': tuple(size),
+            'mean_rgb': tuple(mean_rgb),
+            'stddev_rgb': tuple(stddev_rgb),
+        }
 
     def call(self, inputs):
         return images.prepare(inputs, **self.settings)
@@ -30,12 +35,19 @@ class Detect(keras.layers.Layer):
     """Network outputs and scale back -> detections in pixels of the original pictures (the head's `detect`)."""
 
     def __init__(self, detection_config, **kwargs):
-        super().__init__(**{**kwargs, 'dtype': 'float32'})       # a saved one brings a dtype along
+        super().__init__(**{**kwargs, 'dtype': 'float32'})  # a saved one brings a dtype along
         self.detection_config = load_config(Config(), detection_config)
 
     def call(self, outputs, scale_back):
-        boxes, scores, classes, count = head_of(self.detection_config).detect(outputs, self.detection_config)
-        return {'boxes': images.undo(boxes, scale_back), 'scores': scores, 'classes': classes, 'count': count}
+        boxes, scores, classes, count = head_of(self.detection_config).detect(
+            outputs, self.detection_config
+        )
+        return {
+            'boxes': images.undo(boxes, scale_back),
+            'scores': scores,
+            'classes': classes,
+            'count': count,
+        }
 
     def get_config(self):
         return {**super().get_config(), 'detection_config': self.detection_config.to_dict()}
@@ -53,8 +65,9 @@ def detector(model, config=None):
     """
     config = config or model.detection_config
     inputs = keras.Input((None, None, 3), dtype='uint8', name='images')
-    prepared, scale_back = Prepare(config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb,
-                                   name='prepare')(inputs)
+    prepared, scale_back = Prepare(
+        config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb, name='prepare'
+    )(inputs)
     detections = Detect(config.to_dict(), name='detect')(model(prepared), scale_back)
     whole = DetectionModel(inputs, detections, name=f'{config.model.name}-detector')
     whole.detection_config = config
@@ -68,8 +81,17 @@ def is_detector(model):
 
 def detect_batch(model, config):
     """A compiled function (prepared images [B, H, W, 3], scale back [B]) -> the detections of `detector`."""
+
     @tf.function(reduce_retracing=True)
     def run(prepared, scale_back):
-        boxes, scores, classes, count = head_of(config).detect(model(prepared, training=False), config)
-        return {'boxes': images.undo(boxes, scale_back), 'scores': scores, 'classes': classes, 'count': count}
+        boxes, scores, classes, count = head_of(config).detect(
+            model(prepared, training=False), config
+        )
+        return {
+            'boxes': images.undo(boxes, scale_back),
+            'scores': scores,
+            'classes': classes,
+            'count': count,
+        }
+
     return run

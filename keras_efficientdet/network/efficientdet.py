@@ -1,4 +1,5 @@
 """The public builders: a configuration in, a plain `keras.Model` out."""
+
 import contextlib
 import dataclasses
 
@@ -38,12 +39,17 @@ def efficientdet(config='efficientdet-d0', weights=None, *, on_class_mismatch='e
     """
     config = load_config(config)
     if isinstance(weights, str) and weights in released_sets():
-        config, weights = released_config(config, weights), released_checkpoint(config.model.name, weights)
+        config, weights = (
+            released_config(config, weights),
+            released_checkpoint(config.model.name, weights),
+        )
     with _precision(config.train.mixed_precision):
         network = _network(config)
     report = _load(network, weights, on_class_mismatch)
     if report and report.reinitialised:
-        print(f'{report.source}: knows another number of classes; the class prediction starts fresh, all else is taken over')
+        print(
+            f'{report.source}: knows another number of classes; the class prediction starts fresh, all else is taken over'
+        )
     return network
 
 
@@ -52,15 +58,26 @@ def _load(network, weights, on_class_mismatch):
     if weights is None:
         return None
     if isinstance(weights, str) and weights == 'imagenet':
-        return load_backbone(network, imagenet_backbone(network.detection_config.model.backbone_name))
+        return load_backbone(
+            network, imagenet_backbone(network.detection_config.model.backbone_name)
+        )
     if not str(weights).endswith('.weights.h5'):
         return load_official(network, weights, on_class_mismatch=on_class_mismatch)
-    count = class_count(weights, network.detection_config.model) if on_class_mismatch == 'reinit' else None
+    count = (
+        class_count(weights, network.detection_config.model)
+        if on_class_mismatch == 'reinit'
+        else None
+    )
     if count in (None, network.detection_config.model.num_classes):
         return network.load_weights(str(weights))
-    donor = _network(load_config(network.detection_config, {'model': {'num_classes': count, 'label_map': None}}))
+    donor = _network(
+        load_config(network.detection_config, {'model': {'num_classes': count, 'label_map': None}})
+    )
     donor.load_weights(str(weights))
-    return dataclasses.replace(load_official(network, official_weights(donor), on_class_mismatch='reinit'), source=str(weights))
+    return dataclasses.replace(
+        load_official(network, official_weights(donor), on_class_mismatch='reinit'),
+        source=str(weights),
+    )
 
 
 @contextlib.contextmanager
@@ -77,14 +94,26 @@ def _precision(policy):
 def _network(config):
     model, decay = config.model, config.train.weight_decay
     inputs = keras.Input((*model.image_size, 3), name='images')
-    features = efficientnet(inputs, model.backbone_name, act_type=model.act_type, survival_prob=model.survival_prob,
-                            weight_decay=decay)
-    pyramid = bifpn(features, levels=(model.min_level, model.max_level), filters=model.fpn_num_filters,
-                    repeats=model.fpn_cell_repeats, fusion=model.fpn_weight_method, graph=model.fpn_name,
-                    act_type=model.act_type, separable=model.separable_conv, resample_bn=model.apply_bn_for_resampling,
-                    conv_bn_act=model.conv_bn_act_pattern, weight_decay=decay)
+    features = efficientnet(
+        inputs,
+        model.backbone_name,
+        act_type=model.act_type,
+        survival_prob=model.survival_prob,
+        weight_decay=decay,
+    )
+    pyramid = bifpn(
+        features,
+        levels=(model.min_level, model.max_level),
+        filters=model.fpn_num_filters,
+        repeats=model.fpn_cell_repeats,
+        fusion=model.fpn_weight_method,
+        graph=model.fpn_name,
+        act_type=model.act_type,
+        separable=model.separable_conv,
+        resample_bn=model.apply_bn_for_resampling,
+        conv_bn_act=model.conv_bn_act_pattern,
+        weight_decay=decay,
+    )
     network = DetectionModel(inputs, head_of(config).build(pyramid, config), name=model.name)
     network.detection_config = config
     return network
-
-

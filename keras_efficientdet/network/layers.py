@@ -1,4 +1,5 @@
 """The layers that Keras does not have. All are registered, so saved models load without `custom_objects`."""
+
 import contextlib
 import threading
 import zlib
@@ -11,7 +12,7 @@ from keras_efficientdet.network.replicas import replica_count, sum_over_replicas
 
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
 FUSE_EPSILON = 1e-4
-_STEP = threading.local()        # replicas are traced in threads of their own
+_STEP = threading.local()  # replicas are traced in threads of their own
 
 
 @_register
@@ -29,7 +30,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     @property
     def momentum(self):
         """1 while a step computes its features again: the statistics have moved already."""
-        return 1. if getattr(_STEP, 'again', False) else self._momentum
+        return 1.0 if getattr(_STEP, 'again', False) else self._momentum
 
     @momentum.setter
     def momentum(self, value):
@@ -37,14 +38,20 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         training = bool(training) and self.trainable
-        gamma, beta, mean, variance = (tf.cast(tf.convert_to_tensor(v), tf.float32) for v in (
-            self.gamma, self.beta, self.moving_mean, self.moving_variance))
+        gamma, beta, mean, variance = (
+            tf.cast(tf.convert_to_tensor(v), tf.float32)
+            for v in (self.gamma, self.beta, self.moving_mean, self.moving_variance)
+        )
         if not training:
-            return tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, mean, variance, self.epsilon, is_training=False)[0]
+            return tf.compat.v1.nn.fused_batch_norm(
+                inputs, gamma, beta, mean, variance, self.epsilon, is_training=False
+            )[0]
         normalize = _over_replicas if replica_count() > 1 else _fused
         outputs, batch_mean, batch_variance = normalize(inputs, gamma, beta, self.epsilon)
-        self.moving_mean.assign(mean * self.momentum + batch_mean * (1. - self.momentum))
-        self.moving_variance.assign(variance * self.momentum + batch_variance * (1. - self.momentum))
+        self.moving_mean.assign(mean * self.momentum + batch_mean * (1.0 - self.momentum))
+        self.moving_variance.assign(
+            variance * self.momentum + batch_variance * (1.0 - self.momentum)
+        )
         return outputs
 
 
@@ -58,12 +65,19 @@ def _over_replicas(inputs, gamma, beta, epsilon):
     features that hardly vary."""
     x = tf.cast(inputs, tf.float32)
     places = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
-    total, count = tf.split(sum_over_replicas(tf.concat([tf.reduce_sum(x, [0, 1, 2]), places[None]], 0)), [x.shape[-1], 1])
+    total, count = tf.split(
+        sum_over_replicas(tf.concat([tf.reduce_sum(x, [0, 1, 2]), places[None]], 0)),
+        [x.shape[-1], 1],
+    )
     mean = total / count
-    squares = sum_over_replicas(tf.reduce_sum(tf.math.squared_difference(x, tf.stop_gradient(mean)), [0, 1, 2]))
-    variance = squares / count                  # that the mean moves too changes no sum of squares: deviations add up to 0
+    squares = sum_over_replicas(
+        tf.reduce_sum(tf.math.squared_difference(x, tf.stop_gradient(mean)), [0, 1, 2])
+    )
+    variance = (
+        squares / count
+    )  # that the mean moves too changes no sum of squares: deviations add up to 0
     outputs = (x - mean) * (tf.math.rsqrt(variance + epsilon) * gamma) + beta
-    return tf.cast(outputs, inputs.dtype), mean, variance * count / tf.maximum(count - 1., 1.)
+    return tf.cast(outputs, inputs.dtype), mean, variance * count / tf.maximum(count - 1.0, 1.0)
 
 
 @_register
@@ -99,7 +113,9 @@ def _fast_attention(features, weights):
 
 
 def _attention(features, weights):
-    return _left_to_right([x * w for x, w in zip(features, tf.unstack(tf.nn.softmax(weights, axis=0)), strict=True)])
+    return _left_to_right(
+        [x * w for x, w in zip(features, tf.unstack(tf.nn.softmax(weights, axis=0)), strict=True)]
+    )
 
 
 def _left_to_right(terms):
@@ -110,8 +126,12 @@ def _left_to_right(terms):
     return total
 
 
-FUSIONS = {'fastattn': _fast_attention, 'channel_fastattn': _fast_attention,
-           'attn': _attention, 'channel_attn': _attention}
+FUSIONS = {
+    'fastattn': _fast_attention,
+    'channel_fastattn': _fast_attention,
+    'attn': _attention,
+    'channel_attn': _attention,
+}
 
 
 @_register
@@ -132,7 +152,12 @@ class Fuse(keras.layers.Lambda):
 
     def get_config(self):
         base = keras.layers.Layer.get_config(self)
-        return {'method': self.method, 'name': base['name'], 'trainable': base['trainable'], 'dtype': base['dtype']}
+        return {
+            'method': self.method,
+            'name': base['name'],
+            'trainable': base['trainable'],
+            'dtype': base['dtype'],
+        }
 
     @classmethod
     def from_config(cls, config, custom_objects=None, safe_mode=None):
@@ -148,7 +173,9 @@ class NearestResize(keras.layers.Layer):
         self.size = tuple(size)
 
     def call(self, inputs, training=None):
-        return _nearest_with_gradient(inputs, self.size) if training else _nearest(inputs, self.size)
+        return (
+            _nearest_with_gradient(inputs, self.size) if training else _nearest(inputs, self.size)
+        )
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], *self.size, input_shape[3])
@@ -164,20 +191,28 @@ class UpSampling2D(keras.layers.UpSampling2D):
     def call(self, inputs, training=None):
         if not training:
             return super().call(inputs)
-        return _nearest_with_gradient(inputs, [n * m for n, m in zip(inputs.shape[1:3], self.size, strict=True)])
+        return _nearest_with_gradient(
+            inputs, [n * m for n, m in zip(inputs.shape[1:3], self.size, strict=True)]
+        )
 
 
 def _nearest(images, size):
-    return tf.raw_ops.ResizeNearestNeighbor(images=images, size=size, align_corners=False, half_pixel_centers=False)
+    return tf.raw_ops.ResizeNearestNeighbor(
+        images=images, size=size, align_corners=False, half_pixel_centers=False
+    )
 
 
 def _nearest_with_gradient(images, size):
     """Nearest resize; XLA has no kernel for TensorFlow's own gradient of it, so this one sums by two matrix products."""
-    rows, columns = (tf.constant(_sources(n, m), images.dtype) for n, m in zip(images.shape[1:3], size, strict=True))
+    rows, columns = (
+        tf.constant(_sources(n, m), images.dtype)
+        for n, m in zip(images.shape[1:3], size, strict=True)
+    )
 
     @tf.custom_gradient
     def resize(x):
         return _nearest(x, size), lambda g: tf.einsum('byxc,yh,xw->bhwc', g, rows, columns)
+
     return resize(images)
 
 
@@ -197,7 +232,9 @@ def random_step(*numbers):
     outer = getattr(_STEP, 'seed', None)
     seed = tf.zeros([2], tf.int32) if outer is None else outer
     for number in numbers:
-        seed = tf.random.experimental.stateless_fold_in(seed, tf.cast(tf.convert_to_tensor(number), tf.int32))
+        seed = tf.random.experimental.stateless_fold_in(
+            seed, tf.cast(tf.convert_to_tensor(number), tf.int32)
+        )
     _STEP.seed = seed
     try:
         yield
@@ -236,9 +273,15 @@ class StochasticDepth(keras.layers.Layer):
         if seed is None:
             draws = tf.random.uniform(shape)
         else:
-            own = zlib.crc32(self.name.encode()) & 0x7fffffff
-            draws = tf.random.stateless_uniform(shape, tf.random.experimental.stateless_fold_in(seed, own))
-        return inputs * tf.cast(draws < self.survival_prob, inputs.dtype) / tf.cast(self.survival_prob, inputs.dtype)
+            own = zlib.crc32(self.name.encode()) & 0x7FFFFFFF
+            draws = tf.random.stateless_uniform(
+                shape, tf.random.experimental.stateless_fold_in(seed, own)
+            )
+        return (
+            inputs
+            * tf.cast(draws < self.survival_prob, inputs.dtype)
+            / tf.cast(self.survival_prob, inputs.dtype)
+        )
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
@@ -250,7 +293,7 @@ class StochasticDepth(keras.layers.Layer):
 @_register
 def hswish(x):
     """x * relu6(x + 3) / 6"""
-    return x * tf.nn.relu6(x + 3.) / 6.
+    return x * tf.nn.relu6(x + 3.0) / 6.0
 
 
 @_register
@@ -262,5 +305,10 @@ def mish(x):
 @_register
 def srelu(x):
     """Smooth relu x - log(beta x + 1) / beta for x > 0, with the official beta of 20 ** 4."""
-    beta, wide = 20. ** 4, tf.cast(x, tf.float32)                                # beta is beyond float16
-    return tf.cast(tf.where(wide > 0., wide - tf.math.log(tf.where(wide > 0., beta * wide + 1., 1.)) / beta, 0.), x.dtype)
+    beta, wide = 20.0**4, tf.cast(x, tf.float32)  # beta is beyond float16
+    return tf.cast(
+        tf.where(
+            wide > 0.0, wide - tf.math.log(tf.where(wide > 0.0, beta * wide + 1.0, 1.0)) / beta, 0.0
+        ),
+        x.dtype,
+    )

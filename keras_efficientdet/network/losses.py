@@ -1,9 +1,10 @@
 """The official losses, one number per image; the 1 / (1 + positives) factor comes in as Keras' sample_weight [B]."""
+
 import keras
 import tensorflow as tf
 
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
-IGNORED = -2     # class target of an anchor that takes no part in the class loss
+IGNORED = -2  # class target of an anchor that takes no part in the class loss
 
 
 @_register
@@ -15,23 +16,36 @@ class FocalLoss(keras.losses.Loss):
     Source: RetinaNet paper section 3; google/automl train_lib.FocalLoss.
     """
 
-    def __init__(self, alpha=0.25, gamma=1.5, label_smoothing=0.0, name='focal_loss', reduction='sum', **kwargs):
+    def __init__(
+        self,
+        alpha=0.25,
+        gamma=1.5,
+        label_smoothing=0.0,
+        name='focal_loss',
+        reduction='sum',
+        **kwargs,
+    ):
         super().__init__(name=name, reduction=reduction, **kwargs)
         self.alpha, self.gamma, self.label_smoothing = alpha, gamma, label_smoothing
 
     def call(self, y_true, y_pred):
         ids = tf.cast(y_true, tf.int32)
         logits = tf.cast(y_pred, tf.float32)
-        truth = tf.one_hot(ids, tf.shape(logits)[-1])                              # [B, A, K]; all zero for -1 and -2
+        truth = tf.one_hot(ids, tf.shape(logits)[-1])  # [B, A, K]; all zero for -1 and -2
         probability = tf.sigmoid(logits)
-        wrong = truth * (1. - probability) + (1. - truth) * probability            # 1 - p_t
-        weight = (truth * self.alpha + (1. - truth) * (1. - self.alpha)) * wrong ** self.gamma
-        smooth = truth * (1. - self.label_smoothing) + 0.5 * self.label_smoothing
+        wrong = truth * (1.0 - probability) + (1.0 - truth) * probability  # 1 - p_t
+        weight = (truth * self.alpha + (1.0 - truth) * (1.0 - self.alpha)) * wrong**self.gamma
+        smooth = truth * (1.0 - self.label_smoothing) + 0.5 * self.label_smoothing
         loss = weight * tf.nn.sigmoid_cross_entropy_with_logits(labels=smooth, logits=logits)
-        return tf.reduce_sum(tf.where((ids != IGNORED)[..., None], loss, 0.), [1, 2])
+        return tf.reduce_sum(tf.where((ids != IGNORED)[..., None], loss, 0.0), [1, 2])
 
     def get_config(self):
-        return {**super().get_config(), 'alpha': self.alpha, 'gamma': self.gamma, 'label_smoothing': self.label_smoothing}
+        return {
+            **super().get_config(),
+            'alpha': self.alpha,
+            'gamma': self.gamma,
+            'label_smoothing': self.label_smoothing,
+        }
 
 
 @_register
@@ -51,7 +65,7 @@ class BoxLoss(keras.losses.Loss):
         error = tf.abs(y_pred - y_true)
         near = tf.minimum(error, self.delta)
         huber = 0.5 * near * near + self.delta * (error - near)
-        return tf.reduce_sum(tf.where(y_true != 0., huber, 0.), [1, 2]) / 4.
+        return tf.reduce_sum(tf.where(y_true != 0.0, huber, 0.0), [1, 2]) / 4.0
 
     def get_config(self):
         return {**super().get_config(), 'delta': self.delta}

@@ -1,4 +1,5 @@
 """A step that is spread over replicas: how many there are, and sums over all of them."""
+
 import tensorflow as tf
 
 

@@ -1,4 +1,5 @@
 """The model that a training left in a folder."""
+
 import pathlib
 
 from keras_efficientdet.config import load_config
@@ -10,7 +11,9 @@ def load_trained(workdir, weights='best.weights.h5'):
     workdir = pathlib.Path(workdir)
     for name in ('config.yaml', weights):
         if not (workdir / name).is_file():
-            raise FileNotFoundError(f'{workdir / name}: not there; {workdir} is no folder of a finished training')
+            raise FileNotFoundError(
+                f'{workdir / name}: not there; {workdir} is no folder of a finished training'
+            )
     model = efficientdet(load_config(workdir / 'config.yaml', {'mixed_precision': None}))
     model.load_weights(str(workdir / weights))
     return model

@@ -1,4 +1,5 @@
 """Anchors of a feature pyramid, and boxes written relative to them (box codes)."""
+
 import math
 
 import numpy as np
@@ -32,24 +33,45 @@ def anchors(image_size, *, levels=(3, 7), scales=3, ratios=(1.0, 2.0, 0.5), scal
     sizes = feature_sizes(image_size, last)
     per_level = scale if isinstance(scale, list | tuple) else [scale] * (last - first + 1)
     if len(per_level) != last - first + 1:
-        raise ValueError(f'anchor scale needs one number, or {last - first + 1} for levels {first} to {last}: {scale}')
+        raise ValueError(
+            f'anchor scale needs one number, or {last - first + 1} for levels {first} to {last}: {scale}'
+        )
     multipliers = [_multipliers(r) for r in ratios]
-    return np.concatenate([_level(sizes[0], sizes[level], multipliers, scales, per_level[level - first])
-                           for level in range(first, last + 1)])
+    return np.concatenate(
+        [
+            _level(sizes[0], sizes[level], multipliers, scales, per_level[level - first])
+            for level in range(first, last + 1)
+        ]
+    )
 
 
 def _multipliers(ratio):
     """(x, y) factors of a ratio, or the pair itself."""
-    return tuple(ratio) if isinstance(ratio, list | tuple) else (math.sqrt(ratio), 1 / math.sqrt(ratio))
+    return (
+        tuple(ratio)
+        if isinstance(ratio, list | tuple)
+        else (math.sqrt(ratio), 1 / math.sqrt(ratio))
+    )
 
 
 def _level(image, feature, multipliers, scales, scale):
     """float32 [h * w * scales * ratios, 4]"""
     stride_y, stride_x = image[0] / feature[0], image[1] / feature[1]
-    half = np.array([[scale * stride_y * octave * y / 2, scale * stride_x * octave * x / 2]
-                     for octave in (2 ** (k / scales) for k in range(scales)) for x, y in multipliers])     # [S*R, 2]
-    yx = np.stack(np.meshgrid(np.arange(stride_y / 2, image[0], stride_y), np.arange(stride_x / 2, image[1], stride_x),
-                              indexing='ij'), -1)[:, :, None]                                               # [h, w, 1, 2]
+    half = np.array(
+        [
+            [scale * stride_y * octave * y / 2, scale * stride_x * octave * x / 2]
+            for octave in (2 ** (k / scales) for k in range(scales))
+            for x, y in multipliers
+        ]
+    )  # [S*R, 2]
+    yx = np.stack(
+        np.meshgrid(
+            np.arange(stride_y / 2, image[0], stride_y),
+            np.arange(stride_x / 2, image[1], stride_x),
+            indexing='ij',
+        ),
+        -1,
+    )[:, :, None]  # [h, w, 1, 2]
     return np.concatenate([yx - half, yx + half], -1).reshape(-1, 4).astype(np.float32)
 
 
@@ -61,7 +83,9 @@ def encode(boxes, anchor_boxes):
     """
     yc, xc, h, w = _centre_size(boxes)
     yca, xca, ha, wa = _centre_size(anchor_boxes)
-    return tf.stack([(yc - yca) / ha, (xc - xca) / wa, tf.math.log(h / ha), tf.math.log(w / wa)], -1)
+    return tf.stack(
+        [(yc - yca) / ha, (xc - xca) / wa, tf.math.log(h / ha), tf.math.log(w / wa)], -1
+    )
 
 
 def decode(codes, anchor_boxes):

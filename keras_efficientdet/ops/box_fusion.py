@@ -1,7 +1,8 @@
 """Weighted box fusion: the boxes of several detectors as one set."""
+
 import numpy as np
 
-SAME_OBJECT = 0.55      # IoU from which two boxes are one object; official
+SAME_OBJECT = 0.55  # IoU from which two boxes are one object; official
 
 
 def weighted_box_fusion(boxes, scores, classes, detectors):
@@ -17,7 +18,7 @@ def weighted_box_fusion(boxes, scores, classes, detectors):
       boxes float32 [K, 4], scores float32 [K], classes int32 [K], best first.
     Source: Solovyev et al. 2021; google/automl tf2/wbf.py, which loses the last class.
     """
-    groups = []                                                       # [class, mean box, rows]
+    groups = []  # [class, mean box, rows]
     for row in np.argsort(-np.asarray(scores), kind='stable'):
         own = [group for group in groups if group[0] == classes[row]]
         overlap = [_iou(group[1], boxes[row]) for group in own]
@@ -28,13 +29,16 @@ def weighted_box_fusion(boxes, scores, classes, detectors):
             groups.append(group)
         group[2].append(row)
         group[1] = np.average(boxes[group[2]], 0, weights=scores[group[2]])
-    values = np.array([np.mean(scores[rows]) * min(len(rows), detectors) / detectors for _, _, rows in groups], np.float32)
+    values = np.array(
+        [np.mean(scores[rows]) * min(len(rows), detectors) / detectors for _, _, rows in groups],
+        np.float32,
+    )
     order = np.argsort(-values, kind='stable')
     means = np.array([mean for _, mean, _ in groups], np.float32).reshape(-1, 4)
     return means[order], values[order], np.array([k for k, _, _ in groups], np.int32)[order]
 
 
 def _iou(a, b):
-    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.)
+    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0.0)
     union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - np.prod(sides)
-    return np.prod(sides) / union if union > 0 else 0.
+    return np.prod(sides) / union if union > 0 else 0.0

@@ -1,4 +1,5 @@
 """Arithmetic of boxes. Every box is [..., 4] = ymin, xmin, ymax, xmax, in pixels unless a name says otherwise."""
+
 import tensorflow as tf
 
 
@@ -10,9 +11,9 @@ def area(boxes):
 
 def iou(a, b):
     """Intersection over union of every pair: [..., N, 4], [..., M, 4] -> [..., N, M]; 0 where nothing is shared."""
-    top, left, bottom, right = tf.unstack(a[..., :, None, :], axis=-1)     # [..., N, 1]
-    ymin, xmin, ymax, xmax = tf.unstack(b[..., None, :, :], axis=-1)       # [..., 1, M]
-    height = tf.minimum(bottom, ymax) - tf.maximum(top, ymin)              # [..., N, M]
+    top, left, bottom, right = tf.unstack(a[..., :, None, :], axis=-1)  # [..., N, 1]
+    ymin, xmin, ymax, xmax = tf.unstack(b[..., None, :, :], axis=-1)  # [..., 1, M]
+    height = tf.minimum(bottom, ymax) - tf.maximum(top, ymin)  # [..., N, M]
     width = tf.minimum(right, xmax) - tf.maximum(left, xmin)
     shared = tf.nn.relu(height) * tf.nn.relu(width)
     union = area(a)[..., :, None] + area(b)[..., None, :] - shared
@@ -22,7 +23,7 @@ def iou(a, b):
 def clip(boxes, height, width):
     """Cuts boxes to 0 <= y <= height, 0 <= x <= width (scalars or tensors that broadcast with [...])."""
     limit = tf.cast(tf.stack([height, width, height, width], -1), boxes.dtype)
-    return tf.clip_by_value(boxes, 0., limit)
+    return tf.clip_by_value(boxes, 0.0, limit)
 
 
 def flip_horizontally(boxes, width):

@@ -1,4 +1,5 @@
 """Pictures on their way to the network and boxes on their way back: one copy for training, evaluation and serving."""
+
 import tensorflow as tf
 
 
@@ -11,13 +12,17 @@ def decode(encoded):
 
 def normalize(images, mean_rgb, stddev_rgb):
     """uint8 or float [..., 3] in 0..255 -> float32 (x - mean) / stddev."""
-    return (tf.cast(images, tf.float32) - tf.constant(mean_rgb, tf.float32)) / tf.constant(stddev_rgb, tf.float32)
+    return (tf.cast(images, tf.float32) - tf.constant(mean_rgb, tf.float32)) / tf.constant(
+        stddev_rgb, tf.float32
+    )
 
 
 def fit_scale(image_hw, target_hw):
     """The factor by which a picture of image_hw fits into target_hw (both (height, width)): float32 scalar."""
     height, width = (tf.cast(n, tf.float32) for n in image_hw)
-    return tf.minimum(tf.cast(target_hw[0], tf.float32) / height, tf.cast(target_hw[1], tf.float32) / width)
+    return tf.minimum(
+        tf.cast(target_hw[0], tf.float32) / height, tf.cast(target_hw[1], tf.float32) / width
+    )
 
 
 def resize_and_pad(images, size, scale=None, offset=(0, 0), finish=None):
@@ -37,7 +42,7 @@ def resize_and_pad(images, size, scale=None, offset=(0, 0), finish=None):
     height, width = tf.unstack(tf.shape(images)[-3:-1])
     scale = fit_scale((height, width), size) if scale is None else scale
     scaled = tf.image.resize(images, scaled_size((height, width), scale))
-    cut = scaled[..., offset[0]:offset[0] + size[0], offset[1]:offset[1] + size[1], :]
+    cut = scaled[..., offset[0] : offset[0] + size[0], offset[1] : offset[1] + size[1], :]
     cut = finish(cut) if finish else cut
     missing = [size[0] - tf.shape(cut)[-3], size[1] - tf.shape(cut)[-2]]
     padding = [[0, 0]] * (len(images.shape) - 3) + [[0, missing[0]], [0, missing[1]], [0, 0]]
@@ -48,7 +53,9 @@ def resize_and_pad(images, size, scale=None, offset=(0, 0), finish=None):
 
 def scaled_size(image_hw, scale):
     """int32 [2] (height, width) of a scaled picture, rounded down as officially, but never to nothing."""
-    return tf.maximum(1, tf.cast(tf.stack([tf.cast(n, tf.float32) * scale for n in image_hw]), tf.int32))
+    return tf.maximum(
+        1, tf.cast(tf.stack([tf.cast(n, tf.float32) * scale for n in image_hw]), tf.int32)
+    )
 
 
 def prepare(images, size, mean_rgb, stddev_rgb):
@@ -59,7 +66,7 @@ def prepare(images, size, mean_rgb, stddev_rgb):
     shape = tf.shape(images)
     scale = fit_scale((shape[1], shape[2]), size)
     prepared = resize_and_pad(normalize(images, mean_rgb, stddev_rgb), size, scale)
-    return prepared, tf.fill(shape[:1], 1. / scale)
+    return prepared, tf.fill(shape[:1], 1.0 / scale)
 
 
 def letterbox(picture, size, mean_rgb):
@@ -73,7 +80,7 @@ def letterbox(picture, size, mean_rgb):
     scale = fit_scale(picture.shape[:2], size)
     grey = tf.round(tf.constant(mean_rgb, tf.float32))
     fitted = resize_and_pad(tf.cast(picture, tf.float32) - grey, size, scale) + grey
-    return tf.cast(tf.round(fitted), tf.uint8).numpy(), float(1. / scale)
+    return tf.cast(tf.round(fitted), tf.uint8).numpy(), float(1.0 / scale)
 
 
 def undo(boxes, scale_back):

@@ -2,13 +2,16 @@
 
 It differs from `nms`: sides are counted as last - first + 1 pixels, and nothing is clipped.
 """
+
 import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet.config import NMS_METHODS
 
 
-def non_max_suppression(boxes, scores, *, method='gaussian', iou_thresh=0.5, sigma=0.5, score_thresh=0.001):
+def non_max_suppression(
+    boxes, scores, *, method='gaussian', iou_thresh=0.5, sigma=0.5, score_thresh=0.001
+):
     """Suppression among the boxes of one class.
 
     Args:
@@ -25,7 +28,12 @@ def non_max_suppression(boxes, scores, *, method='gaussian', iou_thresh=0.5, sig
     """
     if method not in NMS_METHODS:
         raise ValueError(f'NMS method {method!r}: expected one of {", ".join(NMS_METHODS)}')
-    boxes, scores, left, kept = np.asarray(boxes, np.float64), np.array(scores, np.float64), np.arange(len(scores)), []
+    boxes, scores, left, kept = (
+        np.asarray(boxes, np.float64),
+        np.array(scores, np.float64),
+        np.arange(len(scores)),
+        [],
+    )
     while len(left):
         best = left[np.argmax(scores[left])]
         kept.append(best)
@@ -34,21 +42,29 @@ def non_max_suppression(boxes, scores, *, method='gaussian', iou_thresh=0.5, sig
         if method in ('hard', 'diou'):
             left = left[overlap <= iou_thresh]
         else:
-            scores[left] *= np.exp(-overlap ** 2 / sigma) if method == 'gaussian' else (
-                np.where(overlap > iou_thresh, 1. - overlap, 1.))
+            scores[left] *= (
+                np.exp(-(overlap**2) / sigma)
+                if method == 'gaussian'
+                else (np.where(overlap > iou_thresh, 1.0 - overlap, 1.0))
+            )
             left = left[scores[left] >= score_thresh]
     return np.array(kept, np.int64), scores[kept]
 
 
 def _overlap(box, others, method):
     """IoU of one box with others [N, 4], sides counted in whole pixels; for 'diou' less the distance of the centres."""
-    shared = np.prod(np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]) + 1., 0.), -1)
-    areas = [np.prod(b[..., 2:] - b[..., :2] + 1., -1) for b in (box, others)]
+    shared = np.prod(
+        np.maximum(
+            np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]) + 1.0, 0.0
+        ),
+        -1,
+    )
+    areas = [np.prod(b[..., 2:] - b[..., :2] + 1.0, -1) for b in (box, others)]
     overlap = shared / (areas[0] + areas[1] - shared)
     if method == 'diou':
         between = (box[:2] + box[2:] - others[:, :2] - others[:, 2:]) / 2
         outer = np.maximum(box[2:], others[:, 2:]) - np.minimum(box[:2], others[:, :2])
-        overlap = overlap - np.sum(between ** 2, -1) / np.maximum(np.sum(outer ** 2, -1), 1e-10)
+        overlap = overlap - np.sum(between**2, -1) / np.maximum(np.sum(outer**2, -1), 1e-10)
     return overlap
 
 
@@ -67,8 +83,24 @@ def per_class(boxes, scores, classes, max_output_size=100, **settings):
 
 def padded(found, size):
     """[(boxes [K, 4], scores [K], classes [K])] of images -> detections of a batch, rows from `count` on 0."""
+
     def fill(part, dtype):
-        return tf.constant(np.stack([np.pad(row[part][:size], [(0, size - len(row[part][:size])), *[(0, 0)] * (part == 0)])
-                                     for row in found]), dtype)
-    return {'boxes': fill(0, tf.float32), 'scores': fill(1, tf.float32), 'classes': fill(2, tf.int32),
-            'count': tf.constant([min(size, len(scores)) for _, scores, _ in found], tf.int32)}
+        return tf.constant(
+            np.stack(
+                [
+                    np.pad(
+                        row[part][:size],
+                        [(0, size - len(row[part][:size])), *[(0, 0)] * (part == 0)],
+                    )
+                    for row in found
+                ]
+            ),
+            dtype,
+        )
+
+    return {
+        'boxes': fill(0, tf.float32),
+        'scores': fill(1, tf.float32),
+        'classes': fill(2, tf.int32),
+        'count': tf.constant([min(size, len(scores)) for _, scores, _ in found], tf.int32),
+    }

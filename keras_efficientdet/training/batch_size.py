@@ -1,10 +1,11 @@
 """The largest batch that fits into the memory and suits the data."""
+
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.training.step_memory import measured
 
-_SHARE = 0.8             # of the memory; the rest is for the data and for what single steps do not show
-_FURTHER = 4            # times the largest batch that was measured: a line is not to be trusted beyond
-_STEPS = 10             # of an epoch, at least
+_SHARE = 0.8  # of the memory; the rest is for the data and for what single steps do not show
+_FURTHER = 4  # times the largest batch that was measured: a line is not to be trusted beyond
+_STEPS = 10  # of an epoch, at least
 
 
 def largest_batch(config, memory=None):
@@ -25,7 +26,9 @@ def largest_batch(config, memory=None):
     found, unit = measured(config, memory), config.train.accumulation_steps
     images = _rounded(_fitting(found), unit)
     most = max(found.peaks)
-    text = f'{most} images take {found.peaks[most] / 2 ** 30:.1f} GiB of {found.memory / 2 ** 30:.1f} GiB'
+    text = (
+        f'{most} images take {found.peaks[most] / 2**30:.1f} GiB of {found.memory / 2**30:.1f} GiB'
+    )
     return images, text + (', more did not fit' if found.full else '')
 
 
@@ -38,12 +41,20 @@ def batch_for(config, examples, replicas=1):
       ConfigError: as `largest_batch`; or several replicas, whose memory cannot be told from that of one.
     """
     if replicas > 1:
-        raise ConfigError(f'the largest batch is measured for one device, found {replicas} replicas; give batch_size, or choose '
-                          'the strategy one')
+        raise ConfigError(
+            f'the largest batch is measured for one device, found {replicas} replicas; give batch_size, or choose '
+            'the strategy one'
+        )
     images, text = largest_batch(config)
     suited = _rounded(min(images, examples // _STEPS), config.train.accumulation_steps)
-    print(f'batch_size {suited}: {text}' + (f'; {images} fit, but {examples} pictures shall make {_STEPS} steps or more'
-                                            if suited < images else ''))
+    print(
+        f'batch_size {suited}: {text}'
+        + (
+            f'; {images} fit, but {examples} pictures shall make {_STEPS} steps or more'
+            if suited < images
+            else ''
+        )
+    )
     return {'batch_size': suited}
 
 

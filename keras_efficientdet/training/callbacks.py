@@ -1,4 +1,5 @@
 """Keras callbacks of a training: COCO figures and the learning rate in `logs`, a log file, averaged weights at the end."""
+
 import contextlib
 import csv
 import math
@@ -15,7 +16,7 @@ from keras_efficientdet.network.detector import detect_batch
 from keras_efficientdet.training.optimizers import last_rate
 from keras_efficientdet.training.schedules import assignable_rate
 
-_ENTRY = 4096           # bytes of a variable in HDF5, beside its values
+_ENTRY = 4096  # bytes of a variable in HDF5, beside its values
 
 
 class CocoEvaluation(keras.callbacks.Callback):
@@ -125,10 +126,16 @@ class SwapAverages(keras.callbacks.Callback):
 
 def check_callbacks(callbacks, train):
     """Raises ConfigError where a callback that sets the rate meets a schedule, which would overwrite it (Keras 2: silently)."""
-    setters = [c for c in callbacks if isinstance(c, keras.callbacks.ReduceLROnPlateau | keras.callbacks.LearningRateScheduler)]
+    setters = [
+        c
+        for c in callbacks
+        if isinstance(c, keras.callbacks.ReduceLROnPlateau | keras.callbacks.LearningRateScheduler)
+    ]
     if setters and not assignable_rate(train):
-        raise ConfigError(f'{type(setters[0]).__name__} cannot change a schedule (lr_decay_method={train.lr_decay_method}, '
-                          f'lr_warmup_epoch={train.lr_warmup_epoch}); set lr_decay_method=constant and lr_warmup_epoch=0')
+        raise ConfigError(
+            f'{type(setters[0]).__name__} cannot change a schedule (lr_decay_method={train.lr_decay_method}, '
+            f'lr_warmup_epoch={train.lr_warmup_epoch}); set lr_decay_method=constant and lr_warmup_epoch=0'
+        )
 
 
 def save_weights(model, path):
@@ -138,5 +145,7 @@ def save_weights(model, path):
     with replaced_file(path) as working:
         with open(working, 'wb') as file:
             if hasattr(os, 'posix_fallocate'):
-                os.posix_fallocate(file.fileno(), 0, sum(4 * math.prod(v.shape) + _ENTRY for v in saved))
+                os.posix_fallocate(
+                    file.fileno(), 0, sum(4 * math.prod(v.shape) + _ENTRY for v in saved)
+                )
         model.save_weights(str(working))

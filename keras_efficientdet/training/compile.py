@@ -1,4 +1,5 @@
 """`compile_for_training`: the official losses, optimizer and averages on a Keras model."""
+
 from keras_efficientdet.keras_compat import build_once
 from keras_efficientdet.network.detection_model import check_steps_per_execution
 from keras_efficientdet.network.heads import head_of
@@ -30,12 +31,25 @@ def compile_for_training(model, config=None, steps_per_epoch=1000):
     strategy = model.distribute_strategy
     with strategy.scope():
         check_steps_per_execution(config.train.steps_per_execution)
-        model.compile(optimizer=optimizer(config.train, steps_per_epoch), loss=losses, loss_weights=weights,
-                      weighted_metrics=[], jit_compile=config.train.jit_compile,
-                      steps_per_execution=config.train.steps_per_execution)
+        model.compile(
+            optimizer=optimizer(config.train, steps_per_epoch),
+            loss=losses,
+            loss_weights=weights,
+            weighted_metrics=[],
+            jit_compile=config.train.jit_compile,
+            steps_per_execution=config.train.steps_per_execution,
+        )
         if strategy.num_replicas_in_sync > 1:
             model.count_positives = head_of(config).positives
-            build_once(model.optimizer, model.trainable_variables)     # in the first step it is too late on Keras 3
+            build_once(
+                model.optimizer, model.trainable_variables
+            )  # in the first step it is too late on Keras 3
         model.training_forward = recomputing(model) if config.train.recompute else None
-        model.accumulation = Accumulation(model, losses, weights, config.train) if config.train.accumulation_steps != 1 else None
-    model.training_state = TrainingState(model, config.train.moving_average_decay, config.train.batch_norm_ramp)
+        model.accumulation = (
+            Accumulation(model, losses, weights, config.train)
+            if config.train.accumulation_steps != 1
+            else None
+        )
+    model.training_state = TrainingState(
+        model, config.train.moving_average_decay, config.train.batch_norm_ramp
+    )

@@ -1,4 +1,5 @@
 """`compile_for_training` and `fit`: official training inside Keras' own loop."""
+
 import pathlib
 
 import keras
@@ -46,7 +47,9 @@ from keras_efficientdet.training.validation_pictures import ValidationPictures
 _LAST = 'last.weights.h5'
 
 
-def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_every=1, strategy=None):
+def fit(
+    config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_every=1, strategy=None
+):
     """Builds a detector, trains it, and leaves all that belongs to it in a folder.
 
     Prints what the doctor finds in data and settings before the first step (see `doctor.examine`). A workdir with the
@@ -76,34 +79,47 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     """
     check_callbacks(callbacks, config.train)
     if config.detect.method not in METHODS:
-        raise ConfigError(f'method {config.detect.method!r}: evaluation while training knows {" and ".join(METHODS)}; numpy_nms, '
-                          'for tools/evaluate.py, knows the others')
+        raise ConfigError(
+            f'method {config.detect.method!r}: evaluation while training knows {" and ".join(METHODS)}; numpy_nms, '
+            'for tools/evaluate.py, knows the others'
+        )
     given, train, valid = (valid, train), records_of(train), records_of(valid)
     keras.utils.set_random_seed(config.train.seed)
     strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = efficientdet(config, weights, on_class_mismatch='reinit')
-    config = model.detection_config                   # released weights bring their own scaling of the input
-    shared, workdir, steps = pathlib.Path(workdir), own_folder(workdir, strategy), steps_in_epoch(train, config)
+    config = model.detection_config  # released weights bring their own scaling of the input
+    shared, workdir, steps = (
+        pathlib.Path(workdir),
+        own_folder(workdir, strategy),
+        steps_in_epoch(train, config),
+    )
     compile_for_training(model, config, steps)
     done = restore(model, shared / 'checkpoint', steps)
     log = CsvLog(workdir / 'log.csv', done.rows)
     if done.epoch and (shared / _LAST).exists():
         print(f'{shared}: this training is finished')
         model.load_weights(str(shared / _LAST))
-        if is_chief(strategy) and not (workdir / 'report' / 'report.html').exists():       # interrupted while it was written
+        if (
+            is_chief(strategy) and not (workdir / 'report' / 'report.html').exists()
+        ):  # interrupted while it was written
             _write_report(workdir, model, done.best, train, valid, given)
         return _history(model, log)
     if (shared / _LAST).exists():
-        raise ConfigError(f'{shared / _LAST} is of a training that has ended, and {shared / "checkpoint"} has no checkpoint of '
-                          'it: look at it with tools/evaluate.py, or choose another workdir to train anew')
+        raise ConfigError(
+            f'{shared / _LAST} is of a training that has ended, and {shared / "checkpoint"} has no checkpoint of '
+            'it: look at it with tools/evaluate.py, or choose another workdir to train anew'
+        )
     workdir.mkdir(parents=True, exist_ok=True)
     remove_unfinished(workdir, workdir / 'checkpoint')
     with replaced_file(workdir / 'config.yaml') as working:
         working.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
     doctor.before_training(train, valid, config, weights)
     evaluation = _evaluation(config, valid, workdir, evaluate_every, done.best)
-    batches, validation = distributed(train, config, strategy, done.epoch), validation_dataset(valid, config)
+    batches, validation = (
+        distributed(train, config, strategy, done.epoch),
+        validation_dataset(valid, config),
+    )
     shown = [evaluation, RateLog(), log, TensorBoardLog(str(workdir / 'logs'))]
     if strategy.num_replicas_in_sync > 1:
         shown[0], validation = ChiefEvaluation(_copy(config, steps), evaluation, validation), None
@@ -113,9 +129,22 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
     guard = StopOnNonFinite(workdir, lambda epoch: training_stream(train, config, epoch))
     with full_disk_named(workdir):
         with interruptible(workdir) as stop:
-            model.fit(batches, initial_epoch=done.epoch, epochs=config.train.num_epochs, steps_per_epoch=steps,
-                      validation_data=validation, validation_freq=evaluation.epochs, callbacks=[
-                          guard, *shown, KeepAverages(), *own, Checkpoint(workdir / 'checkpoint', evaluation, log, steps), stop])
+            model.fit(
+                batches,
+                initial_epoch=done.epoch,
+                epochs=config.train.num_epochs,
+                steps_per_epoch=steps,
+                validation_data=validation,
+                validation_freq=evaluation.epochs,
+                callbacks=[
+                    guard,
+                    *shown,
+                    KeepAverages(),
+                    *own,
+                    Checkpoint(workdir / 'checkpoint', evaluation, log, steps),
+                    stop,
+                ],
+            )
         save_weights(model, workdir / _LAST)
         if is_chief(strategy):
             _write_report(workdir, model, evaluation.best, train, valid, given)
@@ -125,13 +154,17 @@ def fit(config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_e
 def _write_report(workdir, model, best, train, valid, names):
     """About the best weights, or those of `model` where no evaluation found anything."""
     shown = load_trained(workdir) if best >= 0 else model
-    write_report(shown, valid, workdir / 'report', log_file=workdir / 'log.csv', train=train, names=names)
+    write_report(
+        shown, valid, workdir / 'report', log_file=workdir / 'log.csv', train=train, names=names
+    )
 
 
 def _evaluation(config, valid, workdir, every, best):
     epochs = range(1, config.train.num_epochs + 1)
     evaluated = [e for e in epochs if e % every == 0 or e == config.train.num_epochs]
-    evaluation = CocoEvaluation(dataset(valid, config, training=False), config, evaluated, workdir / 'best.weights.h5')
+    evaluation = CocoEvaluation(
+        dataset(valid, config, training=False), config, evaluated, workdir / 'best.weights.h5'
+    )
     evaluation.best = best
     return evaluation
 
@@ -139,7 +172,7 @@ def _evaluation(config, valid, workdir, every, best):
 def _copy(config, steps):
     """A network on one device, to be evaluated with weights that are averages already."""
     model = efficientdet(config)
-    compile_for_training(model, load_config(config, {'moving_average_decay': 0.}), steps)
+    compile_for_training(model, load_config(config, {'moving_average_decay': 0.0}), steps)
     return model
 
 
@@ -148,5 +181,3 @@ def _history(model, log):
     history.set_model(model)
     history.history, history.epoch = log.history(), [row['epoch'] - 1 for row in log.rows]
     return history
-
-

@@ -1,4 +1,5 @@
 """Freezes layers by patterns over the official names of their variables."""
+
 import difflib
 import math
 import re
@@ -46,8 +47,10 @@ def freeze(model, patterns):
         if layer.name.replace('.', '/') in frozen:
             layer.trainable = False
     names = [name for layer in frozen for name in variables[layer]]
-    return (f'frozen: {len(frozen)} of {len(variables)} layers with {len(names)} variables, '
-            f'{_parameters(model, names):,} parameters')
+    return (
+        f'frozen: {len(frozen)} of {len(variables)} layers with {len(names)} variables, '
+        f'{_parameters(model, names):,} parameters'
+    )
 
 
 def _variables_by_layer(model):
@@ -68,8 +71,10 @@ def _matched(pattern, variables):
     for layer, names in variables.items():
         hits = names if search(layer) else [name for name in names if search(name)]
         if hits and len(hits) < len(names):
-            raise ConfigError(f'freeze {pattern!r} matches {hits[0]} but not {sorted(set(names) - set(hits))[0]}; layers are '
-                              f'frozen as a whole, so let it match the layer, like {layer!r}')
+            raise ConfigError(
+                f'freeze {pattern!r} matches {hits[0]} but not {sorted(set(names) - set(hits))[0]}; layers are '
+                f'frozen as a whole, so let it match the layer, like {layer!r}'
+            )
         matched |= {layer} if hits else set()
     if not matched:
         raise ConfigError(f'freeze {pattern!r} matches no variable; {_close(pattern, variables)}')
@@ -78,12 +83,21 @@ def _matched(pattern, variables):
 
 def _close(pattern, layers):
     """Names like the pattern: of whole layers and of what stands above them."""
-    above = {'/'.join(layer.split('/')[:depth]) for layer in layers for depth in range(1, layer.count('/') + 2)}
+    above = {
+        '/'.join(layer.split('/')[:depth])
+        for layer in layers
+        for depth in range(1, layer.count('/') + 2)
+    }
     close = difflib.get_close_matches(pattern, sorted(above), n=3, cutoff=0.5)
-    return f'did you mean {", ".join(close)}?' if close else \
-        f'names begin with {", ".join(sorted({layer.split("/")[0] for layer in layers}))}'
+    return (
+        f'did you mean {", ".join(close)}?'
+        if close
+        else f'names begin with {", ".join(sorted({layer.split("/")[0] for layer in layers}))}'
+    )
 
 
 def _parameters(model, names):
     table = official_variables(model)
-    return sum(math.prod(v.shape if i is None else v.shape[1:]) for v, i in (table[name] for name in names))
+    return sum(
+        math.prod(v.shape if i is None else v.shape[1:]) for v, i in (table[name] for name in names)
+    )

@@ -1,4 +1,5 @@
 """A full disk while training: one error that says what to do, whichever library met it."""
+
 import contextlib
 import errno
 import os
@@ -16,8 +17,12 @@ def full_disk_named(workdir):
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        if getattr(error, 'errno', None) not in _FULL and not any(os.strerror(code) in str(error) for code in _FULL):
+        if getattr(error, 'errno', None) not in _FULL and not any(
+            os.strerror(code) in str(error) for code in _FULL
+        ):
             raise
         kept = checkpoints_in(workdir / 'checkpoint')
-        raise OSError(f'{workdir}: no room to write ({str(error)[:300]}). Make room and run the same command again; it goes on '
-                      f'from {kept[-1] if kept else "the start"}') from error
+        raise OSError(
+            f'{workdir}: no room to write ({str(error)[:300]}). Make room and run the same command again; it goes on '
+            f'from {kept[-1] if kept else "the start"}'
+        ) from error

@@ -1,4 +1,5 @@
 """SIGINT and SIGTERM end a training between two steps, not in the middle of one."""
+
 import contextlib
 import signal
 import sys
@@ -16,10 +17,15 @@ def interruptible(workdir):
     """
     stop, before = _StopOnSignal(workdir), {}
     if threading.current_thread() is threading.main_thread():
+
         def remember(number, frame):
             stop.signal = signal.Signals(number)
-            print(f'\n{stop.signal.name}: stopping after this step; once more stops at once', file=sys.stderr)
+            print(
+                f'\n{stop.signal.name}: stopping after this step; once more stops at once',
+                file=sys.stderr,
+            )
             _set(before)
+
         before = {s: signal.signal(s, remember) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
@@ -33,7 +39,7 @@ def _set(handlers):
 
 
 class _StopOnSignal(keras.callbacks.Callback):
-    _supports_tf_logs = True          # on Keras 2: do not fetch the logs of each step for this callback
+    _supports_tf_logs = True  # on Keras 2: do not fetch the logs of each step for this callback
 
     def __init__(self, workdir):
         super().__init__()
@@ -41,8 +47,11 @@ class _StopOnSignal(keras.callbacks.Callback):
 
     def _stop(self):
         if self.signal is not None:
-            print(f'{self.signal.name}: training stopped. Run the same command again to continue from the last checkpoint in '
-                  f'{self.workdir}', file=sys.stderr)
+            print(
+                f'{self.signal.name}: training stopped. Run the same command again to continue from the last checkpoint in '
+                f'{self.workdir}',
+                file=sys.stderr,
+            )
             raise SystemExit(128 + self.signal)
 
     def on_train_batch_end(self, batch, logs=None):

@@ -1,4 +1,5 @@
 """SGD and Adam with the official double clipping."""
+
 import keras
 import tensorflow as tf
 
@@ -70,8 +71,8 @@ def last_rate(optimizer):
 
     `optimizer.learning_rate` is that rate on Keras 2, but on Keras 3 that of the next step.
     """
-    optimizer = getattr(optimizer, 'inner_optimizer', optimizer)          # of mixed precision
-    schedule = optimizer._learning_rate                                   # public on neither Keras
+    optimizer = getattr(optimizer, 'inner_optimizer', optimizer)  # of mixed precision
+    schedule = optimizer._learning_rate  # public on neither Keras
     if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
         return float(schedule(max(0, int(tf.convert_to_tensor(optimizer.iterations)) - 1)))
     return float(tf.convert_to_tensor(optimizer.learning_rate))

@@ -1,4 +1,5 @@
 """Gradient checkpointing: the training step keeps few features and computes the others again for their gradients."""
+
 import inspect
 import math
 import typing
@@ -13,10 +14,11 @@ _BUDGETS = 24
 
 class Call(typing.NamedTuple):
     """One call of a layer in a functional model; tensors are named by (id of the layer, number of its call, output)."""
+
     layer: typing.Any
     inputs: tuple
     output: tuple
-    size: int                # elements of the output, of one image
+    size: int  # elements of the output, of one image
 
 
 def recomputing(model):
@@ -37,8 +39,12 @@ def recomputing(model):
     for segment in _cut(calls, set(outputs)):
         made = {call.output for call in segment}
         needed = dict.fromkeys(name for call in segment for name in call.inputs if name not in made)
-        later = {name for call in calls if call not in segment for name in call.inputs} | set(outputs)
-        segments.append((segment, list(needed), [call.output for call in segment if call.output in later]))
+        later = {name for call in calls if call not in segment for name in call.inputs} | set(
+            outputs
+        )
+        segments.append(
+            (segment, list(needed), [call.output for call in segment if call.output in later])
+        )
 
     def forward(images):
         features = {_name(model.inputs[0]): images}
@@ -67,9 +73,13 @@ class RecomputedLoss(keras.losses.Loss):
     def call(self, y_true, y_pred):
         def one(pair):
             truth = pair[0][None]
-            return tf.recompute_grad(lambda prediction: self.loss.call(truth, prediction[None])[0])(pair[1])
+            return tf.recompute_grad(lambda prediction: self.loss.call(truth, prediction[None])[0])(
+                pair[1]
+            )
 
-        return tf.map_fn(one, (y_true, y_pred), parallel_iterations=1, fn_output_signature=tf.float32)
+        return tf.map_fn(
+            one, (y_true, y_pred), parallel_iterations=1, fn_output_signature=tf.float32
+        )
 
     def get_config(self):
         return {**super().get_config(), 'loss': keras.saving.serialize_keras_object(self.loss)}
@@ -83,8 +93,14 @@ def _run_twice(segment, needed, passed_on):
         features = dict(zip(needed, tensors, strict=True))
         for call in segment:
             arguments = [features[name] for name in call.inputs]
-            training = {'training': True} if 'training' in inspect.signature(call.layer.call).parameters else {}
-            features[call.output] = call.layer(arguments if len(arguments) > 1 else arguments[0], **training)
+            training = (
+                {'training': True}
+                if 'training' in inspect.signature(call.layer.call).parameters
+                else {}
+            )
+            features[call.output] = call.layer(
+                arguments if len(arguments) > 1 else arguments[0], **training
+            )
         return [features[name] for name in passed_on]
 
     def run_and_count(*tensors):
@@ -104,12 +120,18 @@ def _name(tensor):
 
 def _calls(model):
     """The calls of a model in an order in which they can run: each as late as the first output needs it."""
-    calls, open_, done = [], [*reversed(tf.nest.flatten(model.output))], {_name(t) for t in model.inputs}
+    calls, open_, done = (
+        [],
+        [*reversed(tf.nest.flatten(model.output))],
+        {_name(t) for t in model.inputs},
+    )
     while open_:
         tensor = open_[-1]
         layer, number = tensor._keras_history[:2]
         node = layer._inbound_nodes[number]
-        inputs = node.keras_inputs if hasattr(node, 'keras_inputs') else node.input_tensors         # Keras 2, Keras 3
+        inputs = (
+            node.keras_inputs if hasattr(node, 'keras_inputs') else node.input_tensors
+        )  # Keras 2, Keras 3
         missing = [t for t in inputs if _name(t) not in done]
         open_ += reversed(missing)
         if missing:
@@ -117,17 +139,27 @@ def _calls(model):
         open_.pop()
         if _name(tensor) not in done:
             done.add(_name(tensor))
-            calls.append(Call(layer, tuple(map(_name, inputs)), _name(tensor), math.prod(tensor.shape[1:])))
+            calls.append(
+                Call(layer, tuple(map(_name, inputs)), _name(tensor), math.prod(tensor.shape[1:]))
+            )
     return calls
 
 
 def _cut(calls, wanted):
     """Calls -> segments. Tries limits for the size of a segment, and keeps the least of limit plus features kept."""
-    last_use = {name: i for i, call in enumerate(calls) for name in call.inputs} | dict.fromkeys(wanted, len(calls))
+    last_use = {name: i for i, call in enumerate(calls) for name in call.inputs} | dict.fromkeys(
+        wanted, len(calls)
+    )
     sizes, ends = [call.size for call in calls], [last_use[call.output] for call in calls]
     least, most = max(sizes), sum(sizes)
     limits = [least * (most / least) ** (i / (_BUDGETS - 1)) for i in range(_BUDGETS)]
-    _, cuts = min(((kept + limit, cuts) for limit in limits for kept, cuts in [_best_cuts(sizes, ends, limit)]))
+    _, cuts = min(
+        (
+            (kept + limit, cuts)
+            for limit in limits
+            for kept, cuts in [_best_cuts(sizes, ends, limit)]
+        )
+    )
     return [calls[a:b] for a, b in zip([0, *cuts], [*cuts, len(calls)], strict=True)]
 
 

@@ -1,4 +1,5 @@
 """Checkpoints of a whole training: what `fit` needs to go on as if it had never stopped."""
+
 import dataclasses
 import json
 import os
@@ -15,12 +16,17 @@ from keras_efficientdet.keras_compat import build_once
 from keras_efficientdet.training.schedules import assignable_rate
 
 KEPT = 2
-_FREE = {'detect', 'expected', 'data.data_service'}     # sections and keys that neither schedule nor weights depend on
+_FREE = {
+    'detect',
+    'expected',
+    'data.data_service',
+}  # sections and keys that neither schedule nor weights depend on
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
     """How far a training is: epochs done, best val_AP so far, the rows of log.csv."""
+
     epoch: int = 0
     best: float = -1.0
     rows: tuple = ()
@@ -40,12 +46,25 @@ class Checkpoint(keras.callbacks.Callback):
 
     def __init__(self, folder, evaluation, log, steps_per_epoch):
         super().__init__()
-        self.folder, self.evaluation, self.log, self.steps = pathlib.Path(folder), evaluation, log, steps_per_epoch
+        self.folder, self.evaluation, self.log, self.steps = (
+            pathlib.Path(folder),
+            evaluation,
+            log,
+            steps_per_epoch,
+        )
 
     def on_epoch_end(self, epoch, logs=None):
-        state = {'epoch': epoch + 1, 'best': self.evaluation.best, 'rows': [_plain(row) for row in self.log.rows],
-                 'steps_per_epoch': self.steps, 'config': self.model.detection_config.to_dict()}
-        with replaced_file(self.folder / f'epoch-{epoch + 1:04d}.npz') as working, open(working, 'wb') as file:
+        state = {
+            'epoch': epoch + 1,
+            'best': self.evaluation.best,
+            'rows': [_plain(row) for row in self.log.rows],
+            'steps_per_epoch': self.steps,
+            'config': self.model.detection_config.to_dict(),
+        }
+        with (
+            replaced_file(self.folder / f'epoch-{epoch + 1:04d}.npz') as working,
+            open(working, 'wb') as file,
+        ):
             np.savez(file, state=json.dumps(state), **_arrays(self.model))
             file.flush()
             os.fsync(file.fileno())
@@ -71,11 +90,15 @@ def restore(model, folder, steps_per_epoch):
         state = json.loads(str(arrays.pop('state')))
         _check(path, state, model.detection_config.to_dict(), steps_per_epoch)
         _assign(model, arrays, path)
-        print(f'{path}: continues after epoch {state["epoch"]} of {model.detection_config.train.num_epochs}')
+        print(
+            f'{path}: continues after epoch {state["epoch"]} of {model.detection_config.train.num_epochs}'
+        )
         return Progress(state['epoch'], state['best'], tuple(state['rows']))
     if files:
-        raise ConfigError(f'{folder}: none of {len(files)} checkpoints can be read; mend that, or choose another workdir to '
-                          'train anew')
+        raise ConfigError(
+            f'{folder}: none of {len(files)} checkpoints can be read; mend that, or choose another workdir to '
+            'train anew'
+        )
     return Progress()
 
 
@@ -89,13 +112,19 @@ def _variables(model):
     optimizer = model.optimizer
     build_once(optimizer, model.trainable_variables)
     own = list(optimizer.variables)
-    scale = getattr(optimizer, '_loss_scale', None)            # Keras 2 keeps the dynamic loss scale out of `variables`
+    scale = getattr(
+        optimizer, '_loss_scale', None
+    )  # Keras 2 keeps the dynamic loss scale out of `variables`
     if hasattr(scale, 'current_loss_scale'):
         own += [scale.current_loss_scale, scale.counter]
-    if assignable_rate(model.detection_config.train) and not any(v is optimizer.learning_rate for v in own):
+    if assignable_rate(model.detection_config.train) and not any(
+        v is optimizer.learning_rate for v in own
+    ):
         own.append(optimizer.learning_rate)
     groups = {'weights': model.weights, 'averages': model.training_state.averages, 'optimizer': own}
-    return {f'{group}.{i}': v for group, variables in groups.items() for i, v in enumerate(variables)}
+    return {
+        f'{group}.{i}': v for group, variables in groups.items() for i, v in enumerate(variables)
+    }
 
 
 def _arrays(model):
@@ -105,23 +134,38 @@ def _arrays(model):
 def _assign(model, arrays, path):
     variables = _variables(model)
     if {n: a.shape for n, a in arrays.items()} != {n: tuple(v.shape) for n, v in variables.items()}:
-        raise ConfigError(f'{path}: its variables are not those of this model; it may be of another version of the library or '
-                          'of Keras. Choose another workdir')
+        raise ConfigError(
+            f'{path}: its variables are not those of this model; it may be of another version of the library or '
+            'of Keras. Choose another workdir'
+        )
     for name, variable in variables.items():
         variable.assign(arrays[name])
 
 
 def _check(path, state, config, steps_per_epoch):
-    config = json.loads(json.dumps(config))                    # as the checkpoint has it: ids of a label_map are text there
-    found = [f'{section}.{key} is {state["config"].get(section, {}).get(key)!r} there and {value!r} now'
-             for section, values in config.items() for key, value in values.items()
-             if not {section, f'{section}.{key}'} & _FREE and state['config'].get(section, {}).get(key) != value]
+    config = json.loads(
+        json.dumps(config)
+    )  # as the checkpoint has it: ids of a label_map are text there
+    found = [
+        f'{section}.{key} is {state["config"].get(section, {}).get(key)!r} there and {value!r} now'
+        for section, values in config.items()
+        for key, value in values.items()
+        if not {section, f'{section}.{key}'} & _FREE
+        and state['config'].get(section, {}).get(key) != value
+    ]
     if state['steps_per_epoch'] != steps_per_epoch:
-        found.append(f'an epoch had {state["steps_per_epoch"]} steps there and has {steps_per_epoch} now (other training data?)')
+        found.append(
+            f'an epoch had {state["steps_per_epoch"]} steps there and has {steps_per_epoch} now (other training data?)'
+        )
     if found:
-        raise ConfigError(f'{path.parent.parent} holds a training with other settings: {"; ".join(found)}. The schedule and the '
-                          'weights depend on them: set them back to continue, or choose another workdir')
+        raise ConfigError(
+            f'{path.parent.parent} holds a training with other settings: {"; ".join(found)}. The schedule and the '
+            'weights depend on them: set them back to continue, or choose another workdir'
+        )
 
 
 def _plain(row):
-    return {name: value if isinstance(value, (int, str)) else float(value) for name, value in row.items()}
+    return {
+        name: value if isinstance(value, (int, str)) else float(value)
+        for name, value in row.items()
+    }

@@ -1,11 +1,12 @@
 """Learning rates over training steps, and the optimizers with the official double clipping."""
+
 import math
 
 import keras
 import tensorflow as tf
 
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
-REFERENCE_BATCH = 64      # learning rates are given for this batch size
+REFERENCE_BATCH = 64  # learning rates are given for this batch size
 DECAYS = ('cosine', 'stepwise', 'polynomial', 'constant')
 
 
@@ -22,11 +23,20 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
       drops: (first, second) step of 'stepwise'.
     """
 
-    def __init__(self, peak, warmup_init, warmup_steps, total_steps, decay='cosine', drops=(0, 0), power=0.9):
+    def __init__(
+        self, peak, warmup_init, warmup_steps, total_steps, decay='cosine', drops=(0, 0), power=0.9
+    ):
         if decay not in DECAYS:
             raise ValueError(f'lr_decay_method {decay!r}: expected one of {", ".join(DECAYS)}')
-        self.settings = {'peak': peak, 'warmup_init': warmup_init, 'warmup_steps': warmup_steps, 'total_steps': total_steps,
-                         'decay': decay, 'drops': tuple(drops), 'power': power}
+        self.settings = {
+            'peak': peak,
+            'warmup_init': warmup_init,
+            'warmup_steps': warmup_steps,
+            'total_steps': total_steps,
+            'decay': decay,
+            'drops': tuple(drops),
+            'power': power,
+        }
 
     def __call__(self, step):
         s = self.settings
@@ -37,12 +47,23 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     def _decayed(self, step):
         s = self.settings
         if s['decay'] == 'cosine':
-            return 0.5 * s['peak'] * (1. + tf.cos(math.pi * step / max(1., float(s['total_steps'] - s['warmup_steps']))))
+            return (
+                0.5
+                * s['peak']
+                * (
+                    1.0
+                    + tf.cos(math.pi * step / max(1.0, float(s['total_steps'] - s['warmup_steps'])))
+                )
+            )
         if s['decay'] == 'stepwise':
             first, second = s['drops']
-            return tf.where(step < first, s['peak'], tf.where(step < second, s['peak'] * 0.1, s['peak'] * 0.01))
+            return tf.where(
+                step < first, s['peak'], tf.where(step < second, s['peak'] * 0.1, s['peak'] * 0.01)
+            )
         if s['decay'] == 'polynomial':
-            left = tf.maximum(0., 1. - step / float(s['total_steps']))           # no number of it beyond the last step
+            left = tf.maximum(
+                0.0, 1.0 - step / float(s['total_steps'])
+            )  # no number of it beyond the last step
             return s['peak'] * tf.pow(left, s['power'])
         return tf.fill(tf.shape(step), s['peak'])
 
@@ -52,15 +73,21 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
 def learning_rate(train, steps_per_epoch):
     """The LearningRate of a TrainConfig: rates scaled by batch_size / 64, epochs turned into steps."""
+
     def steps(epochs):
         return int(epochs * steps_per_epoch)
-    return LearningRate(train.learning_rate * train.batch_size / REFERENCE_BATCH, train.lr_warmup_init,
-                        steps(train.lr_warmup_epoch), steps(train.num_epochs), train.lr_decay_method,
-                        (steps(train.first_lr_drop_epoch), steps(train.second_lr_drop_epoch)), train.poly_lr_power)
+
+    return LearningRate(
+        train.learning_rate * train.batch_size / REFERENCE_BATCH,
+        train.lr_warmup_init,
+        steps(train.lr_warmup_epoch),
+        steps(train.num_epochs),
+        train.lr_decay_method,
+        (steps(train.first_lr_drop_epoch), steps(train.second_lr_drop_epoch)),
+        train.poly_lr_power,
+    )
 
 
 def assignable_rate(train):
     """Whether the rate is a plain number that can be set while training (`optimizer.learning_rate = ...`)."""
     return train.lr_decay_method == 'constant' and not train.lr_warmup_epoch
-
-

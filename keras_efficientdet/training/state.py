@@ -1,4 +1,5 @@
 """What the official trainer does around a step and plain Keras does not: averages of all weights, batch-norm warm-up."""
+
 import numpy as np
 import tensorflow as tf
 
@@ -25,9 +26,18 @@ class TrainingState:
         self.momentum = BN_MOMENTUM ** (model.accumulation.steps if model.accumulation else 1)
         self.scaled = hasattr(model.optimizer, 'inner_optimizer')
         if self.scaled:
-            build_once(model.optimizer, model.trainable_variables)       # Keras 3 makes its loss scale no earlier
-        self.statistics = [v for v in model.non_trainable_variables
-                           if variable_path(v).rpartition('/')[2].startswith('moving_')] if ramp or self.scaled else []
+            build_once(
+                model.optimizer, model.trainable_variables
+            )  # Keras 3 makes its loss scale no earlier
+        self.statistics = (
+            [
+                v
+                for v in model.non_trainable_variables
+                if variable_path(v).rpartition('/')[2].startswith('moving_')
+            ]
+            if ramp or self.scaled
+            else []
+        )
         with model.distribute_strategy.scope():
             self.averages = [_shadow(v) for v in model.weights] if decay else []
 
@@ -47,8 +57,11 @@ class TrainingState:
     def _loss_scale(self):
         """float32 [2]: float16's loss scale, and how many steps went well since it changed."""
         optimizer = self.model.optimizer
-        pair = (optimizer.loss_scale, optimizer.dynamic_counter) if hasattr(optimizer, 'loss_scale') \
+        pair = (
+            (optimizer.loss_scale, optimizer.dynamic_counter)
+            if hasattr(optimizer, 'loss_scale')
             else (optimizer.dynamic_scale, optimizer.step_counter)
+        )
         return tf.stack([tf.cast(tf.convert_to_tensor(value), tf.float32) for value in pair])
 
     def _overflowed(self, scale_before):
@@ -56,7 +69,7 @@ class TrainingState:
         if not self.scaled:
             return False
         scale, good_steps = tf.unstack(self._loss_scale())
-        return (good_steps == 0.) & (scale <= scale_before[0])
+        return (good_steps == 0.0) & (scale <= scale_before[0])
 
     def before_step(self):
         """What the step is about to overwrite: the step count, the batch-norm statistics, the loss scale."""
@@ -70,13 +83,19 @@ class TrainingState:
         """
         step, statistics, scale = before
         overflowed = self._overflowed(scale)
-        ramp = (1. + step) / (10. + step)
-        stretch = (1. - tf.minimum(self.momentum, ramp)) / (1. - self.momentum) if self.ramp else 1.
+        ramp = (1.0 + step) / (10.0 + step)
+        stretch = (
+            (1.0 - tf.minimum(self.momentum, ramp)) / (1.0 - self.momentum) if self.ramp else 1.0
+        )
         for variable, old in zip(self.statistics, statistics, strict=True):
-            variable.assign(tf.where(overflowed, old, old + stretch * (tf.convert_to_tensor(variable) - old)))
-        decay = tf.where(overflowed, 1., tf.minimum(self.decay, ramp))
+            variable.assign(
+                tf.where(overflowed, old, old + stretch * (tf.convert_to_tensor(variable) - old))
+            )
+        decay = tf.where(overflowed, 1.0, tf.minimum(self.decay, ramp))
         for average, variable in self._pairs():
-            average.assign_sub((1. - decay) * (average - tf.cast(tf.convert_to_tensor(variable), tf.float32)))
+            average.assign_sub(
+                (1.0 - decay) * (average - tf.cast(tf.convert_to_tensor(variable), tf.float32))
+            )
 
     def evaluated(self):
         """Arrays of what is to be evaluated: the averages, or the weights where there are none. All workers must call it."""
@@ -90,7 +109,9 @@ class TrainingState:
     def keep(self):
         """The weights become what their averages are, outside of a step."""
         for average, variable in self._pairs():
-            variable.assign(tf.cast(tf.convert_to_tensor(average), tf.convert_to_tensor(variable).dtype))
+            variable.assign(
+                tf.cast(tf.convert_to_tensor(average), tf.convert_to_tensor(variable).dtype)
+            )
 
     def swap(self):
         """Exchanges weights and averages, outside of a step; a second call exchanges them back."""
@@ -101,6 +122,9 @@ class TrainingState:
 
 
 def _shadow(variable):
-    return tf.Variable(tf.cast(tf.convert_to_tensor(variable), tf.float32), trainable=False,
-                       synchronization=tf.VariableSynchronization.ON_READ,      # replicas average alike: nothing to exchange
-                       aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+    return tf.Variable(
+        tf.cast(tf.convert_to_tensor(variable), tf.float32),
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,  # replicas average alike: nothing to exchange
+        aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+    )

@@ -1,4 +1,5 @@
 """Training on several devices and machines: the choice of a strategy, the data of each worker, evaluation by the chief."""
+
 import atexit
 import concurrent.futures
 import json
@@ -16,8 +17,8 @@ from keras_efficientdet.data import records
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.replicas import sum_over_replicas
 
-_EVEN_ENOUGH = 10           # with that many files for each worker, one file more is at most a tenth more
-_MESSAGE = 16384            # bytes for the chief's figures
+_EVEN_ENOUGH = 10  # with that many files for each worker, one file more is at most a tenth more
+_MESSAGE = 16384  # bytes for the chief's figures
 
 
 def strategy_for(name='auto'):
@@ -69,13 +70,17 @@ def _mirrored():
     gpus = tf.config.list_logical_devices('GPU')
     if gpus:
         return tf.distribute.MirroredStrategy([d.name for d in gpus])
-    return tf.distribute.MirroredStrategy([d.name for d in tf.config.list_logical_devices('CPU')],
-                                          cross_device_ops=tf.distribute.ReductionToOneDevice())   # one memory: no collectives
+    return tf.distribute.MirroredStrategy(
+        [d.name for d in tf.config.list_logical_devices('CPU')],
+        cross_device_ops=tf.distribute.ReductionToOneDevice(),
+    )  # one memory: no collectives
 
 
 def _multi_worker():
     if not _cluster_workers():
-        raise ConfigError('strategy multi_worker: TF_CONFIG names no workers; docs/TRAINING.md has an example')
+        raise ConfigError(
+            'strategy multi_worker: TF_CONFIG names no workers; docs/TRAINING.md has an example'
+        )
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
@@ -87,11 +92,18 @@ def _tpu():
             tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ConfigError(f'strategy tpu: no TPU at {address!r} (set TPU_NAME): {str(error)[:200]}') from error
+        raise ConfigError(
+            f'strategy tpu: no TPU at {address!r} (set TPU_NAME): {str(error)[:200]}'
+        ) from error
     return tf.distribute.TPUStrategy(resolver)
 
 
-_MAKERS = {'one': tf.distribute.get_strategy, 'mirrored': _mirrored, 'multi_worker': _multi_worker, 'tpu': _tpu}
+_MAKERS = {
+    'one': tf.distribute.get_strategy,
+    'mirrored': _mirrored,
+    'multi_worker': _multi_worker,
+    'tpu': _tpu,
+}
 
 
 def distributed(files_or_dir, config, strategy, first_epoch=0):
@@ -102,14 +114,18 @@ def distributed(files_or_dir, config, strategy, first_epoch=0):
     """
     count = strategy.num_replicas_in_sync
     if config.train.batch_size % count:
-        raise ConfigError(f'train.batch_size {config.train.batch_size} is no multiple of the {count} replicas; it counts the '
-                          'images of all of them')
+        raise ConfigError(
+            f'train.batch_size {config.train.batch_size} is no multiple of the {count} replicas; it counts the '
+            'images of all of them'
+        )
     if count == 1:
         return data.training_stream(files_or_dir, config, first_epoch)
 
     def of_worker(context):
         workers = context.num_input_pipelines
-        share = data.Share(workers, context.input_pipeline_id, count, _by_file(files_or_dir, config, workers))
+        share = data.Share(
+            workers, context.input_pipeline_id, count, _by_file(files_or_dir, config, workers)
+        )
         return data.training_stream(files_or_dir, config, first_epoch, share)
 
     return strategy.distribute_datasets_from_function(of_worker)
@@ -119,10 +135,14 @@ def _by_file(files_or_dir, config, workers):
     files = len(records.record_files(files_or_dir))
     by_file = workers > 1 and (files % workers == 0 or files >= _EVEN_ENOUGH * workers)
     if workers > 1 and config.data.data_service and not by_file:
-        raise ConfigError(f'{files_or_dir}: {files} files for {workers} workers; with data.data_service the files must be a '
-                          f'multiple of the workers, or at least {_EVEN_ENOUGH} for each')
+        raise ConfigError(
+            f'{files_or_dir}: {files} files for {workers} workers; with data.data_service the files must be a '
+            f'multiple of the workers, or at least {_EVEN_ENOUGH} for each'
+        )
     if workers > 1:
-        print(f'{files} files for {workers} workers: shared out by {"file" if by_file else "example"}')
+        print(
+            f'{files} files for {workers} workers: shared out by {"file" if by_file else "example"}'
+        )
     return by_file
 
 
@@ -131,7 +151,9 @@ def is_chief(strategy):
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
     here = strategy.cluster_resolver
-    return here.task_type == 'chief' or (here.task_id == 0 and 'chief' not in here.cluster_spec().jobs)
+    return here.task_type == 'chief' or (
+        here.task_id == 0 and 'chief' not in here.cluster_spec().jobs
+    )
 
 
 def own_folder(folder, strategy):
@@ -165,14 +187,18 @@ class ChiefEvaluation(keras.callbacks.Callback):
             return
         weights, found = self.model.training_state.evaluated(), {}
         if is_chief(self.model.distribute_strategy):
-            with concurrent.futures.ThreadPoolExecutor(1) as outside:       # Keras 2 calls callbacks inside of the scope
+            with concurrent.futures.ThreadPoolExecutor(
+                1
+            ) as outside:  # Keras 2 calls callbacks inside of the scope
                 found = outside.submit(self._figures, weights, epoch).result()
         logs.update(from_chief(found, self.model.distribute_strategy))
 
     def _figures(self, weights, epoch):
         self.copy.training_state.set_weights(weights)
-        found = {f'val_{name}': float(v) for name, v in
-                 self.copy.evaluate(self.validation, verbose=0, return_dict=True).items()}
+        found = {
+            f'val_{name}': float(v)
+            for name, v in self.copy.evaluate(self.validation, verbose=0, return_dict=True).items()
+        }
         self.evaluation.on_epoch_end(epoch, found)
         return found
 
@@ -182,7 +208,11 @@ def from_chief(figures, strategy):
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return figures
     text = json.dumps(figures).encode() if is_chief(strategy) else b''
-    padded = tf.constant(np.frombuffer(text.ljust(_MESSAGE, b'\0') if text else bytes(_MESSAGE), np.uint8).astype(np.int32))
+    padded = tf.constant(
+        np.frombuffer(text.ljust(_MESSAGE, b'\0') if text else bytes(_MESSAGE), np.uint8).astype(
+            np.int32
+        )
+    )
 
     def share():
         first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0

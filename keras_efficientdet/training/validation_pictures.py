@@ -1,4 +1,5 @@
 """Validation pictures in TensorBoard, with what the detector finds in them as training goes on."""
+
 import pathlib
 
 import keras
@@ -38,9 +39,13 @@ class ValidationPictures(keras.callbacks.Callback):
             found = self.evaluation.detect(images, labels['scale'])
         labels, found = ({k: v.numpy() for k, v in part.items()} for part in (labels, found))
         with self.writer.as_default(step=epoch):
-            for i, image in enumerate(images.numpy()[:self.count]):
-                one = sketch(image, {k: v[i] for k, v in labels.items()}, {k: v[i] for k, v in found.items()},
-                             self.evaluation.config.model)
+            for i, image in enumerate(images.numpy()[: self.count]):
+                one = sketch(
+                    image,
+                    {k: v[i] for k, v in labels.items()},
+                    {k: v[i] for k, v in found.items()},
+                    self.evaluation.config.model,
+                )
                 tf.summary.image(f'validation/{i}', one[None])
         self.writer.flush()
 
@@ -50,7 +55,18 @@ class ValidationPictures(keras.callbacks.Callback):
 
 def sketch(image, labels, found, model_config):
     """uint8 [H, W, 3]: a prepared image [H, W, 3] with its boxes and detections, both in pixels of the original picture."""
-    pixels = np.clip(np.round(image * model_config.stddev_rgb + model_config.mean_rgb), 0, 255).astype(np.uint8)
+    pixels = np.clip(
+        np.round(image * model_config.stddev_rgb + model_config.mean_rgb), 0, 255
+    ).astype(np.uint8)
     truth = labels['boxes'][labels['classes'] >= 0] / labels['scale']
-    return draw_marks(pixels, [Mark(tuple(box), TRUTH) for box in truth.tolist()] + detection_marks(
-        found['boxes'] / labels['scale'], found['scores'], found['classes'], class_names(model_config), MIN_SCORE))
+    return draw_marks(
+        pixels,
+        [Mark(tuple(box), TRUTH) for box in truth.tolist()]
+        + detection_marks(
+            found['boxes'] / labels['scale'],
+            found['scores'],
+            found['classes'],
+            class_names(model_config),
+            MIN_SCORE,
+        ),
+    )

@@ -1,4 +1,5 @@
 """How many classes do weights know? Asked before they meet a model of another number."""
+
 import os
 
 import h5py
@@ -7,7 +8,7 @@ from keras_efficientdet.errors import CheckpointError
 from keras_efficientdet.weights.files import read_checkpoint
 from keras_efficientdet.weights.released import released_sets
 
-COCO_CLASSES = 90                       # places of the official COCO head
+COCO_CLASSES = 90  # places of the official COCO head
 _CLASS_BIAS = 'class_net/class-predict/bias'
 
 
@@ -36,7 +37,9 @@ def _of_keras_file(path, filters, per_place):
     def look(_, value):
         if isinstance(value, h5py.Dataset) and value.shape[:-1] == (1, 1, filters):
             width = value.shape[-1]
-            if width % per_place == 0 and width != filters:         # of those within a tower there are many
+            if (
+                width % per_place == 0 and width != filters
+            ):  # of those within a tower there are many
                 widths.append(width // per_place)
 
     try:
@@ -45,5 +48,5 @@ def _of_keras_file(path, filters, per_place):
     except OSError as error:
         raise CheckpointError(f'{path}: cannot be read: {error}') from error
     if 4 in widths:
-        widths.remove(4)                                            # the box prediction
+        widths.remove(4)  # the box prediction
     return widths[0] if len(widths) == 1 else None

@@ -1,4 +1,5 @@
 """Files of weights -> {name: array}, and back: the formats of google/automl's checkpoints. Knows no model."""
+
 import itertools
 import lzma
 import os
@@ -51,11 +52,20 @@ def _existing(path):
 def _in_directory(folder):
     """The prefix or h5 file that a directory stands for: what its file `checkpoint` names, else the only one in it."""
     newest = tf.train.latest_checkpoint(str(folder))
-    found = [newest] if newest else [str(p).removesuffix('.index') for p in sorted(folder.iterdir())
-                                     if p.suffix in ('.index', '.h5')]
+    found = (
+        [newest]
+        if newest
+        else [
+            str(p).removesuffix('.index')
+            for p in sorted(folder.iterdir())
+            if p.suffix in ('.index', '.h5')
+        ]
+    )
     if len(found) != 1:
-        raise CheckpointError(f'{folder}: a directory without a checkpoint (it needs the file `checkpoint` that names the newest '
-                              f'one, or one alone); found {sorted(p.name for p in folder.iterdir()) or "nothing"}')
+        raise CheckpointError(
+            f'{folder}: a directory without a checkpoint (it needs the file `checkpoint` that names the newest '
+            f'one, or one alone); found {sorted(p.name for p in folder.iterdir()) or "nothing"}'
+        )
     return pathlib.Path(found[0])
 
 
@@ -65,12 +75,16 @@ def _read_archive(path):
         _unpack(path, folder)
         holders = sorted({p.parent for p in folder.rglob('*') if p.suffix in ('.index', '.h5')})
         if len(holders) != 1:
-            raise CheckpointError(f'{path}: expected one checkpoint in the archive, found {len(holders)} among '
-                                  f'{sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))[:10]}')
+            raise CheckpointError(
+                f'{path}: expected one checkpoint in the archive, found {len(holders)} among '
+                f'{sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))[:10]}'
+            )
         try:
             found = _in_directory(holders[0])
             if not found.is_relative_to(folder):
-                raise CheckpointError(f'its file `checkpoint` names {found}, which is not in the archive')
+                raise CheckpointError(
+                    f'its file `checkpoint` names {found}, which is not in the archive'
+                )
             return read_checkpoint(found)
         except CheckpointError as error:
             raise CheckpointError(f'{path}: {str(error).replace(f"{folder}/", "")}') from error
@@ -82,27 +96,48 @@ def _unpack(path, folder):
         with tarfile.open(path, 'r:*') as archive:
             for member in archive:
                 target = folder / member.name
-                if not (member.isfile() or member.isdir()) or '..' in target.parts or not target.is_relative_to(folder):
-                    raise CheckpointError(f'{path}: refused to unpack {member.name!r}: only files and folders inside of the '
-                                          'archive\'s own folder are taken, no links, devices, or paths that lead out of it')
+                if (
+                    not (member.isfile() or member.isdir())
+                    or '..' in target.parts
+                    or not target.is_relative_to(folder)
+                ):
+                    raise CheckpointError(
+                        f'{path}: refused to unpack {member.name!r}: only files and folders inside of the '
+                        "archive's own folder are taken, no links, devices, or paths that lead out of it"
+                    )
                 (target if member.isdir() else target.parent).mkdir(parents=True, exist_ok=True)
                 if member.isfile():
                     with archive.extractfile(member) as packed, open(target, 'wb') as unpacked:
                         shutil.copyfileobj(packed, unpacked)
     except (tarfile.TarError, OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise CheckpointError(f'{path}: cannot be unpacked, perhaps cut off while downloading: {error}') from error
+        raise CheckpointError(
+            f'{path}: cannot be unpacked, perhaps cut off while downloading: {error}'
+        ) from error
 
 
 def _read_tensorflow(prefix):
     if not pathlib.Path(f'{prefix}.index').is_file():
-        raise CheckpointError(f'{prefix}: no such checkpoint; give the prefix, without .index or .data-00000-of-00001')
+        raise CheckpointError(
+            f'{prefix}: no such checkpoint; give the prefix, without .index or .data-00000-of-00001'
+        )
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:       # IndexError: data file cut off
-        raise CheckpointError(f'{prefix}: cannot be read as a TensorFlow checkpoint: {error}') from error
+    except (
+        tf.errors.OpError,
+        ValueError,
+        RuntimeError,
+        LookupError,
+    ) as error:  # IndexError: data file cut off
+        raise CheckpointError(
+            f'{prefix}: cannot be read as a TensorFlow checkpoint: {error}'
+        ) from error
     graph = values.pop(_GRAPH, None)
-    return values if graph is None else _by_full_name(values, TrackableObjectGraph.FromString(graph), prefix)
+    return (
+        values
+        if graph is None
+        else _by_full_name(values, TrackableObjectGraph.FromString(graph), prefix)
+    )
 
 
 def _by_full_name(values, graph, prefix):
@@ -126,26 +161,40 @@ def _read_h5(path):
         with h5py.File(path) as file:
             layers = _names(file, 'layer_names')
             if not layers:
-                raise CheckpointError(f'{path}: an h5 file, but not one of official weights (it has no `layer_names`). A '
-                                      '.weights.h5 of this library is loaded by model.load_weights or efficientdet(weights=...)')
-            return _unique([(name.removesuffix(':0'), file[layer][name][()]) for layer in layers
-                            for name in _names(file[layer], 'weight_names')], path)
+                raise CheckpointError(
+                    f'{path}: an h5 file, but not one of official weights (it has no `layer_names`). A '
+                    '.weights.h5 of this library is loaded by model.load_weights or efficientdet(weights=...)'
+                )
+            return _unique(
+                [
+                    (name.removesuffix(':0'), file[layer][name][()])
+                    for layer in layers
+                    for name in _names(file[layer], 'weight_names')
+                ],
+                path,
+            )
     except (OSError, KeyError, RuntimeError) as error:
         raise CheckpointError(f'{path}: cannot be read as h5 weights: {error}') from error
 
 
 def _names(group, key):
     """The list in an attribute; Keras cuts a long one into <key>0, <key>1, ..."""
-    parts = itertools.takewhile(lambda part: part in group.attrs, (f'{key}{i}' for i in itertools.count()))
+    parts = itertools.takewhile(
+        lambda part: part in group.attrs, (f'{key}{i}' for i in itertools.count())
+    )
     lists = [group.attrs[part] for part in ([key] if key in group.attrs else parts)]
-    return [name.decode() if isinstance(name, bytes) else str(name) for names in lists for name in names]
+    return [
+        name.decode() if isinstance(name, bytes) else str(name) for names in lists for name in names
+    ]
 
 
 def _unique(pairs, path):
     values = dict(pairs)
     if len(values) != len(pairs):
         names = [name for name, _ in pairs]
-        raise CheckpointError(f'{path}: several variables are called {sorted({n for n in names if names.count(n) > 1})[:5]}')
+        raise CheckpointError(
+            f'{path}: several variables are called {sorted({n for n in names if names.count(n) > 1})[:5]}'
+        )
     return values
 
 
@@ -156,13 +205,21 @@ def write_checkpoint(prefix, values):
     """
     prefix = pathlib.Path(prefix).expanduser()
     prefix.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f'.{prefix.name}.writing-', dir=prefix.parent) as temporary:
+    with tempfile.TemporaryDirectory(
+        prefix=f'.{prefix.name}.writing-', dir=prefix.parent
+    ) as temporary:
         working = pathlib.Path(temporary) / prefix.name
         names = sorted(values)
-        tf.raw_ops.SaveV2(prefix=str(working), tensor_names=names, shape_and_slices=[''] * len(names),
-                          tensors=[tf.constant(np.asarray(values[name])) for name in names])
+        tf.raw_ops.SaveV2(
+            prefix=str(working),
+            tensor_names=names,
+            shape_and_slices=[''] * len(names),
+            tensors=[tf.constant(np.asarray(values[name])) for name in names],
+        )
         state = working.with_name('checkpoint')
-        state.write_text(f'model_checkpoint_path: "{prefix.name}"\nall_model_checkpoint_paths: "{prefix.name}"\n')
+        state.write_text(
+            f'model_checkpoint_path: "{prefix.name}"\nall_model_checkpoint_paths: "{prefix.name}"\n'
+        )
         for ending in ('.data-00000-of-00001', '.index'):
             os.replace(f'{working}{ending}', f'{prefix}{ending}')
         os.replace(state, prefix.with_name('checkpoint'))

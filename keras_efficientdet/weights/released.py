@@ -1,4 +1,5 @@
 """The weights that google/automl released: which there are (released.yaml), and the way of them into Keras' cache."""
+
 import dataclasses
 import os
 import pathlib
@@ -17,20 +18,23 @@ TABLE = pathlib.Path(__file__).with_name('released.yaml')
 @dataclasses.dataclass(frozen=True)
 class Released:
     """One released checkpoint."""
-    weights: str                # the set: 'coco', 'coco640' or 'advprop'
+
+    weights: str  # the set: 'coco', 'coco640' or 'advprop'
     model: str
     url: str
     format: str
-    overrides: dict             # of the model's configuration: what the weights expect
-    val_ap: float               # COCO val2017, as published
-    sources: list               # where the address was seen; released.yaml says what each is
+    overrides: dict  # of the model's configuration: what the weights expect
+    val_ap: float  # COCO val2017, as published
+    sources: list  # where the address was seen; released.yaml says what each is
 
 
 def released_sets():
     """{name of a set of weights: {model name: Released}}."""
     table = yaml.safe_load(TABLE.read_text())
-    return {weights: {model: Released(weights, model, **entry) for model, entry in models.items()}
-            for weights, models in table.items()}
+    return {
+        weights: {model: Released(weights, model, **entry) for model, entry in models.items()}
+        for weights, models in table.items()
+    }
 
 
 def released(model_name, weights='coco'):
@@ -38,7 +42,9 @@ def released(model_name, weights='coco'):
     sets = released_sets()
     if model_name not in sets.get(weights, {}):
         having = [name for name, models in sets.items() if model_name in models]
-        raise CheckpointError(f'no weights {weights!r} of {model_name!r} were released; of this model there are {having}')
+        raise CheckpointError(
+            f'no weights {weights!r} of {model_name!r} were released; of this model there are {having}'
+        )
     return sets[weights][model_name]
 
 
@@ -49,7 +55,14 @@ def released_config(config, weights):
     """
     usual = load_config(config.model.name).model
     wanted = released(config.model.name, weights).overrides
-    return load_config(config, {key: value for key, value in wanted.items() if getattr(config.model, key) == getattr(usual, key)})
+    return load_config(
+        config,
+        {
+            key: value
+            for key, value in wanted.items()
+            if getattr(config.model, key) == getattr(usual, key)
+        },
+    )
 
 
 def released_checkpoint(model_name, weights='coco'):
@@ -64,7 +77,9 @@ def released_checkpoint(model_name, weights='coco'):
     release = released(model_name, weights)
     home = pathlib.Path(os.environ.get('KERAS_HOME') or '~/.keras').expanduser()
     archive = home / 'efficientdet' / weights / release.url.rpartition('/')[2]
-    folder = archive.with_name(next(archive.name.removesuffix(end) for end in ARCHIVES if archive.name.endswith(end)))
+    folder = archive.with_name(
+        next(archive.name.removesuffix(end) for end in ARCHIVES if archive.name.endswith(end))
+    )
     by_hand = [place for place in (archive, folder, pathlib.Path(f'{folder}.h5')) if place.exists()]
     if not by_hand:
         _fetch(release, home, archive, folder)
@@ -74,10 +89,19 @@ def released_checkpoint(model_name, weights='coco'):
 def _fetch(release, home, archive, folder):
     working = f'{archive.name}.fetching-{uuid.uuid4().hex}'
     try:
-        archive.parent.mkdir(parents=True, exist_ok=True)       # Keras goes to /tmp where its cache is not there
-        fetched = keras.utils.get_file(working, release.url, cache_dir=str(home), cache_subdir=f'efficientdet/{release.weights}')
+        archive.parent.mkdir(
+            parents=True, exist_ok=True
+        )  # Keras goes to /tmp where its cache is not there
+        fetched = keras.utils.get_file(
+            working,
+            release.url,
+            cache_dir=str(home),
+            cache_subdir=f'efficientdet/{release.weights}',
+        )
         os.replace(fetched, archive)
-    except Exception as error:                                  # Keras raises a bare Exception where a download fails
-        raise CheckpointError(f'the weights {release.weights!r} of {release.model} are not here and cannot be fetched ({error}). '
-                              f'Download {release.url} where there is internet, and put it there: {archive}, or unpacked: '
-                              f'{folder}') from error
+    except Exception as error:  # Keras raises a bare Exception where a download fails
+        raise CheckpointError(
+            f'the weights {release.weights!r} of {release.model} are not here and cannot be fetched ({error}). '
+            f'Download {release.url} where there is internet, and put it there: {archive}, or unpacked: '
+            f'{folder}'
+        ) from error

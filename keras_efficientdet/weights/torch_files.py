@@ -2,6 +2,7 @@
 
 Such a file is a series of pickles. It is read by an unpickler that knows four names and refuses every other.
 """
+
 import collections
 import io
 import pathlib
@@ -11,7 +12,7 @@ import numpy as np
 
 from keras_efficientdet.errors import CheckpointError
 
-_MAGIC = 0x1950a86a20f9469cfc6c
+_MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {'FloatStorage': np.dtype('<f4'), 'LongStorage': np.dtype('<i8')}
 
 
@@ -22,16 +23,25 @@ def read_pth(path):
     try:
         if _Unpickler(stream, storages).load() != _MAGIC:
             raise pickle.UnpicklingError('not the magic number of a PyTorch file')
-        _Unpickler(stream, storages).load()                           # protocol version
-        _Unpickler(stream, storages).load()                           # sizes and byte order of the writer
+        _Unpickler(stream, storages).load()  # protocol version
+        _Unpickler(stream, storages).load()  # sizes and byte order of the writer
         tensors = _Unpickler(stream, storages).load()
         for key in _Unpickler(stream, storages).load():
             dtype, _ = storages[key]
             count = int(np.frombuffer(stream.read(8), '<i8')[0])
             storages[key] = (dtype, np.frombuffer(stream.read(count * dtype.itemsize), dtype))
         return {name: tensor.read(storages) for name, tensor in tensors.items()}
-    except (pickle.UnpicklingError, KeyError, ValueError, EOFError, IndexError, AttributeError) as error:
-        raise CheckpointError(f'{path}: not a PyTorch state dict in the old format: {error}') from error
+    except (
+        pickle.UnpicklingError,
+        KeyError,
+        ValueError,
+        EOFError,
+        IndexError,
+        AttributeError,
+    ) as error:
+        raise CheckpointError(
+            f'{path}: not a PyTorch state dict in the old format: {error}'
+        ) from error
 
 
 class _Tensor:
@@ -43,10 +53,12 @@ class _Tensor:
     def read(self, storages):
         dtype, data = storages[self.key]
         strides = [s * dtype.itemsize for s in self.stride]
-        needed = self.offset + sum((n - 1) * s for n, s in zip(self.size, self.stride, strict=True)) + 1
+        needed = (
+            self.offset + sum((n - 1) * s for n, s in zip(self.size, self.stride, strict=True)) + 1
+        )
         if needed > len(data) or min([*self.size, *self.stride], default=0) < 0:
             raise ValueError(f'a tensor of {self.size} reaches beyond its storage of {len(data)}')
-        return np.lib.stride_tricks.as_strided(data[self.offset:], self.size, strides).copy()
+        return np.lib.stride_tricks.as_strided(data[self.offset :], self.size, strides).copy()
 
 
 class _Unpickler(pickle.Unpickler):

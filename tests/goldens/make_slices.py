@@ -3,6 +3,7 @@
 Functions whole; of forward passes 256 numbers a tensor, for the networks below; checksums of the ImageNet backbone. Facts and
 figures only, no weights.
 """
+
 import json
 import pathlib
 import shutil
@@ -13,8 +14,15 @@ import numpy as np
 HERE = pathlib.Path(__file__).parent
 SAMPLES = 256
 WHOLE = ('func/*', 'e2e/*', 'data/*')
-FORWARD = ('d0_256', 'd0_600_nondiv128', 'd0_384x640', 'lite0_320', 'd0_128_channel_fastattn', 'd0_128_training_true',
-           'd0_128_sum')
+FORWARD = (
+    'd0_256',
+    'd0_600_nondiv128',
+    'd0_384x640',
+    'lite0_320',
+    'd0_128_channel_fastattn',
+    'd0_128_training_true',
+    'd0_128_sum',
+)
 NAMES = ('efficientdet-d0', 'efficientdet-lite0')
 
 
@@ -34,9 +42,18 @@ def main(source):
         content = json.loads((source / kept[-1]).read_text())
         slim = {k: content[k] for k in ('keras', 'params_total', 'params_trainable')}
         (HERE / kept[-1]).write_text(json.dumps(slim, separators=(',', ':')))
-    sums = json.loads((source.parent / 'reference/imagenet_lite_crc32.json').read_text())['efficientnet-lite0']
+    sums = json.loads((source.parent / 'reference/imagenet_lite_crc32.json').read_text())[
+        'efficientnet-lite0'
+    ]
     (HERE / 'lite0_crc32.json').write_text(json.dumps(sums, separators=(',', ':')))
-    files = {str(k): {a: b for a, b in index['files'][str(k)].items() if a not in ('arrays', 'bytes', 'sha256')} for k in kept}
+    files = {
+        str(k): {
+            a: b
+            for a, b in index['files'][str(k)].items()
+            if a not in ('arrays', 'bytes', 'sha256')
+        }
+        for k in kept
+    }
     (HERE / 'index.json').write_text(json.dumps({'files': files}, indent=0))
 
 
@@ -47,7 +64,9 @@ def sampled(arrays):
         if key.endswith('__val'):
             continue
         name = key.removesuffix('__idx')
-        positions = arrays[key] if key.endswith('__idx') else np.arange(arrays[key].size, dtype=np.int32)
+        positions = (
+            arrays[key] if key.endswith('__idx') else np.arange(arrays[key].size, dtype=np.int32)
+        )
         values = arrays[f'{name}__val'] if key.endswith('__idx') else arrays[key].reshape(-1)
         rows = np.unique(np.linspace(0, len(positions) - 1, SAMPLES).astype(int))
         result[f'{name}__idx'], result[f'{name}__val'] = positions[rows], values[rows]

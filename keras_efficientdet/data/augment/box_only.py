@@ -1,4 +1,5 @@
 """Changes to what is inside the boxes alone. Boxes stay where they are."""
+
 import tensorflow as tf
 
 
@@ -20,11 +21,16 @@ def in_boxes(image, boxes, change, probability, seed):
     def one(k, picture):
         top, left, bottom, right = _pixels(boxes[k], tf.shape(image))
         wanted = chosen[k] & (top < bottom) & (left < right)
-        return k + 1, tf.cond(wanted, lambda: _changed(picture, (top, left, bottom, right), lambda p: change(p, seeds[k])),
-                              lambda: picture)
+        return k + 1, tf.cond(
+            wanted,
+            lambda: _changed(picture, (top, left, bottom, right), lambda p: change(p, seeds[k])),
+            lambda: picture,
+        )
 
     shapes = (tf.TensorShape([]), image.shape)
-    return tf.while_loop(lambda k, _: k < count, one, (tf.constant(0), image), shape_invariants=shapes)[1]
+    return tf.while_loop(
+        lambda k, _: k < count, one, (tf.constant(0), image), shape_invariants=shapes
+    )[1]
 
 
 def _pixels(box, shape):

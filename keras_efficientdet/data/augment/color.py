@@ -1,7 +1,8 @@
 """Colours of a picture uint8 [H, W, 3], as Pillow changes them (ImageEnhance, ImageOps); sharpness as tensorflow-addons does."""
+
 import tensorflow as tf
 
-HUE_SHARE = 0.1                             # of the circle, at a jitter of strength 1
+HUE_SHARE = 0.1  # of the circle, at a jitter of strength 1
 
 
 def brightness(image, factor):
@@ -25,8 +26,12 @@ def sharpness(image, factor):
 
     The smoothed picture is rounded down and the result to the nearest, as in tensorflow-addons; Pillow does the reverse.
     """
-    window = tf.constant([[1., 1., 1.], [1., 5., 1.], [1., 1., 1.]])[..., None, None] / 13.
-    smooth = tf.nn.depthwise_conv2d(tf.cast(image, tf.float32)[None], tf.tile(window, [1, 1, 3, 1]), [1, 1, 1, 1], 'SAME')[0]
+    window = (
+        tf.constant([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]])[..., None, None] / 13.0
+    )
+    smooth = tf.nn.depthwise_conv2d(
+        tf.cast(image, tf.float32)[None], tf.tile(window, [1, 1, 3, 1]), [1, 1, 1, 1], 'SAME'
+    )[0]
     inner = [(tf.range(n) > 0) & (tf.range(n) < n - 1) for n in tf.unstack(tf.shape(image)[:2])]
     smooth = tf.where((inner[0][:, None] & inner[1])[..., None], tf.cast(smooth, tf.uint8), image)
     return tf.cast(tf.round(_between(smooth, image, factor)), tf.uint8)
@@ -39,10 +44,13 @@ def hue(image, delta):
 
 def autocontrast(image):
     """Stretches each channel to 0..255."""
-    low, high = (tf.cast(reduce(image, [0, 1]), tf.float64)[:, None] for reduce in (tf.reduce_min, tf.reduce_max))
-    scale = 255. / tf.maximum(high - low, 1.)
+    low, high = (
+        tf.cast(reduce(image, [0, 1]), tf.float64)[:, None]
+        for reduce in (tf.reduce_min, tf.reduce_max)
+    )
+    scale = 255.0 / tf.maximum(high - low, 1.0)
     levels = tf.range(256, dtype=tf.float64)
-    stretched = tf.clip_by_value(levels * scale - low * scale, 0., 255.)                        # [3, 256]
+    stretched = tf.clip_by_value(levels * scale - low * scale, 0.0, 255.0)  # [3, 256]
     return _look_up(image, tf.where(high > low, stretched, levels))
 
 
@@ -50,7 +58,9 @@ def equalize(image):
     """Makes the histogram of each channel flat."""
     channels = tf.cast(image, tf.int32) + 256 * tf.range(3)
     counts = tf.reshape(tf.math.bincount(channels, minlength=768, maxlength=768), [3, 256])
-    last = tf.gather(counts, tf.reduce_max(tf.cast(image, tf.int32), [0, 1]), batch_dims=1)     # [3] of the brightest level
+    last = tf.gather(
+        counts, tf.reduce_max(tf.cast(image, tf.int32), [0, 1]), batch_dims=1
+    )  # [3] of the brightest level
     step = ((tf.reduce_sum(counts, 1) - last) // 255)[:, None]
     flat = (tf.cumsum(counts, 1, exclusive=True) + step // 2) // tf.maximum(step, 1)
     return _look_up(image, tf.where(step > 0, tf.minimum(flat, 255), tf.range(256)))
@@ -69,7 +79,9 @@ def solarize(image, threshold):
 def solarize_add(image, addition, threshold=128):
     """Adds to what is below `threshold`."""
     level = tf.cast(image, tf.int32)
-    return tf.where(level < threshold, tf.cast(tf.clip_by_value(level + addition, 0, 255), tf.uint8), image)
+    return tf.where(
+        level < threshold, tf.cast(tf.clip_by_value(level + addition, 0, 255), tf.uint8), image
+    )
 
 
 def invert(image):
@@ -79,9 +91,9 @@ def invert(image):
 
 def jitter(image, strength, seed):
     """Brightness, contrast and saturation times 1 +- strength (0..1), hue +- strength / 10 of the circle. seed: int [2]."""
-    draws = tf.unstack(tf.random.stateless_uniform([4], seed, -1., 1.))
+    draws = tf.unstack(tf.random.stateless_uniform([4], seed, -1.0, 1.0))
     for change, draw in zip((brightness, contrast, saturation), draws, strict=False):
-        image = change(image, 1. + strength * draw)
+        image = change(image, 1.0 + strength * draw)
     return hue(image, HUE_SHARE * strength * draws[3])
 
 
@@ -93,7 +105,7 @@ def _blend(degenerate, image, factor):
 def _between(degenerate, image, factor):
     """float32 in 0..255; beyond the picture where factor is above 1."""
     degenerate, image = tf.cast(degenerate, tf.float32), tf.cast(image, tf.float32)
-    return tf.clip_by_value(degenerate + factor * (image - degenerate), 0., 255.)
+    return tf.clip_by_value(degenerate + factor * (image - degenerate), 0.0, 255.0)
 
 
 def _grey(image):
@@ -104,4 +116,6 @@ def _grey(image):
 
 def _look_up(image, tables):
     """Each value through the table of its channel; tables [3, 256]."""
-    return tf.gather(tf.reshape(tf.cast(tables, tf.uint8), [-1]), tf.cast(image, tf.int32) + 256 * tf.range(3))
+    return tf.gather(
+        tf.reshape(tf.cast(tables, tf.uint8), [-1]), tf.cast(image, tf.int32) + 256 * tf.range(3)
+    )

@@ -1,4 +1,5 @@
 """Flips and scale jitter: one picture and its boxes, moved by given draws."""
+
 import tensorflow as tf
 
 from keras_efficientdet.ops import images
@@ -8,13 +9,21 @@ from keras_efficientdet.ops.boxes import area, clip, flip_horizontally, flip_ver
 def random_flip(image, boxes, draw):
     """Mirrors picture [H, W, 3] and boxes [N, 4] (pixels) where `draw` (uniform in 0..1) is above one half."""
     width = tf.cast(tf.shape(image)[1], tf.float32)
-    return tf.cond(draw > 0.5, lambda: (tf.reverse(image, [1]), flip_horizontally(boxes, width)), lambda: (image, boxes))
+    return tf.cond(
+        draw > 0.5,
+        lambda: (tf.reverse(image, [1]), flip_horizontally(boxes, width)),
+        lambda: (image, boxes),
+    )
 
 
 def random_vertical_flip(image, boxes, draw):
     """Turns picture [H, W, 3] and boxes [N, 4] (pixels) upside down where `draw` (uniform in 0..1) is above one half."""
     height = tf.cast(tf.shape(image)[0], tf.float32)
-    return tf.cond(draw > 0.5, lambda: (tf.reverse(image, [0]), flip_vertically(boxes, height)), lambda: (image, boxes))
+    return tf.cond(
+        draw > 0.5,
+        lambda: (tf.reverse(image, [0]), flip_vertically(boxes, height)),
+        lambda: (image, boxes),
+    )
 
 
 def scale_jitter(image, boxes, size, jitter_min, jitter_max, draws, finish=None):
@@ -44,15 +53,15 @@ def move_boxes(boxes, image_hw, scaled, offset, size):
     ratio = tf.tile(tf.cast(scaled, tf.float32) / tf.cast(tf.stack(image_hw), tf.float32), [2])
     moved = boxes * ratio - tf.tile(tf.cast(offset, tf.float32), [2])
     limit = tf.cast(tf.tile(tf.constant(size) - 1, [2]), tf.float32)
-    return tf.clip_by_value(moved, 0., limit)
+    return tf.clip_by_value(moved, 0.0, limit)
 
 
 def within(boxes, height, width):
     """Boxes [N, 4] cut to a picture. A row without area becomes all 0: no later rotation or shear gives it one again."""
     cut = clip(boxes, height, width)
-    return tf.where(with_area(cut)[:, None], cut, 0.)
+    return tf.where(with_area(cut)[:, None], cut, 0.0)
 
 
 def with_area(boxes):
     """bool [N]: boxes that still have an area."""
-    return area(boxes) > 0.
+    return area(boxes) > 0.0

@@ -6,6 +6,7 @@ entries of probability 0 or magnitude 0 stand for the paper's empty sub-policy. 
 written down here as they are known from the authors' later trainings (docs/DIFFERENCES.md).
 RandAugment: Cubuk et al. 2019 (arXiv 1909.13719).
 """
+
 import functools
 
 import numpy as np
@@ -18,7 +19,8 @@ V0 = (
     (('TranslateY_Only_BBoxes', 0.2, 2), ('Cutout', 0.8, 8)),
     (('Sharpness', 0.0, 8), ('ShearX_BBox', 0.4, 0)),
     (('ShearY_BBox', 1.0, 2), ('TranslateY_Only_BBoxes', 0.6, 6)),
-    (('Rotate_BBox', 0.6, 10), ('Color', 1.0, 6)))
+    (('Rotate_BBox', 0.6, 10), ('Color', 1.0, 6)),
+)
 V1 = (
     *V0,
     (('Color', 0.0, 0), ('ShearX_Only_BBoxes', 0.8, 4)),
@@ -35,7 +37,8 @@ V1 = (
     (('Rotate_BBox', 1.0, 8), ('Sharpness', 0.2, 8)),
     (('ShearY_BBox', 0.6, 10), ('Equalize_Only_BBoxes', 0.6, 8)),
     (('ShearX_BBox', 0.2, 6), ('TranslateY_Only_BBoxes', 0.2, 10)),
-    (('SolarizeAdd', 0.6, 8), ('Brightness', 0.8, 10)))
+    (('SolarizeAdd', 0.6, 8), ('Brightness', 0.8, 10)),
+)
 V2 = (
     (('Color', 0.0, 6), ('Cutout', 0.6, 8), ('Sharpness', 0.4, 8)),
     (('Rotate_BBox', 0.4, 8), ('Sharpness', 0.4, 2), ('Rotate_BBox', 0.8, 10)),
@@ -51,7 +54,8 @@ V2 = (
     (('Rotate_BBox', 0.0, 0), ('Equalize', 0.6, 6), ('ShearY_BBox', 0.6, 8)),
     (('Brightness', 0.8, 8), ('AutoContrast', 0.4, 2), ('Brightness', 0.2, 2)),
     (('TranslateY_BBox', 0.4, 8), ('Solarize', 0.4, 6), ('SolarizeAdd', 0.2, 10)),
-    (('Contrast', 1.0, 10), ('SolarizeAdd', 0.2, 8), ('Equalize', 0.2, 4)))
+    (('Contrast', 1.0, 10), ('SolarizeAdd', 0.2, 8), ('Equalize', 0.2, 4)),
+)
 V3 = (
     (('Posterize', 0.8, 2), ('TranslateX_BBox', 1.0, 8)),
     (('BBox_Cutout', 0.2, 10), ('Sharpness', 1.0, 8)),
@@ -67,11 +71,22 @@ V3 = (
     (('Contrast', 0.0, 2), ('ShearY_BBox', 0.8, 0)),
     (('AutoContrast', 0.8, 10), ('Contrast', 0.2, 10)),
     (('Rotate_BBox', 1.0, 10), ('Cutout', 1.0, 10)),
-    (('SolarizeAdd', 0.8, 6), ('Equalize', 0.8, 8)))
+    (('SolarizeAdd', 0.8, 6), ('Equalize', 0.8, 8)),
+)
 POLICIES = {'v0': V0, 'v1': V1, 'v2': V2, 'v3': V3}
-RANDOM = ('Equalize', 'Solarize', 'Color', 'Cutout', 'SolarizeAdd', 'TranslateX_BBox', 'TranslateY_BBox', 'ShearX_BBox',
-          'ShearY_BBox', 'Rotate_BBox')
-RANDOM_LAYERS, RANDOM_MAGNITUDE = 1, 15.
+RANDOM = (
+    'Equalize',
+    'Solarize',
+    'Color',
+    'Cutout',
+    'SolarizeAdd',
+    'TranslateX_BBox',
+    'TranslateY_BBox',
+    'ShearX_BBox',
+    'ShearY_BBox',
+    'Rotate_BBox',
+)
+RANDOM_LAYERS, RANDOM_MAGNITUDE = 1, 15.0
 RANDOM_PROBABILITY = (0.2, 0.8)
 
 
@@ -84,7 +99,11 @@ def distort(image, boxes, policy, seed):
     Returns:
       image uint8 [H, W, 3], boxes float32 [N, 4]; those that left the picture are all 0.
     """
-    return randaugment(image, boxes, seed) if policy == 'randaug' else autoaugment(image, boxes, POLICIES[policy], seed)
+    return (
+        randaugment(image, boxes, seed)
+        if policy == 'randaug'
+        else autoaugment(image, boxes, POLICIES[policy], seed)
+    )
 
 
 def autoaugment(image, boxes, table, seed):
@@ -93,7 +112,9 @@ def autoaugment(image, boxes, table, seed):
     seeds = tf.random.experimental.stateless_split(seed, indexes.shape[1] + 1)
     drawn = tf.random.stateless_uniform([], seeds[0], 0, len(table), tf.int32)
     for k in range(indexes.shape[1]):
-        index, probability, level = (tf.constant(values)[drawn, k] for values in (indexes, probabilities, levels))
+        index, probability, level = (
+            tf.constant(values)[drawn, k] for values in (indexes, probabilities, levels)
+        )
         image, boxes = _maybe(names, index, probability, level, image, boxes, seeds[k + 1])
     return image, boxes
 
@@ -105,7 +126,9 @@ def randaugment(image, boxes, seed, layers=RANDOM_LAYERS, magnitude=RANDOM_MAGNI
         seeds = tf.random.experimental.stateless_split(own, 3)
         index = tf.random.stateless_uniform([], seeds[0], 0, len(RANDOM), tf.int32)
         probability = tf.random.stateless_uniform([], seeds[1], low, high)
-        image, boxes = _maybe(RANDOM, index, probability, tf.constant(magnitude), image, boxes, seeds[2])
+        image, boxes = _maybe(
+            RANDOM, index, probability, tf.constant(magnitude), image, boxes, seeds[2]
+        )
     return image, boxes
 
 
@@ -116,9 +139,14 @@ def _arrays(table):
     """
     names = tuple(sorted({name for steps in table for name, _, _ in steps}))
     longest = max(len(steps) for steps in table)
-    rows = [[*steps, *[(names[0], 0., 0)] * (longest - len(steps))] for steps in table]
+    rows = [[*steps, *[(names[0], 0.0, 0)] * (longest - len(steps))] for steps in table]
     pick = [[[row[k][part] for k in range(longest)] for row in rows] for part in range(3)]
-    return names, np.vectorize(names.index)(pick[0]).astype(np.int32), np.float32(pick[1]), np.float32(pick[2])
+    return (
+        names,
+        np.vectorize(names.index)(pick[0]).astype(np.int32),
+        np.float32(pick[1]),
+        np.float32(pick[2]),
+    )
 
 
 def _maybe(names, index, probability, level, image, boxes, seed):
@@ -126,5 +154,11 @@ def _maybe(names, index, probability, level, image, boxes, seed):
     seeds = tf.random.experimental.stateless_split(seed, 2)
     each_box = tf.gather(tf.constant([name in BOXES_ALONE for name in names]), index)
     taken = each_box | (tf.random.stateless_uniform([], seeds[0]) < probability)
-    branches = [functools.partial(OPERATIONS[name], image, boxes, level, probability, seeds[1]) for name in names]
-    return tf.switch_case(tf.where(taken & (probability > 0.), index, len(names)), [*branches, lambda: (image, boxes)])
+    branches = [
+        functools.partial(OPERATIONS[name], image, boxes, level, probability, seeds[1])
+        for name in names
+    ]
+    return tf.switch_case(
+        tf.where(taken & (probability > 0.0), index, len(names)),
+        [*branches, lambda: (image, boxes)],
+    )

@@ -1,4 +1,5 @@
 """COCO annotation files. Every data format is a file like this one: a function that yields photos and their classes."""
+
 import collections
 import json
 import math
@@ -34,17 +35,24 @@ def read_coco(annotation_file, image_dir):
         by_image[annotation['image_id']].append(annotation)
     unlisted = set(by_image) - {image['id'] for image in content['images']}
     if unlisted:
-        raise DataError(f'{annotation_file}: annotations of {len(unlisted)} images that `images` does not list, like '
-                        f'image_id {min(unlisted, key=str)}')
+        raise DataError(
+            f'{annotation_file}: annotations of {len(unlisted)} images that `images` does not list, like '
+            f'image_id {min(unlisted, key=str)}'
+        )
     image_dir = _folder_of(content['images'], image_dir, annotation_file)
     changes = collections.Counter()
-    photos = [_photo(image, by_image[image['id']], label_map, image_dir, changes, annotation_file)
-              for image in content['images']]
+    photos = [
+        _photo(image, by_image[image['id']], label_map, image_dir, changes, annotation_file)
+        for image in content['images']
+    ]
     return Source(photos, label_map, dict(changes))
 
 
-_NEEDED = {'images': ('id', 'file_name', 'height', 'width'), 'annotations': ('id', 'image_id', 'category_id', 'bbox'),
-           'categories': ('id', 'name')}
+_NEEDED = {
+    'images': ('id', 'file_name', 'height', 'width'),
+    'annotations': ('id', 'image_id', 'category_id', 'bbox'),
+    'categories': ('id', 'name'),
+}
 
 
 def _read(path):
@@ -56,17 +64,23 @@ def _read(path):
         content = json.loads(text)
     except ValueError as error:
         raise DataError(f'{path}: not a json file: {error}') from error
-    missing = [k for k in _NEEDED if not isinstance(content, dict) or not isinstance(content.get(k), list)]
+    missing = [
+        k for k in _NEEDED if not isinstance(content, dict) or not isinstance(content.get(k), list)
+    ]
     if missing:
         raise DataError(f'{path}: not a COCO file, {", ".join(missing)} missing')
     for kind, keys in _NEEDED.items():
         for entry in content[kind]:
             if not isinstance(entry, dict) or any(k not in entry for k in keys):
-                raise DataError(f'{path}: an entry of `{kind}` needs {", ".join(keys)}, found {str(entry)[:200]}')
+                raise DataError(
+                    f'{path}: an entry of `{kind}` needs {", ".join(keys)}, found {str(entry)[:200]}'
+                )
     for kind, key, fits, wanted in _KINDS:
         for entry in content[kind]:
             if not fits(entry[key]):
-                raise DataError(f'{path}: `{key}` of an entry of `{kind}` must be {wanted}, found {str(entry)[:200]}')
+                raise DataError(
+                    f'{path}: `{key}` of an entry of `{kind}` must be {wanted}, found {str(entry)[:200]}'
+                )
     return content
 
 
@@ -74,21 +88,26 @@ def _is_size(value):
     return isinstance(value, int | float) and value >= 1
 
 
-_KINDS = (('images', 'file_name', lambda v: isinstance(v, str) and v, 'a text'),
-          ('images', 'height', _is_size, 'a number from 1 on'), ('images', 'width', _is_size, 'a number from 1 on'),
-          ('images', 'id', lambda v: isinstance(v, int | str), 'a whole number or a text'),
-          ('categories', 'id', lambda v: isinstance(v, int), 'a whole number'),
-          ('categories', 'name', lambda v: isinstance(v, str), 'a text'))
+_KINDS = (
+    ('images', 'file_name', lambda v: isinstance(v, str) and v, 'a text'),
+    ('images', 'height', _is_size, 'a number from 1 on'),
+    ('images', 'width', _is_size, 'a number from 1 on'),
+    ('images', 'id', lambda v: isinstance(v, int | str), 'a whole number or a text'),
+    ('categories', 'id', lambda v: isinstance(v, int), 'a whole number'),
+    ('categories', 'name', lambda v: isinstance(v, str), 'a text'),
+)
 
 
 def _folder_of(images, image_dir, annotation_file):
     if not isinstance(image_dir, list | tuple):
         return image_dir
     names = [image['file_name'] for image in images[:20]]
-    best = max(image_dir, key=lambda folder: _found(folder, names))          # of several the first
+    best = max(image_dir, key=lambda folder: _found(folder, names))  # of several the first
     if _found(best, names):
         return best
-    raise DataError(f'{annotation_file}: its pictures, like {names[:1]}, are in none of {", ".join(map(str, image_dir))}')
+    raise DataError(
+        f'{annotation_file}: its pictures, like {names[:1]}, are in none of {", ".join(map(str, image_dir))}'
+    )
 
 
 def _found(folder, names):
@@ -105,18 +124,35 @@ def _photo(image, annotations, label_map, image_dir, changes, annotation_file):
     rows = []
     for a in annotations:
         if a['category_id'] not in label_map:
-            raise DataError(f'{annotation_file}: annotation {a["id"]} has category_id {a["category_id"]}, which is not in '
-                            f'categories ({", ".join(map(str, label_map))})')
+            raise DataError(
+                f'{annotation_file}: annotation {a["id"]} has category_id {a["category_id"]}, which is not in '
+                f'categories ({", ".join(map(str, label_map))})'
+            )
         x, y, w, h = _numbers(a, annotation_file)
-        area, crowd = (number(a.get(key) or 0, key, f'{annotation_file}, annotation {a["id"]}') for key in ('area', 'iscrowd'))
+        area, crowd = (
+            number(a.get(key) or 0, key, f'{annotation_file}, annotation {a["id"]}')
+            for key in ('area', 'iscrowd')
+        )
         rows.append(((y, x, y + h, x + w), a['category_id'], area, bool(crowd)))
-    return photo(file_in(image_dir, image['file_name']), image['id'], (image['height'], image['width']), rows, changes)
+    return photo(
+        file_in(image_dir, image['file_name']),
+        image['id'],
+        (image['height'], image['width']),
+        rows,
+        changes,
+    )
 
 
 def _numbers(annotation, annotation_file):
     """The four numbers of a bbox. Raises DataError for anything else."""
     bbox = annotation['bbox']
-    if not isinstance(bbox, list) or len(bbox) != 4 or any(not isinstance(v, int | float) or not math.isfinite(v) for v in bbox):
-        raise DataError(f'{annotation_file}: annotation {annotation["id"]} needs a bbox of four finite numbers x, y, width, '
-                        f'height, found {bbox!r}')
+    if (
+        not isinstance(bbox, list)
+        or len(bbox) != 4
+        or any(not isinstance(v, int | float) or not math.isfinite(v) for v in bbox)
+    ):
+        raise DataError(
+            f'{annotation_file}: annotation {annotation["id"]} needs a bbox of four finite numbers x, y, width, '
+            f'height, found {bbox!r}'
+        )
     return bbox

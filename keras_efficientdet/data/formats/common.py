@@ -1,4 +1,5 @@
 """What the formats share: photos of rows of boxes, ids for names, where a picture is and how large."""
+
 import math
 import pathlib
 
@@ -61,13 +62,19 @@ def text_of(path):
     try:
         return path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
-        raise DataError(f'{path}: not text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8') from error
+        raise DataError(
+            f'{path}: not text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8'
+        ) from error
 
 
 def file_in(folder, name):
     """The path of a name that may have been written on Windows: a backslash parts folders where there is no such file."""
     path = pathlib.Path(folder) / name
-    return path if '\\' not in name or path.is_file() else pathlib.Path(folder) / name.replace('\\', '/')
+    return (
+        path
+        if '\\' not in name or path.is_file()
+        else pathlib.Path(folder) / name.replace('\\', '/')
+    )
 
 
 def find_picture(names, folders, where):
@@ -76,4 +83,6 @@ def find_picture(names, folders, where):
         for name in names:
             if (found := file_in(folder, name)).is_file():
                 return found
-    raise DataError(f'{where}: its picture {names[0]} is not there; looked in {", ".join(map(str, folders))}')
+    raise DataError(
+        f'{where}: its picture {names[0]} is not there; looked in {", ".join(map(str, folders))}'
+    )

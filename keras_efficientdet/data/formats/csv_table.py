@@ -1,4 +1,5 @@
 """CSV tables with one box a row: named columns in any order, or the six columns of keras-retinanet without a header."""
+
 import collections
 import csv
 import itertools
@@ -18,9 +19,14 @@ from keras_efficientdet.imaging.pil import picture_size
 
 COLUMNS = {
     'path': ('path', 'filename', 'file_name', 'image', 'image_path', 'file'),
-    'xmin': ('xmin', 'x1', 'x_min'), 'ymin': ('ymin', 'y1', 'y_min'), 'xmax': ('xmax', 'x2', 'x_max'),
-    'ymax': ('ymax', 'y2', 'y_max'), 'class': ('class', 'label', 'name', 'class_name', 'category'),
-    'width': ('width', 'image_width'), 'height': ('height', 'image_height')}
+    'xmin': ('xmin', 'x1', 'x_min'),
+    'ymin': ('ymin', 'y1', 'y_min'),
+    'xmax': ('xmax', 'x2', 'x_max'),
+    'ymax': ('ymax', 'y2', 'y_max'),
+    'class': ('class', 'label', 'name', 'class_name', 'category'),
+    'width': ('width', 'image_width'),
+    'height': ('height', 'image_height'),
+}
 _NEEDED = ('path', 'xmin', 'ymin', 'xmax', 'ymax', 'class')
 
 
@@ -46,13 +52,18 @@ def read_csv(csv_file, image_dir=None, label_map=None):
     if not label_map:
         raise DataError(f'{csv_file}: no boxes, so no classes; give a label_map')
     places = image_dir or [csv_file.parent, csv_file.parent / 'images']
-    folders = [pathlib.Path(place) for place in (places if isinstance(places, list | tuple) else [places])]
+    folders = [
+        pathlib.Path(place) for place in (places if isinstance(places, list | tuple) else [places])
+    ]
     by_picture = collections.defaultdict(list)
     for where, row in rows:
         by_picture[row['path']].append((where, row))
     _refuse_normalized(csv_file, rows)
     changes, ids = collections.Counter(), ids_of(label_map)
-    photos = [_photo(name, i, entries, folders, ids, changes) for i, (name, entries) in enumerate(by_picture.items(), 1)]
+    photos = [
+        _photo(name, i, entries, folders, ids, changes)
+        for i, (name, entries) in enumerate(by_picture.items(), 1)
+    ]
     return Source(photos, label_map, dict(changes))
 
 
@@ -85,7 +96,11 @@ def _lines(path, most=None):
     try:
         with path.open(newline='', encoding='utf-8-sig') as file:
             reader = csv.reader(file)
-            written = ((reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row)))
+            written = (
+                (reader.line_num, [cell.strip() for cell in row])
+                for row in reader
+                if any(map(str.strip, row))
+            )
             lines = list(itertools.islice(written, most))
     except FileNotFoundError as error:
         raise DataError(f'{path}: no such table') from error
@@ -104,7 +119,9 @@ def _read(path):
     for line, cells in lines[has_header:]:
         where = f'{path}, line {line}'
         if len(cells) <= max(columns.values()):
-            raise DataError(f'{where}: {len(cells)} columns, expected at least {max(columns.values()) + 1}')
+            raise DataError(
+                f'{where}: {len(cells)} columns, expected at least {max(columns.values()) + 1}'
+            )
         rows.append((where, {name: cells[i] for name, i in columns.items()}))
     return rows
 
@@ -112,14 +129,20 @@ def _read(path):
 def _columns(path, first):
     """({our name: index}, whether the first row is a header)"""
     lower = [cell.lower() for cell in first]
-    columns = {ours: lower.index(known[0]) for ours, names in COLUMNS.items() if (known := [n for n in names if n in lower])}
+    columns = {
+        ours: lower.index(known[0])
+        for ours, names in COLUMNS.items()
+        if (known := [n for n in names if n in lower])
+    }
     missing = [name for name in _NEEDED if name not in columns]
     if not missing:
         return columns, True
     if len(first) == len(_NEEDED) and all(not cell or _is_number(cell) for cell in first[1:5]):
         return {name: i for i, name in enumerate(_NEEDED)}, False
-    raise DataError(f'{path}, line 1: no column for {", ".join(missing)}; found {first}, expected a header with '
-                    f'{", ".join(_NEEDED)}, or rows of these six without a header')
+    raise DataError(
+        f'{path}, line 1: no column for {", ".join(missing)}; found {first}, expected a header with '
+        f'{", ".join(_NEEDED)}, or rows of these six without a header'
+    )
 
 
 def _is_number(text):
@@ -131,13 +154,21 @@ def _is_number(text):
 
 def _refuse_normalized(path, rows):
     values = [row[side] for _, row in rows for side in _NEEDED[1:5] if row[side]]
-    if values and all(_is_number(v) and 0 <= float(v) <= 1 for v in values) and any(not float(v).is_integer() for v in values):
+    if (
+        values
+        and all(_is_number(v) and 0 <= float(v) <= 1 for v in values)
+        and any(not float(v).is_integer() for v in values)
+    ):
         raise DataError(f'{path}: all coordinates are between 0 and 1, expected pixels')
 
 
 def _own_id(text, ids, where):
     """The id of a name, or of an id as text."""
-    return int(text) if text not in ids and text.isdigit() and int(text) in ids.values() else own_id(text, ids, where)
+    return (
+        int(text)
+        if text not in ids and text.isdigit() and int(text) in ids.values()
+        else own_id(text, ids, where)
+    )
 
 
 def _photo(name, id, entries, folders, ids, changes):

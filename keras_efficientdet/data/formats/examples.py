@@ -1,4 +1,5 @@
 """Examples made in Python: an iterable of dicts."""
+
 import collections
 import pathlib
 
@@ -27,11 +28,17 @@ def read_examples(examples, label_map=None):
     for i, example in enumerate(examples):
         if not isinstance(example, dict) or set(example) != _KEYS:
             found = sorted(example) if isinstance(example, dict) else type(example).__name__
-            raise DataError(f'example {i}: expected a dict with image, boxes and labels, found {found}')
+            raise DataError(
+                f'example {i}: expected a dict with image, boxes and labels, found {found}'
+            )
     if label_map is None:
         label_map = _from_names(examples)
     changes = collections.Counter()
-    return Source([_photo(i, example, label_map, changes) for i, example in enumerate(examples)], label_map, dict(changes))
+    return Source(
+        [_photo(i, example, label_map, changes) for i, example in enumerate(examples)],
+        label_map,
+        dict(changes),
+    )
 
 
 def _from_names(examples):
@@ -47,13 +54,26 @@ def _from_names(examples):
 def _photo(i, example, label_map, changes):
     where, image = f'example {i}', example['image']
     is_array = isinstance(image, np.ndarray)
-    if is_array and (image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,))):
-        raise DataError(f'{where}: image must be uint8 [H, W, 3] or [H, W], found {image.dtype} {list(image.shape)}')
+    if is_array and (
+        image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,))
+    ):
+        raise DataError(
+            f'{where}: image must be uint8 [H, W, 3] or [H, W], found {image.dtype} {list(image.shape)}'
+        )
     boxes, labels = [list(box) for box in example['boxes']], list(example['labels'])
     if len(boxes) != len(labels) or any(len(box) != 4 for box in boxes):
-        raise DataError(f'{where}: {len(labels)} labels need as many boxes of four numbers, found {str(boxes)[:200]}')
-    rows = [([number(v, 'each side of a box', where) for v in box], _id(label, label_map, where), None, False)
-            for box, label in zip(boxes, labels, strict=True)]
+        raise DataError(
+            f'{where}: {len(labels)} labels need as many boxes of four numbers, found {str(boxes)[:200]}'
+        )
+    rows = [
+        (
+            [number(v, 'each side of a box', where) for v in box],
+            _id(label, label_map, where),
+            None,
+            False,
+        )
+        for box, label in zip(boxes, labels, strict=True)
+    ]
     size = image.shape[:2] if is_array else picture_size(image)
     path = pathlib.Path(where if is_array else image)
     return photo(path, i + 1, size, rows, changes, image if is_array else None)
@@ -63,5 +83,7 @@ def _id(label, label_map, where):
     if isinstance(label, str):
         return own_id(label, ids_of(label_map), where)
     if label not in label_map:
-        raise DataError(f'{where}: label {label!r} is not among the ids {str(list(label_map))[:300]}')
+        raise DataError(
+            f'{where}: label {label!r} is not among the ids {str(list(label_map))[:300]}'
+        )
     return int(label)

@@ -1,4 +1,5 @@
 """What is in this folder? Finds the format of a data set, says why, and reads it."""
+
 import mmap
 import pathlib
 import re
@@ -10,9 +11,11 @@ from keras_efficientdet.data.formats.csv_table import class_list, class_names, h
 from keras_efficientdet.errors import DataError
 
 _ALIASES = (('train', 'training'), ('val', 'valid', 'validation'), ('test', 'testing'))
-_LOOKED_FOR = ('coco (json files with images, annotations and categories, here or in annotations/), voc (xml files, here or in '
-               'Annotations/), yolo (a yaml file with `names`, classes.txt or obj.names, here or above, and text files), csv '
-               '(csv files, here or in annotations/), TFRecord files')
+_LOOKED_FOR = (
+    'coco (json files with images, annotations and categories, here or in annotations/), voc (xml files, here or in '
+    'Annotations/), yolo (a yaml file with `names`, classes.txt or obj.names, here or above, and text files), csv '
+    '(csv files, here or in annotations/), TFRecord files'
+)
 
 
 def read_folder(path, split=None, kind=None):
@@ -45,7 +48,12 @@ def is_data_set(path, split=None):
 
 def detect(path):
     """{format: reason} of what a folder or file could be."""
-    reasons = {'coco': _listing(_coco_files(path)), 'csv': _listing(_tables(path)), 'voc': None, 'yolo': None}
+    reasons = {
+        'coco': _listing(_coco_files(path)),
+        'csv': _listing(_tables(path)),
+        'voc': None,
+        'yolo': None,
+    }
     if path.is_dir():
         reasons['voc'] = _listing(voc.annotation_files(_voc_root(path)))
         reasons['yolo'] = _yolo_reason(path)
@@ -56,20 +64,31 @@ def _one_of(path, found, wanted):
     if wanted in found:
         return wanted, found[wanted]
     if path.is_dir() and any('.tfrecord' in p.name for p in path.iterdir()):
-        raise DataError(f'{path}: holds TFRecords, which need no reader; give the folder itself to dataset or fit')
+        raise DataError(
+            f'{path}: holds TFRecords, which need no reader; give the folder itself to dataset or fit'
+        )
     if wanted or not found:
         inside = sorted(p.name for p in path.iterdir())[:20] if path.is_dir() else []
         what = f'{wanted} data set' if wanted else 'data set of a known format'
-        raise DataError(f'{path}: no {what}; looked for {_LOOKED_FOR}; found {", ".join(inside) or "nothing"}')
+        raise DataError(
+            f'{path}: no {what}; looked for {_LOOKED_FOR}; found {", ".join(inside) or "nothing"}'
+        )
     if len(found) > 1:
-        raise DataError(f'{path}: could be several formats: ' + '; '.join(f'{k} ({reason})' for k, reason in found.items())
-                        + '. Name the json or csv file itself, or the format (make_records.py --format)')
+        raise DataError(
+            f'{path}: could be several formats: '
+            + '; '.join(f'{k} ({reason})' for k, reason in found.items())
+            + '. Name the json or csv file itself, or the format (make_records.py --format)'
+        )
     return next(iter(found.items()))
 
 
 def _split_folder(path, split):
     """<path>/<split> where that folder is a data set of its own, in another format than one that spans all splits."""
-    inner = next((path / name for name in _same(split) if (path / name).is_dir()), None) if split else None
+    inner = (
+        next((path / name for name in _same(split) if (path / name).is_dir()), None)
+        if split
+        else None
+    )
     return inner if inner and not detect(path) and detect(inner) else None
 
 
@@ -89,12 +108,22 @@ def _tables(folder):
 
 def _listing(files):
     names = ', '.join(p.name for p in files[:3])
-    return f'{names}{f" and {len(files) - 3} more" if len(files) > 3 else ""} in {files[0].parent}' if files else None
+    return (
+        f'{names}{f" and {len(files) - 3} more" if len(files) > 3 else ""} in {files[0].parent}'
+        if files
+        else None
+    )
 
 
 def _coco_files(path):
-    files = [p for p in _files(path, '*.json') if _mentions(p, b'"images"', b'"annotations"', b'"categories"')]
-    instances = [p for p in files if p.name.startswith('instances')]        # COCO has key points and stuff beside them
+    files = [
+        p
+        for p in _files(path, '*.json')
+        if _mentions(p, b'"images"', b'"annotations"', b'"categories"')
+    ]
+    instances = [
+        p for p in files if p.name.startswith('instances')
+    ]  # COCO has key points and stuff beside them
     return instances or files
 
 
@@ -127,7 +156,11 @@ def _chosen(path, files, split):
     left = [p for p in files if set(_same(split)) & set(words[p])] if split else files
     if len(left) != 1:
         names = ', '.join(p.name for p in files)
-        wanted = f'no single file of split {split!r} among {names}' if split else f'several files, {names}'
+        wanted = (
+            f'no single file of split {split!r} among {names}'
+            if split
+            else f'several files, {names}'
+        )
         raise DataError(f'{path}: {wanted}; {_how_to_choose(path)}')
     return left[0]
 
@@ -147,7 +180,9 @@ def _picture_places(file):
     around = [p for place in (root, root / 'images') for p in sorted(place.glob('*')) if p.is_dir()]
     own, places = _splits_in(file.stem), list(dict.fromkeys([file.parent, root, *around]))
     split = {p: _splits_in(p.name) if p in around else set() for p in places}
-    return [p for p in places if split[p] in (set(), own)] if own and own in split.values() else places
+    return (
+        [p for p in places if split[p] in (set(), own)] if own and own in split.values() else places
+    )
 
 
 def _splits_in(name):
@@ -160,7 +195,9 @@ def _sisters(folder, files_of):
     """The folders of the other splits beside train/, valid/ or test/: only together have they all classes."""
     if not _splits_in(folder.name):
         return []
-    beside = sorted(p for p in folder.absolute().parent.iterdir() if p.is_dir() and p.name != folder.name)
+    beside = sorted(
+        p for p in folder.absolute().parent.iterdir() if p.is_dir() and p.name != folder.name
+    )
     return [p for p in beside if _splits_in(p.name) and files_of(p)]
 
 
@@ -169,14 +206,23 @@ def _read_voc(path, split):
     known = voc.splits(folder)
     _demand_split(path, known, split)
     sisters = _sisters(folder, voc.annotation_files)
-    label_map = voc.label_map_of(voc.class_names(folder).union(*map(voc.class_names, sisters))) if sisters else None
-    return voc.read_voc(folder, next((name for name in _same(split) if name in known), split), label_map)
+    label_map = (
+        voc.label_map_of(voc.class_names(folder).union(*map(voc.class_names, sisters)))
+        if sisters
+        else None
+    )
+    return voc.read_voc(
+        folder, next((name for name in _same(split) if name in known), split), label_map
+    )
 
 
 def _read_yolo(path, split):
     content = yolo.yaml_of(path)[1]
     declared = [key for key in yolo.SPLITS if content.get(key)] or [
-        key for key in yolo.SPLITS if (path / 'images' / key).is_dir() or (path / key / 'images').is_dir()]
+        key
+        for key in yolo.SPLITS
+        if (path / 'images' / key).is_dir() or (path / key / 'images').is_dir()
+    ]
     _demand_split(path, declared, split)
     return yolo.read_yolo(path, next((name for name in _same(split) if name in declared), split))
 
@@ -189,9 +235,15 @@ def _demand_split(path, declared, split):
 def _read_csv(path, split):
     files = _tables(path)
     file = _chosen(path, list(filter(has_boxes, files)) or files, split)
-    related = files if path.is_dir() else [file, *(p for p in _tables(file.parent) if _goes_with(p, file))]
+    related = (
+        files
+        if path.is_dir()
+        else [file, *(p for p in _tables(file.parent) if _goes_with(p, file))]
+    )
     others = [table for folder in _sisters(file.parent, _tables) for table in _tables(folder)]
-    return read_csv(file, _picture_places(file), _label_map_of(list(dict.fromkeys([*related, *others]))))
+    return read_csv(
+        file, _picture_places(file), _label_map_of(list(dict.fromkeys([*related, *others])))
+    )
 
 
 def _goes_with(table, file):

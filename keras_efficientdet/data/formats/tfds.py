@@ -1,4 +1,5 @@
 """TensorFlow Datasets with an `objects` feature, such as coco, voc or wider_face. tensorflow-datasets is optional."""
+
 import collections.abc
 import io
 import pathlib
@@ -25,15 +26,26 @@ def read_tfds(name_or_builder, split, data_dir=None):
       DataError: the builder has no boxes or no class names, or no such split. ImportError: tensorflow-datasets is not there.
     """
     import tensorflow_datasets as tfds
-    builder = tfds.builder(name_or_builder, data_dir=data_dir) if isinstance(name_or_builder, str) else name_or_builder
+
+    builder = (
+        tfds.builder(name_or_builder, data_dir=data_dir)
+        if isinstance(name_or_builder, str)
+        else name_or_builder
+    )
     name, features = builder.info.full_name, dict(builder.info.features.items())
-    if not {'image', 'objects'} <= set(features) or not {'bbox', 'label'} <= set(features['objects'].feature.keys()):
-        raise DataError(f'{name}: needs the features image and objects with bbox and label, found {list(features)}')
+    if not {'image', 'objects'} <= set(features) or not {'bbox', 'label'} <= set(
+        features['objects'].feature.keys()
+    ):
+        raise DataError(
+            f'{name}: needs the features image and objects with bbox and label, found {list(features)}'
+        )
     builder.download_and_prepare()
     try:
         count = builder.info.splits[split].num_examples
     except (KeyError, ValueError) as error:
-        raise DataError(f'{name}: no split {split!r}; it has {list(builder.info.splits)}') from error
+        raise DataError(
+            f'{name}: no split {split!r}; it has {list(builder.info.splits)}'
+        ) from error
     label_map = dict(enumerate(features['objects'].feature['label'].names))
     changes = collections.Counter()
     return Source(_Photos(builder, split, count, changes), label_map, changes)
@@ -53,18 +65,31 @@ class _Photos(collections.abc.Collection):
 
     def __iter__(self):
         import tensorflow_datasets as tfds
+
         self._changes.clear()
-        examples = self._builder.as_dataset(self._split, decoders={'image': tfds.decode.SkipDecoding()})
+        examples = self._builder.as_dataset(
+            self._split, decoders={'image': tfds.decode.SkipDecoding()}
+        )
         for i, example in enumerate(tfds.as_numpy(examples), 1):
             yield _photo(example, i, self._changes)
 
 
 def _photo(example, i, changes):
     with Image.open(io.BytesIO(example['image'])) as picture:
-        width, height = picture.size                       # as stored: EXIF is not applied there
+        width, height = picture.size  # as stored: EXIF is not applied there
     objects = example['objects']
     boxes = np.reshape(objects['bbox'], (-1, 4)) * [height, width, height, width]
     crowd = objects.get('is_crowd', np.zeros(len(boxes), bool))
-    rows = [(box, int(label), None, bool(c)) for box, label, c in zip(boxes, objects['label'], crowd, strict=True)]
+    rows = [
+        (box, int(label), None, bool(c))
+        for box, label, c in zip(boxes, objects['label'], crowd, strict=True)
+    ]
     name = example.get('image/filename', b'').decode() or f'picture {i}'
-    return photo(pathlib.Path(name), int(example.get('image/id', i)), (height, width), rows, changes, bytes(example['image']))
+    return photo(
+        pathlib.Path(name),
+        int(example.get('image/id', i)),
+        (height, width),
+        rows,
+        changes,
+        bytes(example['image']),
+    )

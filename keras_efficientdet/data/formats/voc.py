@@ -1,4 +1,5 @@
 """Pascal VOC: one xml file a picture, in the layout of VOC2012 or beside the pictures."""
+
 import collections
 import pathlib
 import re
@@ -48,25 +49,41 @@ def read_voc(folder, split=None, label_map=None):
     parsed = {stem: _parse(files[stem]) for stem in needed}
     label_map = label_map or label_map_of(_names(parsed.values()))
     changes, ids = collections.Counter(), ids_of(label_map)
-    photos = [_photo(files[stem], parsed[stem], i, folder, ids, changes) for i, stem in enumerate(chosen, 1)]
+    photos = [
+        _photo(files[stem], parsed[stem], i, folder, ids, changes)
+        for i, stem in enumerate(chosen, 1)
+    ]
     return Source(photos, label_map, dict(changes))
 
 
 def annotation_files(folder):
     """The xml files of a VOC folder, sorted; of folders in Annotations/ where pictures are in folders of the same names."""
-    places = [[folder / name, *_mirrored(folder / name, folder)] for name in _ANNOTATIONS] + [[folder]]
-    return next((found for inside in places if (found := sorted(p for place in inside for p in place.glob('*.xml')))), [])
+    places = [[folder / name, *_mirrored(folder / name, folder)] for name in _ANNOTATIONS] + [
+        [folder]
+    ]
+    return next(
+        (
+            found
+            for inside in places
+            if (found := sorted(p for place in inside for p in place.glob('*.xml')))
+        ),
+        [],
+    )
 
 
 def _mirrored(annotations, folder):
     below = [p.relative_to(annotations) for p in sorted(annotations.glob('**/'))]
     visible = [p for p in below if p.parts and not any(part.startswith('.') for part in p.parts)]
-    return [annotations / p for p in visible if any((folder / name / p).is_dir() for name in _PICTURES)]
+    return [
+        annotations / p for p in visible if any((folder / name / p).is_dir() for name in _PICTURES)
+    ]
 
 
 def _name_of(path, folder):
     """What lists call an annotation: cam1/a of Annotations/cam1/a.xml."""
-    place = next((folder / name for name in _ANNOTATIONS if (folder / name) in path.parents), folder)
+    place = next(
+        (folder / name for name in _ANNOTATIONS if (folder / name) in path.parents), folder
+    )
     return path.relative_to(place).with_suffix('').as_posix()
 
 
@@ -79,11 +96,17 @@ def splits(folder):
 def _listed(folder, split, files):
     lists = folder / 'ImageSets' / 'Main'
     # Every list of a class holds all pictures, with -1 or 1 behind the name.
-    found = [p for p in (lists / f'{split}.txt', *sorted(lists.glob(f'*_{split}.txt'))) if p.is_file()]
+    found = [
+        p for p in (lists / f'{split}.txt', *sorted(lists.glob(f'*_{split}.txt'))) if p.is_file()
+    ]
     if not found:
-        raise DataError(f'{folder}: no split {split!r}; ImageSets/Main has {[p.stem for p in sorted(lists.glob("*.txt"))]}')
+        raise DataError(
+            f'{folder}: no split {split!r}; ImageSets/Main has {[p.stem for p in sorted(lists.glob("*.txt"))]}'
+        )
     lines = [line.strip() for line in text_of(found[0]).splitlines() if line.strip()]
-    names = [line if line in files else re.sub(r'(\s+-?\d+)+$', '', line) for line in lines]      # a name may hold spaces
+    names = [
+        line if line in files else re.sub(r'(\s+-?\d+)+$', '', line) for line in lines
+    ]  # a name may hold spaces
     for line, name in enumerate(names, 1):
         if name not in files:
             raise DataError(f'{found[0]}, entry {line}: {name} has no xml file')
@@ -120,7 +143,10 @@ def _parse(path):
 
 
 def _photo(path, root, id, folder, ids, changes):
-    height, width = (int(number(root.findtext(f'size/{side}'), f'size/{side}', path)) for side in ('height', 'width'))
+    height, width = (
+        int(number(root.findtext(f'size/{side}'), f'size/{side}', path))
+        for side in ('height', 'width')
+    )
     if min(height, width) < 1:
         raise DataError(f'{path}: size is {width}x{height} (width x height), it must be positive')
     rows = []
@@ -129,7 +155,10 @@ def _photo(path, root, id, folder, ids, changes):
         box = [number(found.findtext(f'bndbox/{side}'), f'bndbox/{side}', where) for side in _SIDES]
         rows.append((box, own_id(_class_of(found), ids, where), None, False))
     name = _name_of(path, folder)
-    names = [root.findtext('filename') or '', *(f'{stem}{end}' for stem in dict.fromkeys((name, path.stem)) for end in _ENDINGS)]
+    names = [
+        root.findtext('filename') or '',
+        *(f'{stem}{end}' for stem in dict.fromkeys((name, path.stem)) for end in _ENDINGS),
+    ]
     inside = pathlib.Path(name).parent
     roots = [folder / place for place in _PICTURES]
     places = (*(root / inside for root in roots), *roots, path.parent, folder)

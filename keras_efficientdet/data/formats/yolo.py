@@ -1,4 +1,5 @@
 """YOLO: a text file a picture with lines `class cx cy w h`, all but the class in parts of the picture's sides."""
+
 import collections
 import os
 import pathlib
@@ -35,12 +36,17 @@ def read_yolo(folder, split=None, label_map=None):
     pictures = _pictures(folder, split, settings)
     labels = [_label_file(p) for p in pictures]
     _check_pairs(folder, pictures, labels)
-    changes, pose = collections.Counter(), bool((settings[1] or yaml_of(folder.parent)[1]).get('kpt_shape'))
+    changes, pose = (
+        collections.Counter(),
+        bool((settings[1] or yaml_of(folder.parent)[1]).get('kpt_shape')),
+    )
     photos = []
     for id, (picture, file) in enumerate(zip(pictures, labels, strict=True), 1):
         size = picture_size(picture)
         changes['pictures without a label file, taken as without objects'] += not file.is_file()
-        photos.append(photo(picture, id, size, _rows(file, size, label_map, pose, changes), changes))
+        photos.append(
+            photo(picture, id, size, _rows(file, size, label_map, pose, changes), changes)
+        )
     return Source(photos, label_map, dict(changes))
 
 
@@ -66,16 +72,26 @@ def _names(folder, settings):
         if path:
             return _from_yaml(path, content)
         if file := name_file(place):
-            return dict(enumerate(line.strip() for line in text_of(file).splitlines() if line.strip()))
-    raise DataError(f'{folder}: no class names; looked for a yaml file with `names`, {", ".join(_NAME_LISTS)}, here and in '
-                    f'{folder.parent}')
+            return dict(
+                enumerate(line.strip() for line in text_of(file).splitlines() if line.strip())
+            )
+    raise DataError(
+        f'{folder}: no class names; looked for a yaml file with `names`, {", ".join(_NAME_LISTS)}, here and in '
+        f'{folder.parent}'
+    )
 
 
 def _from_yaml(path, content):
     names = content['names']
     names = names if isinstance(names, dict) else dict(enumerate(names or ()))
-    if not names or not all(isinstance(i, int) for i in names) or len(set(names.values())) != len(names):
-        raise DataError(f'{path}: `names` must be a list of different names or number: name, found {str(content["names"])[:200]}')
+    if (
+        not names
+        or not all(isinstance(i, int) for i in names)
+        or len(set(names.values())) != len(names)
+    ):
+        raise DataError(
+            f'{path}: `names` must be a list of different names or number: name, found {str(content["names"])[:200]}'
+        )
     if content.get('nc', len(names)) != len(names):
         raise DataError(f'{path}: nc is {content["nc"]}, but there are {len(names)} names')
     return {i: str(name) for i, name in sorted(names.items())}
@@ -90,11 +106,17 @@ def _pictures(folder, split, settings):
         entries = [e for key in ([split] if split else listed) for e in _as_list(content[key])]
         found = [p for entry in entries for p in _entry(path, content.get('path'), entry)]
     else:
-        places = [folder / 'images' / (split or ''), folder / (split or '') / 'images', folder / (split or '')]
+        places = [
+            folder / 'images' / (split or ''),
+            folder / (split or '') / 'images',
+            folder / (split or ''),
+        ]
         found = _below(next((place for place in places if place.is_dir()), folder / (split or '')))
     pictures = list(dict.fromkeys(found))
     if not pictures:
-        raise DataError(f'{path or folder}: no pictures' + (f' of split {split!r}' if split else ''))
+        raise DataError(
+            f'{path or folder}: no pictures' + (f' of split {split!r}' if split else '')
+        )
     return pictures
 
 
@@ -110,10 +132,14 @@ def _entry(path, root, entry):
     places = [path.parent / (root or '') / entry, path.parent / entry, path.parent / inside]
     place = next((p for p in places if p.exists()), None)
     if place is None:
-        raise DataError(f'{path}: {entry} is not there; looked for {", ".join(dict.fromkeys(map(str, places)))}')
+        raise DataError(
+            f'{path}: {entry} is not there; looked for {", ".join(dict.fromkeys(map(str, places)))}'
+        )
     if place.is_dir():
         return _below(place)
-    return [file_in(place.parent, line.strip()) for line in text_of(place).splitlines() if line.strip()]
+    return [
+        file_in(place.parent, line.strip()) for line in text_of(place).splitlines() if line.strip()
+    ]
 
 
 def _below(folder):
@@ -126,8 +152,14 @@ def _below(folder):
             new = os.path.realpath(place) not in seen
             seen.add(os.path.realpath(place))
             inside[:] = [name for name in inside if new and not name.startswith('.')]
-            waiting += [pathlib.Path(place, name) for name in inside if os.path.islink(os.path.join(place, name))]
-            found += [pathlib.Path(place, name) for name in files if new and not name.startswith('.')]
+            waiting += [
+                pathlib.Path(place, name)
+                for name in inside
+                if os.path.islink(os.path.join(place, name))
+            ]
+            found += [
+                pathlib.Path(place, name) for name in files if new and not name.startswith('.')
+            ]
     return sorted(p for p in found if p.suffix.lower() in PICTURES)
 
 
@@ -142,8 +174,10 @@ def _label_file(picture):
 
 def _check_pairs(folder, pictures, labels):
     if not any(file.is_file() for file in labels):
-        raise DataError(f'{folder}: none of {len(pictures)} pictures has a label file; that of {pictures[0]} would be '
-                        f'{labels[0]}')
+        raise DataError(
+            f'{folder}: none of {len(pictures)} pictures has a label file; that of {pictures[0]} would be '
+            f'{labels[0]}'
+        )
     places = {picture.parent for picture in pictures if picture.parent.is_dir()}
     stems = {p.stem for place in places for p in place.iterdir() if p.suffix.lower() in PICTURES}
     for place in {file.parent for file in labels if file.parent.is_dir()}:
@@ -154,8 +188,11 @@ def _check_pairs(folder, pictures, labels):
 
 def _rows(file, size, label_map, pose, changes):
     lines = text_of(file).splitlines() if file.is_file() else []
-    return [_row(text.split(), f'{file}, line {i}', size, label_map, pose, changes)
-            for i, text in enumerate(lines, 1) if text.strip()]
+    return [
+        _row(text.split(), f'{file}, line {i}', size, label_map, pose, changes)
+        for i, text in enumerate(lines, 1)
+        if text.strip()
+    ]
 
 
 def _row(fields, where, size, label_map, pose, changes):
@@ -164,10 +201,14 @@ def _row(fields, where, size, label_map, pose, changes):
         changes['key points, left out'] += 1
         values = values[:4]
     if own_id not in label_map:
-        raise DataError(f'{where}: class {fields[0]} is not among the classes {str(label_map)[:300]}')
+        raise DataError(
+            f'{where}: class {fields[0]} is not among the classes {str(label_map)[:300]}'
+        )
     if any(not -1e-6 <= v <= 1 + 1e-6 for v in values):
-        raise DataError(f'{where}: values must be parts of the picture between 0 and 1, found {" ".join(fields[1:])[:100]}; '
-                        'are these pixels?')
+        raise DataError(
+            f'{where}: values must be parts of the picture between 0 and 1, found {" ".join(fields[1:])[:100]}; '
+            'are these pixels?'
+        )
     if len(values) == 4:
         cx, cy, w, h = values
         box = cy - h / 2, cx - w / 2, cy + h / 2, cx + w / 2
@@ -175,5 +216,7 @@ def _row(fields, where, size, label_map, pose, changes):
         changes['polygons, of which the boxes around them are used'] += 1
         box = min(values[1::2]), min(values[::2]), max(values[1::2]), max(values[::2])
     else:
-        raise DataError(f'{where}: expected `class cx cy w h` or a polygon `class x y x y x y ...`, found {len(fields)} values')
+        raise DataError(
+            f'{where}: expected `class cx cy w h` or a polygon `class x y x y x y ...`, found {len(fields)} values'
+        )
     return [v * side for v, side in zip(box, (*size, *size), strict=True)], int(own_id), None, False

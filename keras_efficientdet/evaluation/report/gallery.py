@@ -1,4 +1,5 @@
 """Pictures of an evaluation with their errors marked."""
+
 import typing
 
 import numpy as np
@@ -11,12 +12,13 @@ from keras_efficientdet.evaluation import analysis
 from keras_efficientdet.imaging.drawing import Mark, draw_marks
 
 _FILE = 'image/filename'
-SIDE = 640                                # pixels of the longer side, so that labels are readable on pictures of any size
+SIDE = 640  # pixels of the longer side, so that labels are readable on pictures of any size
 FOUND, MISSED, FALSE_ALARM = (0, 150, 80), (20, 70, 255), (225, 30, 0)
 
 
 class Exhibit(typing.NamedTuple):
     """A picture uint8 [H, W, 3] and what to say of it."""
+
     picture: np.ndarray
     caption: str
 
@@ -42,14 +44,27 @@ def gallery(data, config, matches, threshold, images):
 
 def _pictures(data, config, wanted):
     """{image id: (uint8 [H, W, 3], file name or '')} as they are in the records."""
+
     def parse(serialized):
         found = records.parse(serialized, class_ids(config.model))
-        named = tf.io.parse_single_example(serialized, {_FILE: tf.io.FixedLenFeature([], tf.string, '')})
+        named = tf.io.parse_single_example(
+            serialized, {_FILE: tf.io.FixedLenFeature([], tf.string, '')}
+        )
         return found['id'], found['image'], named[_FILE]
 
-    chosen = tf.data.TFRecordDataset(records.record_files(data)).map(parse).filter(
-        lambda i, *_: tf.reduce_any(i == tf.constant(sorted(wanted), tf.int64)))
-    return {int(i): (picture, file.decode(errors='replace')) for i, picture, file in chosen.as_numpy_iterator()} if wanted else {}
+    chosen = (
+        tf.data.TFRecordDataset(records.record_files(data))
+        .map(parse)
+        .filter(lambda i, *_: tf.reduce_any(i == tf.constant(sorted(wanted), tf.int64)))
+    )
+    return (
+        {
+            int(i): (picture, file.decode(errors='replace'))
+            for i, picture, file in chosen.as_numpy_iterator()
+        }
+        if wanted
+        else {}
+    )
 
 
 def marked(picture, matches, threshold, image):
@@ -62,9 +77,18 @@ def marked(picture, matches, threshold, image):
     marks = []
     for b in np.flatnonzero(matches.box_images == image):
         name = matches.names[matches.box_classes[b]]
-        marks.append(_mark(matches.true_boxes[b], factor, *((FOUND, '') if b in found else (MISSED, name))))
+        marks.append(
+            _mark(matches.true_boxes[b], factor, *((FOUND, '') if b in found else (MISSED, name)))
+        )
     for d in np.flatnonzero(shown & (matches.owner < 0)):
-        marks.append(_mark(matches.boxes[d], factor, FALSE_ALARM, f'{matches.names[matches.classes[d]]} {matches.scores[d]:.2f}'))
+        marks.append(
+            _mark(
+                matches.boxes[d],
+                factor,
+                FALSE_ALARM,
+                f'{matches.names[matches.classes[d]]} {matches.scores[d]:.2f}',
+            )
+        )
     return draw_marks(enlarged, marks)
 
 

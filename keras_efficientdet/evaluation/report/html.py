@@ -1,9 +1,10 @@
 """One HTML file that needs nothing else: no scripts, no network, pictures inside."""
+
 import base64
 import html
 import math
 
-_STYLE = '''
+_STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #1c1c1c; background: #fff; max-width: 1080px; margin: 2em auto;
   padding: 0 1em }
 h1 { font-size: 1.6em; margin-bottom: .2em }
@@ -24,15 +25,20 @@ figcaption, .note { color: #555; font-size: .88em }
   tr { break-inside: avoid }
   thead { display: table-header-group }
 }
-'''
+"""
 
 
 def page(title, subtitle, sections):
     """The whole file. sections: {heading: html}."""
-    body = ''.join(f'<section>\n<h2>{html.escape(heading)}</h2>\n{content}</section>\n' for heading, content in sections.items())
-    return (f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{html.escape(title)}</title>\n'
-            f'<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n{note(subtitle)}{body}</body>\n</html>\n')
+    body = ''.join(
+        f'<section>\n<h2>{html.escape(heading)}</h2>\n{content}</section>\n'
+        for heading, content in sections.items()
+    )
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{html.escape(title)}</title>\n'
+        f'<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n{note(subtitle)}{body}</body>\n</html>\n'
+    )
 
 
 def note(text):
@@ -45,13 +51,19 @@ def table(rows):
     if not rows:
         return note('none')
     head = ''.join(f'<th{_side(value)}>{html.escape(name)}</th>' for name, value in rows[0].items())
-    lines = ''.join('<tr>' + ''.join(f'<td{_side(v)}>{html.escape(_text(v))}</td>' for v in row.values()) + '</tr>\n'
-                    for row in rows)
+    lines = ''.join(
+        '<tr>'
+        + ''.join(f'<td{_side(v)}>{html.escape(_text(v))}</td>' for v in row.values())
+        + '</tr>\n'
+        for row in rows
+    )
     return f'<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody>\n</table>\n'
 
 
 def _side(value):
-    return ' class="number"' if isinstance(value, int | float) and not isinstance(value, bool) else ''
+    return (
+        ' class="number"' if isinstance(value, int | float) and not isinstance(value, bool) else ''
+    )
 
 
 def _text(value):

@@ -1,11 +1,15 @@
 """The log of a training as curves."""
+
 import csv
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-_CURVES = {'loss': ('loss', 'val_loss', 'classes_loss', 'boxes_loss'), 'COCO AP, validation': ('val_AP', 'val_AP50', 'val_AP75'),
-           'learning rate': ('learning_rate',)}
+_CURVES = {
+    'loss': ('loss', 'val_loss', 'classes_loss', 'boxes_loss'),
+    'COCO AP, validation': ('val_AP', 'val_AP50', 'val_AP75'),
+    'learning rate': ('learning_rate',),
+}
 
 
 def learning_curves(log_file):
@@ -13,15 +17,22 @@ def learning_curves(log_file):
     left out, and so is a panel for which there are none."""
     with open(log_file, newline='') as file:
         rows = list(csv.DictReader(file))
-    curves = {title: {name: [(int(row['epoch']), float(row[name])) for row in rows if row.get(name)] for name in wanted}
-              for title, wanted in _CURVES.items()}
+    curves = {
+        title: {
+            name: [(int(row['epoch']), float(row[name])) for row in rows if row.get(name)]
+            for name in wanted
+        }
+        for title, wanted in _CURVES.items()
+    }
     panels = {title: lines for title, lines in curves.items() if any(lines.values())}
     figure = Figure(figsize=(4.5 * max(1, len(panels)), 3.6), layout='constrained')
     for place, (title, lines) in enumerate(panels.items(), 1):
         axis = figure.add_subplot(1, len(panels), place)
         for name, points in lines.items():
             if points:
-                axis.plot(*zip(*points, strict=True), marker='.' if len(points) < 60 else None, label=name)
+                axis.plot(
+                    *zip(*points, strict=True), marker='.' if len(points) < 60 else None, label=name
+                )
         axis.set(title=title, xlabel='epoch', xlim=(0.5, len(rows) + 0.5))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)

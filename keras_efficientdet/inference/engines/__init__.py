@@ -4,6 +4,7 @@ Each file has `load(path)` -> (run, labels). run: uint8 [B, H, W, 3] of any batc
 [B, D, 4] ymin xmin ymax xmax in pixels of the pictures, 'scores': float32 [B, D], 'classes': int32 [B, D] 0-based, 'count': int32
 [B]}. labels: the dict of `export.labels.labels`.
 """
+
 import hashlib
 import pathlib
 
@@ -37,12 +38,22 @@ def _stored(path):
     if path.suffix in _ENDINGS and not path.is_dir():
         if not path.is_file():
             raise FileNotFoundError(f'{path}: no such model file')
-        return path, _ENDINGS[path.suffix], [file for file in (path, *_beside(path)) if file.is_file()]
+        return (
+            path,
+            _ENDINGS[path.suffix],
+            [file for file in (path, *_beside(path)) if file.is_file()],
+        )
     if (path / 'config.yaml').is_file():
-        return path, keras, [file for file in (path / 'config.yaml', path / 'best.weights.h5') if file.is_file()]
+        return (
+            path,
+            keras,
+            [file for file in (path / 'config.yaml', path / 'best.weights.h5') if file.is_file()],
+        )
     if savedmodel.folder_of(path):
         return path, savedmodel, savedmodel.files_of(path)
-    raise FileNotFoundError(f'{path}: neither a file that ends in {", ".join(_ENDINGS)}, nor a folder of `fit`, nor a SavedModel')
+    raise FileNotFoundError(
+        f'{path}: neither a file that ends in {", ".join(_ENDINGS)}, nor a folder of `fit`, nor a SavedModel'
+    )
 
 
 def _beside(path):

@@ -1,4 +1,5 @@
 """OpenVINO models of `export_openvino` (extra `openvino`)."""
+
 from keras_efficientdet.export.labels import read_labels
 from keras_efficientdet.optional import require
 
@@ -11,5 +12,8 @@ def load(path):
 
     def run(batch):
         found = compiled(batch)
-        return {name: found[name].copy() for name in names}        # the engine writes into the same memory again
+        return {
+            name: found[name].copy() for name in names
+        }  # the engine writes into the same memory again
+
     return run, labels

@@ -1,4 +1,5 @@
 """SavedModels of `export_savedmodel`, by TensorFlow."""
+
 import tensorflow as tf
 
 from keras_efficientdet.export.labels import read_labels
@@ -25,6 +26,9 @@ def load(path):
     found, loaded = read_labels(folder), tf.saved_model.load(str(folder))
     signature = loaded.signatures['serving_default']
 
-    def run(batch, _keep=loaded):                        # the signature alone does not keep its tables and constants alive
+    def run(
+        batch, _keep=loaded
+    ):  # the signature alone does not keep its tables and constants alive
         return {k: v.numpy() for k, v in signature(images=tf.constant(batch)).items()}
+
     return run, found

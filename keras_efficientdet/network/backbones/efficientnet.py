@@ -1,4 +1,5 @@
 """EfficientNet and EfficientNet-Lite as feature extractors."""
+
 import math
 import typing
 
@@ -16,6 +17,7 @@ from keras_efficientdet.network.layers import StochasticDepth
 
 class Stage(typing.NamedTuple):
     """A run of equal blocks; only the first one has the stride."""
+
     repeats: int
     kernel: int
     stride: int
@@ -33,13 +35,22 @@ STAGES = (
     Stage(4, 5, 2, 6, 112, 192),
     Stage(1, 3, 1, 6, 192, 320),
 )
-SCALINGS = {                 # name: (width, depth)
-    'efficientnet-b0': (1.0, 1.0), 'efficientnet-b1': (1.0, 1.1), 'efficientnet-b2': (1.1, 1.2),
-    'efficientnet-b3': (1.2, 1.4), 'efficientnet-b4': (1.4, 1.8), 'efficientnet-b5': (1.6, 2.2),
-    'efficientnet-b6': (1.8, 2.6), 'efficientnet-b7': (2.0, 3.1), 'efficientnet-b8': (2.2, 3.6),
+SCALINGS = {  # name: (width, depth)
+    'efficientnet-b0': (1.0, 1.0),
+    'efficientnet-b1': (1.0, 1.1),
+    'efficientnet-b2': (1.1, 1.2),
+    'efficientnet-b3': (1.2, 1.4),
+    'efficientnet-b4': (1.4, 1.8),
+    'efficientnet-b5': (1.6, 2.2),
+    'efficientnet-b6': (1.8, 2.6),
+    'efficientnet-b7': (2.0, 3.1),
+    'efficientnet-b8': (2.2, 3.6),
     'efficientnet-l2': (4.3, 5.3),
-    'efficientnet-lite0': (1.0, 1.0), 'efficientnet-lite1': (1.0, 1.1), 'efficientnet-lite2': (1.1, 1.2),
-    'efficientnet-lite3': (1.2, 1.4), 'efficientnet-lite4': (1.4, 1.8),
+    'efficientnet-lite0': (1.0, 1.0),
+    'efficientnet-lite1': (1.0, 1.1),
+    'efficientnet-lite2': (1.1, 1.2),
+    'efficientnet-lite3': (1.2, 1.4),
+    'efficientnet-lite4': (1.4, 1.8),
 }
 SQUEEZE_RATIO = 0.25
 DEFAULT_SURVIVAL = 0.8
@@ -61,19 +72,35 @@ def efficientnet(images, name, *, act_type='swish', survival_prob=None, weight_d
     """
     if name not in SCALINGS:
         raise ValueError(f'backbone {name!r}: expected one of {", ".join(SCALINGS)}')
-    survival = (1. if 'b0' in name else DEFAULT_SURVIVAL) if survival_prob is None else survival_prob
+    survival = (
+        (1.0 if 'b0' in name else DEFAULT_SURVIVAL) if survival_prob is None else survival_prob
+    )
     lite = 'lite' in name
     stem = 32 if lite else round_filters(32, SCALINGS[name][0])
-    x = conv2d(stem, 3, strides=2, use_bias=False, initializer=FAN_OUT_NORMAL, weight_decay=weight_decay,
-               name=f'{name}.stem.conv2d')(images)
+    x = conv2d(
+        stem,
+        3,
+        strides=2,
+        use_bias=False,
+        initializer=FAN_OUT_NORMAL,
+        weight_decay=weight_decay,
+        name=f'{name}.stem.conv2d',
+    )(images)
     x = batch_norm(f'{name}.stem.tpu_batch_normalization')(x)
     x = activation(act_type, f'{name}.stem.activation')(x)
     features, level, blocks = {}, 1, block_table(name)
     for i, block in enumerate(blocks):
         if block.stride == 2:
             features[level], level = x, level + 1
-        x = mbconv(x, block, f'{name}.blocks_{i}', act_type=act_type, squeeze=not lite, weight_decay=weight_decay,
-                   survival=1. - (1. - survival) * i / len(blocks))
+        x = mbconv(
+            x,
+            block,
+            f'{name}.blocks_{i}',
+            act_type=act_type,
+            squeeze=not lite,
+            weight_decay=weight_decay,
+            survival=1.0 - (1.0 - survival) * i / len(blocks),
+        )
     return {**features, level: x}
 
 
@@ -82,18 +109,24 @@ def mbconv(x, block, name, *, act_type, squeeze, survival, weight_decay):
     style = {'initializer': FAN_OUT_NORMAL, 'weight_decay': weight_decay}
     inputs, convs, norms = x, iter(('conv2d', 'conv2d_1')), iter(('', '_1', '_2'))
     if block.expand > 1:
-        x = conv2d(block.filters_in * block.expand, use_bias=False, name=f'{name}.{next(convs)}', **style)(x)
+        x = conv2d(
+            block.filters_in * block.expand, use_bias=False, name=f'{name}.{next(convs)}', **style
+        )(x)
         x = batch_norm(f'{name}.tpu_batch_normalization{next(norms)}')(x)
         x = activation(act_type, f'{name}.expand_activation')(x)
-    x = depthwise_conv2d(block.kernel, strides=block.stride, name=f'{name}.depthwise_conv2d', **style)(x)
+    x = depthwise_conv2d(
+        block.kernel, strides=block.stride, name=f'{name}.depthwise_conv2d', **style
+    )(x)
     x = batch_norm(f'{name}.tpu_batch_normalization{next(norms)}')(x)
     x = activation(act_type, f'{name}.activation')(x)
     if squeeze:
-        x = squeeze_excite(x, max(1, int(block.filters_in * SQUEEZE_RATIO)), f'{name}.se', act_type, style)
+        x = squeeze_excite(
+            x, max(1, int(block.filters_in * SQUEEZE_RATIO)), f'{name}.se', act_type, style
+        )
     x = conv2d(block.filters_out, use_bias=False, name=f'{name}.{next(convs)}', **style)(x)
     x = batch_norm(f'{name}.tpu_batch_normalization{next(norms)}')(x)
     if block.stride == 1 and block.filters_in == block.filters_out:
-        if survival < 1.:
+        if survival < 1.0:
             x = StochasticDepth(survival, name=f'{name}.drop_connect')(x)
         x = keras.layers.Add(name=f'{name}.add')([x, inputs])
     return x
@@ -112,11 +145,18 @@ def squeeze_excite(x, filters, name, act_type, style):
 def block_table(name):
     """Every block of a network as a Stage with repeats = 1, widths and depths scaled."""
     width, depth = SCALINGS[name]
-    fixed_ends = 'lite' in name                    # the Lite models keep the repeats of their first and last stage
+    fixed_ends = 'lite' in name  # the Lite models keep the repeats of their first and last stage
     blocks = []
     for i, stage in enumerate(STAGES):
-        repeats = stage.repeats if fixed_ends and i in (0, len(STAGES) - 1) else math.ceil(stage.repeats * depth)
-        filters_in, filters_out = round_filters(stage.filters_in, width), round_filters(stage.filters_out, width)
+        repeats = (
+            stage.repeats
+            if fixed_ends and i in (0, len(STAGES) - 1)
+            else math.ceil(stage.repeats * depth)
+        )
+        filters_in, filters_out = (
+            round_filters(stage.filters_in, width),
+            round_filters(stage.filters_out, width),
+        )
         blocks.append(stage._replace(repeats=1, filters_in=filters_in, filters_out=filters_out))
         again = blocks[-1]._replace(stride=1, filters_in=filters_out)
         blocks.extend([again] * (repeats - 1))

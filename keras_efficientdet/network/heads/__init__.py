@@ -1,4 +1,5 @@
 """Detection heads."""
+
 from keras_efficientdet.network.heads import anchor
 
 HEADS = {'anchor': anchor.HEAD}

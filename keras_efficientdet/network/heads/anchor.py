@@ -1,4 +1,5 @@
 """EfficientDet's head: a class and a box for each anchor."""
+
 import math
 
 import keras
@@ -12,13 +13,20 @@ from keras_efficientdet.ops.boxes import clip
 from keras_efficientdet.ops.matching import BACKGROUND, match
 from keras_efficientdet.ops.nms import non_max_suppression, top_pairs
 
-PRIOR_BIAS = -math.log(99.)     # an untrained anchor says 0.01 for every class (RetinaNet paper section 4.1)
+PRIOR_BIAS = -math.log(
+    99.0
+)  # an untrained anchor says 0.01 for every class (RetinaNet paper section 4.1)
 
 
 def anchor_settings(model):
     """What `anchors` takes, of a ModelConfig."""
-    return {'image_size': model.image_size, 'levels': (model.min_level, model.max_level), 'scales': model.num_scales,
-            'ratios': model.aspect_ratios, 'scale': model.anchor_scale}
+    return {
+        'image_size': model.image_size,
+        'levels': (model.min_level, model.max_level),
+        'scales': model.num_scales,
+        'ratios': model.aspect_ratios,
+        'scale': model.anchor_scale,
+    }
 
 
 def config_anchors(model):
@@ -30,18 +38,34 @@ def build(features, config):
     """{level: [B, h, w, C]} -> {'classes': [B, A, num_classes] logits, 'boxes': [B, A, 4] codes ty tx th tw}."""
     model = config.model
     per_place = model.num_scales * len(model.aspect_ratios)
-    shared = {'repeats': model.box_class_repeats, 'filters': model.fpn_num_filters, 'act_type': model.act_type,
-              'separable': model.separable_conv, 'survival_prob': model.survival_prob,
-              'weight_decay': config.train.weight_decay}
-    classes = conv_tower(features, name='class_net.class', outputs=per_place * model.num_classes,
-                         bias_initializer=keras.initializers.Constant(PRIOR_BIAS), **shared)
+    shared = {
+        'repeats': model.box_class_repeats,
+        'filters': model.fpn_num_filters,
+        'act_type': model.act_type,
+        'separable': model.separable_conv,
+        'survival_prob': model.survival_prob,
+        'weight_decay': config.train.weight_decay,
+    }
+    classes = conv_tower(
+        features,
+        name='class_net.class',
+        outputs=per_place * model.num_classes,
+        bias_initializer=keras.initializers.Constant(PRIOR_BIAS),
+        **shared,
+    )
     boxes = conv_tower(features, name='box_net.box', outputs=per_place * 4, **shared)
-    return {'classes': _join(classes, model.num_classes, 'classes'), 'boxes': _join(boxes, 4, 'boxes')}
+    return {
+        'classes': _join(classes, model.num_classes, 'classes'),
+        'boxes': _join(boxes, 4, 'boxes'),
+    }
 
 
 def _join(towers, width, name):
     """{level: [B, h, w, anchors * width]} -> [B, A, width], level-major."""
-    rows = [keras.layers.Reshape((-1, width), name=f'{name}-{level}', dtype='float32')(x) for level, x in towers.items()]
+    rows = [
+        keras.layers.Reshape((-1, width), name=f'{name}-{level}', dtype='float32')(x)
+        for level, x in towers.items()
+    ]
     return keras.layers.Concatenate(axis=1, name=name, dtype='float32')(rows)
 
 
@@ -72,10 +96,18 @@ def losses(config):
     train = config.train
     focal = _losses.FocalLoss(train.alpha, train.gamma, train.label_smoothing)
     if train.iou_loss_type:
-        boxes = BoxAndIouLoss(anchor_settings(config.model), train.iou_loss_type, delta=train.delta,
-                              box_weight=train.box_loss_weight, iou_weight=train.iou_loss_weight)
-        return {'classes': focal, 'boxes': boxes}, {'classes': 1., 'boxes': 1.}
-    return {'classes': focal, 'boxes': _losses.BoxLoss(train.delta)}, {'classes': 1., 'boxes': train.box_loss_weight}
+        boxes = BoxAndIouLoss(
+            anchor_settings(config.model),
+            train.iou_loss_type,
+            delta=train.delta,
+            box_weight=train.box_loss_weight,
+            iou_weight=train.iou_loss_weight,
+        )
+        return {'classes': focal, 'boxes': boxes}, {'classes': 1.0, 'boxes': 1.0}
+    return {'classes': focal, 'boxes': _losses.BoxLoss(train.delta)}, {
+        'classes': 1.0,
+        'boxes': train.box_loss_weight,
+    }
 
 
 def candidates(outputs, config):
@@ -90,9 +122,15 @@ def detect(outputs, config):
     Boxes are clipped to the input after NMS, as officially in its global mode.
     """
     nms, size = config.detect, config.model.image_size
-    boxes, *rest = non_max_suppression(*candidates(outputs, config), method=nms.method, iou_thresh=nms.iou_thresh,
-                                       sigma=nms.sigma, score_thresh=nms.score_thresh, per_class=nms.per_class,
-                                       max_output_size=nms.max_output_size)
+    boxes, *rest = non_max_suppression(
+        *candidates(outputs, config),
+        method=nms.method,
+        iou_thresh=nms.iou_thresh,
+        sigma=nms.sigma,
+        score_thresh=nms.score_thresh,
+        per_class=nms.per_class,
+        max_output_size=nms.max_output_size,
+    )
     return clip(boxes, *size), *rest
 
 

@@ -1,4 +1,5 @@
 """What a detection head is, and the tower of shared convolutions that every head is made of."""
+
 import dataclasses
 import typing
 
@@ -18,6 +19,7 @@ class Head:
     positives(targets [B, ...]) -> float32, how many positives the batch has: the losses are divided by 1 + that
     detect(outputs, config) -> boxes [B, D, 4] pixels of the input, scores [B, D], classes [B, D], count [B]
     """
+
     build: typing.Callable
     targets: typing.Callable
     losses: typing.Callable
@@ -25,8 +27,19 @@ class Head:
     detect: typing.Callable
 
 
-def conv_tower(features, *, name, repeats, filters, outputs, bias_initializer='zeros', act_type='swish', separable=True,
-               survival_prob=None, weight_decay=0.0):
+def conv_tower(
+    features,
+    *,
+    name,
+    repeats,
+    filters,
+    outputs,
+    bias_initializer='zeros',
+    act_type='swish',
+    separable=True,
+    survival_prob=None,
+    weight_decay=0.0,
+):
     """Convolutions shared over all levels, with a batch norm of each level's own, and a last one without norm.
 
     Args:
@@ -41,10 +54,14 @@ def conv_tower(features, *, name, repeats, filters, outputs, bias_initializer='z
         style['initializer'] = {'class_name': 'VarianceScaling', 'config': {}}
         conv = separable_conv2d
     else:
-        style.update(initializer={'class_name': 'RandomNormal', 'config': {'stddev': 0.01}}, kernel_size=3)
+        style.update(
+            initializer={'class_name': 'RandomNormal', 'config': {'stddev': 0.01}}, kernel_size=3
+        )
         conv = conv2d
     convs = [conv(filters, name=f'{name}-{i}', **style) for i in range(repeats)]
-    predict = conv(outputs, name=f'{name}-predict', bias_initializer=bias_initializer, dtype='float32', **style)
+    predict = conv(
+        outputs, name=f'{name}-predict', bias_initializer=bias_initializer, dtype='float32', **style
+    )
     towers = {}
     for level, x in features.items():
         for i, layer in enumerate(convs):

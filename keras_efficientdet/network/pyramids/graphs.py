@@ -1,9 +1,11 @@
 """Feature pyramids as lists of nodes."""
+
 import typing
 
 
 class Node(typing.NamedTuple):
     """One fusion: the level of its output, and which earlier features meet (0.. are the inputs, then node by node)."""
+
     level: int
     inputs: tuple[int, ...]
 
@@ -39,7 +41,9 @@ def qufpn_nodes(first, last):
         add(level, [mirror[level][-1], mirror[level - 1][-1]])
     for level in range(last - 1, first - 1, -1):
         add(level, [*mirror[level], mirror[level + 1][-1]])
-    nodes += [Node(level, (forward[level], mirror[level][-1])) for level in range(last, first - 1, -1)]
+    nodes += [
+        Node(level, (forward[level], mirror[level][-1])) for level in range(last, first - 1, -1)
+    ]
     return nodes
 
 

@@ -13,8 +13,20 @@ from keras_efficientdet.network.layers import (
 from keras_efficientdet.network.pyramids.graphs import GRAPHS, last_of_level
 
 
-def bifpn(features, *, levels, filters, repeats, fusion='fastattn', graph='bifpn', act_type='swish', separable=True,
-          resample_bn=True, conv_bn_act=False, weight_decay=0.0):
+def bifpn(
+    features,
+    *,
+    levels,
+    filters,
+    repeats,
+    fusion='fastattn',
+    graph='bifpn',
+    act_type='swish',
+    separable=True,
+    resample_bn=True,
+    conv_bn_act=False,
+    weight_decay=0.0,
+):
     """Builds the pyramid.
 
     Args:
@@ -45,11 +57,28 @@ def bifpn(features, *, levels, filters, repeats, fusion='fastattn', graph='bifpn
         known = list(pyramid)
         for i, node in enumerate(nodes):
             name = f'fpn_cells.cell_{cell}.fnode{i}'
-            met = [resample(known[offset], sizes[node.level - first], filters, f'{name}.resample_{k}_{offset}_{len(known)}',
-                            **style) for k, offset in enumerate(node.inputs)]
+            met = [
+                resample(
+                    known[offset],
+                    sizes[node.level - first],
+                    filters,
+                    f'{name}.resample_{k}_{offset}_{len(known)}',
+                    **style,
+                )
+                for k, offset in enumerate(node.inputs)
+            ]
             x = fuse(met, fusion, name)
-            known.append(after_fusion(x, filters, f'{name}.op_after_combine{len(known)}', act_type, separable, conv_bn_act,
-                                      weight_decay))
+            known.append(
+                after_fusion(
+                    x,
+                    filters,
+                    f'{name}.op_after_combine{len(known)}',
+                    act_type,
+                    separable,
+                    conv_bn_act,
+                    weight_decay,
+                )
+            )
         pyramid = [known[last_of_level(nodes, level, count)] for level in range(first, last + 1)]
     return dict(enumerate(pyramid, first))
 
@@ -86,11 +115,13 @@ def resample(x, size, filters, name, *, resample_bn, weight_decay):
         return x
     if height >= size[0] and width >= size[1]:
         strides = [(a - 1) // b + 1 for a, b in zip((height, width), size, strict=True)]
-        return keras.layers.MaxPooling2D([s + 1 for s in strides], strides, 'same', name=f'{name}.max_pool')(x)
+        return keras.layers.MaxPooling2D(
+            [s + 1 for s in strides], strides, 'same', name=f'{name}.max_pool'
+        )(x)
     if height <= size[0] and width <= size[1]:
         if size[0] == 2 * height and size[1] == 2 * width:
             return UpSampling2D(name=f'{name}.up')(x)
         return NearestResize(size, name=f'{name}.up')(x)
-    raise ValueError(f'{name}: cannot resample {height}x{width} to {size[0]}x{size[1]}; one side grows, the other shrinks')
-
-
+    raise ValueError(
+        f'{name}: cannot resample {height}x{width} to {size[0]}x{size[1]}; one side grows, the other shrinks'
+    )
