@@ -27,6 +27,7 @@ class ModelConfig:
     act_type: str = 'swish'
     min_level: int = 3
     max_level: int = 7
+    head: str = 'anchor'  # a row of config.choices.HEADS
     fpn_name: str = 'bifpn'
     fpn_num_filters: int = 64
     fpn_cell_repeats: int = 3

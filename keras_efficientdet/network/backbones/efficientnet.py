@@ -5,6 +5,7 @@ import typing
 
 import keras
 
+from keras_efficientdet.config.choices import SCALINGS
 from keras_efficientdet.network.blocks import (
     FAN_OUT_NORMAL,
     activation,
@@ -35,23 +36,6 @@ STAGES = (
     Stage(4, 5, 2, 6, 112, 192),
     Stage(1, 3, 1, 6, 192, 320),
 )
-SCALINGS = {  # name: (width, depth)
-    'efficientnet-b0': (1.0, 1.0),
-    'efficientnet-b1': (1.0, 1.1),
-    'efficientnet-b2': (1.1, 1.2),
-    'efficientnet-b3': (1.2, 1.4),
-    'efficientnet-b4': (1.4, 1.8),
-    'efficientnet-b5': (1.6, 2.2),
-    'efficientnet-b6': (1.8, 2.6),
-    'efficientnet-b7': (2.0, 3.1),
-    'efficientnet-b8': (2.2, 3.6),
-    'efficientnet-l2': (4.3, 5.3),
-    'efficientnet-lite0': (1.0, 1.0),
-    'efficientnet-lite1': (1.0, 1.1),
-    'efficientnet-lite2': (1.1, 1.2),
-    'efficientnet-lite3': (1.2, 1.4),
-    'efficientnet-lite4': (1.4, 1.8),
-}
 SQUEEZE_RATIO = 0.25
 DEFAULT_SURVIVAL = 0.8
 
