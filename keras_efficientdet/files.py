@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all; optional packages that are named where they are missing.
+"""Files that appear complete or not at all, and where Keras keeps its files.
 
-What is unfinished has a name that no other process has on any machine: in containers that share a folder all are process 1.
+Temporary files carry a random suffix rather than a process id, because containers that share a
+volume often all run as PID 1.
 """
 
 import contextlib
@@ -8,27 +9,34 @@ import os
 import pathlib
 import re
 import uuid
+from collections.abc import Iterator
+
+Path = str | os.PathLike
 
 
 @contextlib.contextmanager
-def new_file(path, *endings):
-    """Gives (path, a name to write under); renames at the end, removes what is unfinished after an error.
+def new_file(path: Path, *endings: str) -> Iterator[tuple[pathlib.Path, pathlib.Path]]:
+    """Writes a file, or several that belong together, which must not exist yet.
 
     Args:
-      path: ends in the first of `endings`; the others are of files that are written beside it.
+      path: the file to make; it ends in the first of `endings`.
+      endings: one per file; a format of two files has two, like '.xml', '.bin'.
+    Yields:
+      (path, temporary path to write to). For a further ending write to
+      `temporary.with_suffix(ending)`. The files get their final names when the block ends; after an
+      error they are removed.
     Raises:
-      FileExistsError: something stands there. ValueError: another ending.
+      FileExistsError: one of the files exists already. ValueError: `path` has another ending.
     """
     target = pathlib.Path(path)
     if target.suffix != endings[0]:
         raise ValueError(f'{target}: expected a path that ends in {endings[0]}')
     working = target.with_name(f'{target.stem}.writing-{uuid.uuid4().hex}{endings[0]}')
-    pairs = [
-        (working.with_suffix(ending), target.with_suffix(ending)) for ending in reversed(endings)
-    ]
+    # The first file comes last: whoever sees it can rely on the others.
+    pairs = [(working.with_suffix(end), target.with_suffix(end)) for end in reversed(endings)]
     for _, final in pairs:
         if final.exists():
-            raise FileExistsError(f'{final} exists; give another name or remove it')
+            raise FileExistsError(f'{final} exists; choose another name or remove it')
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield target, working
@@ -40,12 +48,14 @@ def new_file(path, *endings):
 
 
 @contextlib.contextmanager
-def replaced_file(path):
-    """Gives a name to write under, which takes the place of `path` at the end; after an error `path` is as it was."""
+def replaced_file(path: Path) -> Iterator[pathlib.Path]:
+    """Yields a temporary path to write to, which replaces `path` when the block ends.
+
+    After an error `path` is unchanged.
+    """
     path = pathlib.Path(path)
-    working = path.with_name(
-        f'writing-{uuid.uuid4().hex}.{path.name}'
-    )  # its ending says as what libraries write it
+    # The random part stands in front: libraries choose the format by the ending.
+    working = path.with_name(f'writing-{uuid.uuid4().hex}.{path.name}')
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield working
@@ -54,18 +64,29 @@ def replaced_file(path):
         working.unlink(missing_ok=True)
 
 
-def remove_unfinished(*folders):
-    """Removes what processes that were killed left of `replaced_file`. Nobody else may be writing there."""
+def remove_unfinished(*folders: Path) -> None:
+    """Removes the temporary files that killed processes left behind in `replaced_file`.
+
+    No other process may be writing to these folders meanwhile.
+    """
     for folder in folders:
         for left in pathlib.Path(folder).glob('writing-*'):
             if re.match(r'writing-[0-9a-f]{32}\.', left.name):
                 left.unlink()
 
 
-def size_and_time(path):
-    """(bytes, nanoseconds of the last change) of a file: what tells its contents apart without reading it; (None,) of none."""
+def size_and_time(path: Path) -> tuple[int | None, ...]:
+    """(bytes, modification time in nanoseconds): detects changes without reading the file.
+
+    (None,) where there is no such file.
+    """
     try:
         stat = os.stat(path)
-    except (OSError, ValueError):  # not there, or no path at all
+    except (OSError, ValueError):  # ValueError: not a possible path, like one with a null byte
         return (None,)
     return stat.st_size, stat.st_mtime_ns
+
+
+def keras_home() -> pathlib.Path:
+    """The folder where Keras keeps downloads and caches: $KERAS_HOME, else ~/.keras."""
+    return pathlib.Path(os.environ.get('KERAS_HOME') or '~/.keras').expanduser()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_efficientdet.files import new_file, replaced_file
+from keras_efficientdet.files import keras_home, new_file, remove_unfinished, replaced_file
 from keras_efficientdet.optional import require
 
 
@@ -79,3 +79,20 @@ def test_a_missing_engine_says_how_to_install_it():
         ImportError, match=r'no_such_engine is needed .*pip install "keras-efficientdet\[onnx\]"'
     ):
         require('no_such_engine', 'onnx')
+
+
+def test_home_of_keras(monkeypatch, tmp_path):
+    monkeypatch.setenv('KERAS_HOME', str(tmp_path))
+    assert keras_home() == tmp_path
+    monkeypatch.delenv('KERAS_HOME')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert keras_home() == tmp_path / '.keras'
+
+
+def test_only_unfinished_files_are_removed(tmp_path):
+    unfinished = tmp_path / f'writing-{"0f" * 16}.best.weights.h5'
+    others = [tmp_path / 'best.weights.h5', tmp_path / 'writing-notes.txt']
+    for path in (unfinished, *others):
+        path.touch()
+    remove_unfinished(tmp_path, tmp_path / 'missing')
+    assert names(tmp_path) == sorted(p.name for p in others)

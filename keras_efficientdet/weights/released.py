@@ -10,6 +10,7 @@ import yaml
 
 from keras_efficientdet.config import load_config
 from keras_efficientdet.errors import CheckpointError
+from keras_efficientdet.files import keras_home
 from keras_efficientdet.weights.files import ARCHIVES
 
 TABLE = pathlib.Path(__file__).with_name('released.yaml')
@@ -75,7 +76,7 @@ def released_checkpoint(model_name, weights='coco'):
       CheckpointError: nothing was released, or it cannot be fetched; the message says what to get and where to put it.
     """
     release = released(model_name, weights)
-    home = pathlib.Path(os.environ.get('KERAS_HOME') or '~/.keras').expanduser()
+    home = keras_home()
     archive = home / 'efficientdet' / weights / release.url.rpartition('/')[2]
     folder = archive.with_name(
         next(archive.name.removesuffix(end) for end in ARCHIVES if archive.name.endswith(end))
