@@ -9,6 +9,10 @@ class DataError(ValueError):
     """A data set has a fault; the message names the file or key, what was found and what was expected."""
 
 
+class MissingRecordsError(DataError):
+    """There are no TFRecord files at a place."""
+
+
 class CheckpointError(ValueError):
     """A checkpoint cannot be read, or does not fit the model; nothing was assigned."""
 

@@ -17,8 +17,8 @@ from PIL import Image, ImageOps
 
 from keras_efficientdet import label_overrides, read_coco, write_records
 from keras_efficientdet.data import record_writer, records
-from keras_efficientdet.data.source import Photo, Source
-from keras_efficientdet.errors import DataError
+from keras_efficientdet.data.source import Change, Photo, Source
+from keras_efficientdet.errors import DataError, MissingRecordsError
 from keras_efficientdet.imaging import pil
 from keras_efficientdet.ops import images
 
@@ -178,6 +178,20 @@ def test_summary(tmp_path):
     }
     assert label_overrides(folder) == {'model': {'label_map': drawn.LABELS, 'num_classes': 3}}
     assert records.count_examples(folder) == 2
+
+
+def test_changes_of_a_summary_are_members_again(tmp_path):
+    folder = drawn.records(tmp_path, [(30, 50, [drawn.box(45, 0, 10, 30, 18)])])
+    (change,) = records.summary_of(folder)['changes']
+    assert change is Change.BOX_CUT
+    assert f'{change}' == str(change) == 'boxes cut to their picture'
+
+
+def test_changes_that_only_another_version_counts_stay_text(tmp_path):
+    folder = drawn.records(tmp_path, [(30, 50, [])])
+    summary = json.loads((folder / 'dataset.json').read_text())
+    (folder / 'dataset.json').write_text(json.dumps({**summary, 'changes': {'boxes mended': 2}}))
+    assert records.summary_of(folder)['changes'] == {'boxes mended': 2}
 
 
 def test_shards_hold_each_photo_once(tmp_path, monkeypatch):
@@ -499,7 +513,7 @@ def test_record_files(tmp_path):
     assert records.record_files(folder) == both == records.record_files(f'{folder}/*tfrecord*')
     assert records.record_files(name) == [name] and records.record_files(both[::-1]) == both
     for nothing in (tmp_path / 'images', f'{tmp_path}/nowhere/*', []):
-        with pytest.raises(DataError, match='no TFRecord files'):
+        with pytest.raises(MissingRecordsError, match='no TFRecord files'):
             records.record_files(nothing)
 
 

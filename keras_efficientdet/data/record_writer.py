@@ -16,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from keras_efficientdet.data.records import SUMMARY
+from keras_efficientdet.data.source import Change
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import named, png, rgb, upright
 from keras_efficientdet.ops import images
@@ -99,7 +100,7 @@ def serialize(photo, label_map):
 
 def write_summary(source, counts, folder):
     """Writes and returns what the sum of the Counters of `serialize` says of the records in a folder."""
-    changes = {**source.changes, 'pictures stored as PNG': counts['png']}
+    changes = {**source.changes, Change.STORED_AS_PNG: counts['png']}
     summary = {
         'images': len(source.photos),
         'boxes': sum(counts['boxes', i] for i in source.label_map),

@@ -5,14 +5,16 @@ import pathlib
 
 import tensorflow as tf
 
-from keras_efficientdet.errors import DataError
+from keras_efficientdet.data.source import Change
+from keras_efficientdet.errors import DataError, MissingRecordsError
 from keras_efficientdet.ops import images
 
 SUMMARY = 'dataset.json'
 
 
 def record_files(files_or_dir):
-    """The TFRecord files of a folder, a glob pattern, one path or a list of paths, sorted. Raises DataError if there are none."""
+    """The TFRecord files of a folder, a glob pattern, one path or a list of paths, sorted. Raises
+    MissingRecordsError if there are none."""
     if isinstance(files_or_dir, list | tuple):
         paths = [str(p) for p in files_or_dir]
     elif pathlib.Path(files_or_dir).is_dir():
@@ -20,7 +22,9 @@ def record_files(files_or_dir):
     else:
         paths = tf.io.gfile.glob(str(files_or_dir))
     if not paths:
-        raise DataError(f'{files_or_dir}: no TFRecord files; make some with tools/make_records.py')
+        raise MissingRecordsError(
+            f'{files_or_dir}: no TFRecord files; make some with tools/make_records.py'
+        )
     return sorted(paths)
 
 
@@ -30,7 +34,14 @@ def summary_of(files_or_dir):
     if not path.is_file():
         return None
     summary = json.loads(path.read_text())
-    return {**summary, 'label_map': {int(k): v for k, v in summary['label_map'].items()}}
+    label_map = {int(i): name for i, name in summary['label_map'].items()}
+    changes = {_change(text): count for text, count in summary.get('changes', {}).items()}
+    return {**summary, 'label_map': label_map, 'changes': changes}
+
+
+def _change(text):
+    """The Change of a text; a text that only another version knows stays as it is."""
+    return Change(text) if text in set(Change) else text
 
 
 def check_labels(files_or_dir, label_map):

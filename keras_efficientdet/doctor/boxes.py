@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_efficientdet.config import Config
+from keras_efficientdet.data.source import BOXES_CUT, BOXES_LEFT_OUT
 from keras_efficientdet.doctor.findings import Finding
 
 EDGE = 1.0  # pixels by which a box may leave its picture: rounding
@@ -61,8 +62,8 @@ def _left_out(split):
 def _changes(split):
     """Boxes that reading left out or cut: a few are slips, many mean that the numbers were read in another order."""
     changes = split.summary.get('changes', {})
-    left_out = sum(n for what, n in changes.items() if 'boxes' in what and 'left out' in what)
-    cut = sum(n for what, n in changes.items() if 'boxes cut' in what)
+    left_out = sum(n for what, n in changes.items() if what in BOXES_LEFT_OUT)
+    cut = sum(n for what, n in changes.items() if what in BOXES_CUT)
     total = split.summary.get('boxes', 0) + left_out
     if total and (left_out + cut) / total > MANY:
         return Finding(

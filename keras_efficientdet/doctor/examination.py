@@ -8,7 +8,7 @@ from keras_efficientdet.doctor.labels import check_labels, check_names
 from keras_efficientdet.doctor.settings import check_settings
 from keras_efficientdet.doctor.split import Split, split_of_records, split_of_source
 from keras_efficientdet.doctor.splits import check_splits
-from keras_efficientdet.errors import DataError
+from keras_efficientdet.errors import DataError, MissingRecordsError
 
 SAMPLE = 200  # pictures of each split, in the fast form
 _MEANINGLESS = (
@@ -50,9 +50,7 @@ def _valid_split(valid, limit, thumbnails):
         return None
     try:
         return split_of_records('val', valid, limit, thumbnails)
-    except DataError as error:
-        if 'no TFRecord files' not in str(error):
-            raise
+    except MissingRecordsError:
         return Split('val', [], True, {})
 
 

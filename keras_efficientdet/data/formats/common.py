@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from keras_efficientdet.data.source import Photo
+from keras_efficientdet.data.source import Change, Photo
 from keras_efficientdet.errors import DataError
 
 
@@ -19,11 +19,11 @@ def photo(path, id, size, rows, changes, data=None):
         box = np.array(box, float)
         cut = np.clip(box, 0, [*size, *size])
         if np.any(box[2:] <= box[:2]):
-            changes['boxes of zero size, left out'] += 1
+            changes[Change.EMPTY_BOX] += 1
         elif np.any(cut[2:] <= cut[:2]):
-            changes['boxes outside their picture, left out'] += 1
+            changes[Change.BOX_OUTSIDE] += 1
         else:
-            changes['boxes cut to their picture'] += int(np.any(np.abs(cut - box) > 1e-3))
+            changes[Change.BOX_CUT] += int(np.any(np.abs(cut - box) > 1e-3))
             kept.append((cut, own_id, area or float(np.prod(box[2:] - box[:2])), crowd))
     boxes, ids, areas, crowds = zip(*kept, strict=True) if kept else ((), (), (), ())
     return Photo(path, id, *size, np.reshape(boxes, (-1, 4)), ids, areas, crowds, data)

@@ -7,7 +7,7 @@ import pathlib
 import yaml
 
 from keras_efficientdet.data.formats.common import file_in, number, photo, text_of
-from keras_efficientdet.data.source import Source
+from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import PICTURES, picture_size
 
@@ -43,7 +43,7 @@ def read_yolo(folder, split=None, label_map=None):
     photos = []
     for id, (picture, file) in enumerate(zip(pictures, labels, strict=True), 1):
         size = picture_size(picture)
-        changes['pictures without a label file, taken as without objects'] += not file.is_file()
+        changes[Change.NO_LABEL_FILE] += not file.is_file()
         photos.append(
             photo(picture, id, size, _rows(file, size, label_map, pose, changes), changes)
         )
@@ -198,7 +198,7 @@ def _rows(file, size, label_map, pose, changes):
 def _row(fields, where, size, label_map, pose, changes):
     own_id, *values = (number(text, 'each value', where) for text in fields)
     if pose and len(values) > 4:
-        changes['key points, left out'] += 1
+        changes[Change.KEY_POINTS] += 1
         values = values[:4]
     if own_id not in label_map:
         raise DataError(
@@ -213,7 +213,7 @@ def _row(fields, where, size, label_map, pose, changes):
         cx, cy, w, h = values
         box = cy - h / 2, cx - w / 2, cy + h / 2, cx + w / 2
     elif len(values) >= 6 and len(values) % 2 == 0:
-        changes['polygons, of which the boxes around them are used'] += 1
+        changes[Change.POLYGON] += 1
         box = min(values[1::2]), min(values[::2]), max(values[1::2]), max(values[::2])
     else:
         raise DataError(
