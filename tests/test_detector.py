@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_efficientdet import Detections, Detector, load_config
-from keras_efficientdet.inference.detector import read_picture
+from keras_efficientdet.imaging.sources import read_image
 from keras_efficientdet.network.detector import detector
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops import images
@@ -240,8 +240,8 @@ def test_a_missing_model_is_named(tmp_path, make, error):
 @pytest.mark.filterwarnings('ignore:Palette images with Transparency', 'ignore:Corrupt EXIF data')
 @pytest.mark.parametrize('orientation', range(1, 9))
 def test_exif_is_applied(real, orientation):
-    found = read_picture(real('odd_images') / f'exif_portrait_{orientation}.jpg')
-    expected = read_picture(real('odd_images/exif_portrait_1.jpg'))
+    found = read_image(real('odd_images') / f'exif_portrait_{orientation}.jpg')
+    expected = read_image(real('odd_images/exif_portrait_1.jpg'))
     assert found.shape == expected.shape == (1800, 1200, 3)
     small = [
         tf.image.resize(p.astype(np.float32), [90, 60], antialias=True).numpy()
@@ -255,7 +255,7 @@ def test_sixteen_bit_gray_keeps_its_shades(tmp_path):
         tmp_path / 'deep.png'
     )
     np.testing.assert_array_equal(
-        read_picture(tmp_path / 'deep.png')[..., 0], np.arange(256).reshape(16, 16)
+        read_image(tmp_path / 'deep.png')[..., 0], np.arange(256).reshape(16, 16)
     )
 
 

@@ -288,7 +288,7 @@ def test_damaged_exif_beside_an_orientation(tmp_path, pictures):
     with Image.open(path) as opened, pytest.raises(struct.error):
         ImageOps.exif_transpose(opened)
     height, width = pictures[1].shape[:2]
-    assert pil.picture_size(path) == (width, height)
+    assert pil.upright_size(path) == (width, height)
     found = stored(photo_of(path, height=width, width=height), tmp_path / 'records')['image']
     np.testing.assert_array_equal(found, np.rot90(np.asarray(Image.open(path)), -1))
 
@@ -304,7 +304,7 @@ def test_whatever_pillow_raises_names_the_picture(tmp_path, monkeypatch, fault):
     with pytest.raises(DataError, match=r'1\.png: cannot be read as a picture: bad'):
         write_records(read_coco(path, folder), tmp_path / 'records', progress=False)
     with pytest.raises(DataError, match=r'1\.png: cannot be read as a picture: bad'):
-        pil.picture_size(folder / '1.png')
+        pil.upright_size(folder / '1.png')
 
 
 def test_two_that_write_at_once_do_not_write_one_folder(tmp_path):

@@ -34,7 +34,7 @@ from keras_efficientdet.data.pipeline import dataset
 from keras_efficientdet.evaluation.coco import report
 from keras_efficientdet.evaluation.report.learning_curves import save_curves
 from keras_efficientdet.imaging.drawing import grid
-from keras_efficientdet.inference.detector import read_picture
+from keras_efficientdet.imaging.sources import read_image
 from keras_efficientdet.training import load_trained
 
 _OUTPUT = flags.DEFINE_string(
@@ -180,7 +180,7 @@ def held_out(output):
 
 def save_detections(model, paths, target):
     """A sheet of pictures with what the model finds in them."""
-    pictures = [read_picture(p) for p in paths]
+    pictures = [read_image(p) for p in paths]
     sheet = [
         draw(picture, found)
         for picture, found in zip(pictures, Detector(model)(pictures), strict=True)

@@ -15,7 +15,7 @@ from absl import app, flags
 from command import run
 
 from keras_efficientdet import Detector
-from keras_efficientdet.imaging.sources import find_pictures
+from keras_efficientdet.imaging.sources import find_images
 from keras_efficientdet.imaging.video import is_video
 from keras_efficientdet.inference.bulk import detect_files
 from keras_efficientdet.inference.results import annotate_video, write_csv, write_json
@@ -66,7 +66,7 @@ def main(_):
         _refuse('a video', 'shard', 'part_size', 'workers', 'draw')
         _video(pathlib.Path(_IMAGES.value), pathlib.Path(_OUTPUT.value))
     else:
-        _pictures(find_pictures(_IMAGES.value) if _IMAGES.value else _listed())
+        _pictures(find_images(_IMAGES.value) if _IMAGES.value else _listed())
 
 
 def _refuse(what, *names):

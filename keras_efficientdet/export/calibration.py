@@ -14,7 +14,7 @@ from keras_efficientdet.data.records import parse, record_files
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.evaluation.coco import evaluate
 from keras_efficientdet.files import replaced_file
-from keras_efficientdet.imaging.pil import PICTURES, rgb, upright
+from keras_efficientdet.imaging.pil import IMAGE_SUFFIXES, rgb, upright
 from keras_efficientdet.ops import images
 
 LIMIT = 300  # pictures; more change the ranges of activations little
@@ -53,10 +53,10 @@ def _of_path(path, config):
     there = sorted(pathlib.Path(path).iterdir()) if pathlib.Path(path).is_dir() else None
     if there is None or any('.tfrecord' in file.name for file in there):
         return _of_records(record_files(path), config)
-    pictures = [file for file in there if file.suffix.lower() in PICTURES]
+    pictures = [file for file in there if file.suffix.lower() in IMAGE_SUFFIXES]
     if not pictures:
         raise DataError(
-            f'{path}: neither TFRecord files nor pictures ({", ".join(PICTURES)}); give a folder that holds some'
+            f'{path}: neither TFRecord files nor pictures ({", ".join(IMAGE_SUFFIXES)}); give a folder that holds some'
         )
     return map(_picture, pictures)
 

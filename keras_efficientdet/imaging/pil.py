@@ -58,10 +58,10 @@ def rgb(picture):
     )
 
 
-PICTURES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
 
 
-def picture_size(path):
+def upright_size(path):
     """(height, width) of a picture as a viewer shows it. Raises DataError where it cannot be read."""
     with named(path), Image.open(path) as picture:
         return picture.size if orientation(picture) >= 5 else picture.size[::-1]

@@ -6,19 +6,19 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from keras_efficientdet.imaging.pil import PICTURES, rgb, upright
+from keras_efficientdet.imaging.pil import IMAGE_SUFFIXES, rgb, upright
 from keras_efficientdet.imaging.video import camera_frames, frames, is_video
 
 
-def single_pictures(source):
-    """What `read_picture` takes, one after the other, of: a path, glob pattern, folder or video file, the number of a camera, a
+def single_images(source):
+    """What `read_image` takes, one after the other, of: a path, glob pattern, folder or video file, the number of a camera, a
     PIL picture, an array [H, W, 3] or [B, H, W, 3], an array or pandas Series of paths, or any iterable of paths, PIL pictures
     and arrays (as it is).
 
     Raises FileNotFoundError where nothing is found.
     """
     if isinstance(source, str | pathlib.Path):
-        return frames(source) if is_video(source) else find_pictures(source)
+        return frames(source) if is_video(source) else find_images(source)
     if isinstance(source, int):
         return camera_frames(source)
     if isinstance(source, Image.Image):
@@ -31,14 +31,14 @@ def single_pictures(source):
     return source
 
 
-def find_pictures(path):
+def find_images(path):
     """[paths] of a file, of the pictures directly in a folder, or of a glob pattern (`**` for folders below), sorted.
 
     Raises FileNotFoundError where a folder or pattern has none.
     """
     text, path = str(path), pathlib.Path(path)
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
     elif glob.has_magic(text) and not path.exists():
         found = sorted(
             pathlib.Path(p) for p in glob.glob(text, recursive=True) if pathlib.Path(p).is_file()
@@ -50,7 +50,7 @@ def find_pictures(path):
     return found
 
 
-def read_picture(picture):
+def read_image(picture):
     """uint8 RGB [H, W, 3] of a path (any format that Pillow reads), of a PIL picture, or of such an array.
 
     Pictures are turned upright by their EXIF. Raises ValueError for an array of another kind, OSError for an unreadable file;

@@ -9,7 +9,7 @@ import pathlib
 from tqdm import tqdm
 
 from keras_efficientdet.files import replaced_file, size_and_time
-from keras_efficientdet.imaging.sources import read_picture
+from keras_efficientdet.imaging.sources import read_image
 from keras_efficientdet.inference.detector import Detector, fingerprint
 from keras_efficientdet.inference.results import result_rows, save_drawn, write_csv, write_json
 from keras_efficientdet.threads import in_order
@@ -153,7 +153,7 @@ def detect_part(detector, paths, min_score, workers, done=lambda n: None, drawn=
 def _read(path):
     """(path, uint8 picture or None, what is wrong or None)"""
     try:
-        return path, read_picture(path), None
+        return path, read_image(path), None
     except OSError as error:
         return path, None, str(error)
 

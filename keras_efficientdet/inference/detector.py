@@ -6,7 +6,7 @@ import os
 import keras
 import numpy as np
 
-from keras_efficientdet.imaging.sources import read_picture, single_pictures
+from keras_efficientdet.imaging.sources import read_image, single_images
 from keras_efficientdet.inference import engines
 from keras_efficientdet.inference.detections import Detections
 from keras_efficientdet.inference.engines.keras import of_model
@@ -69,7 +69,7 @@ class Detector:
     def with_pictures(self, pictures):
         """`stream`, with each picture beside what was found in it: yields (uint8 [H, W, 3], Detections)."""
         size = 1 if isinstance(pictures, int) else self.batch_size
-        read = in_order(read_picture, single_pictures(pictures), os.cpu_count(), ahead=size - 1)
+        read = in_order(read_image, single_images(pictures), os.cpu_count(), ahead=size - 1)
         groups, done, due = collections.defaultdict(list), {}, 0
         for i, array in enumerate(read):
             group = groups[array.shape]

@@ -15,7 +15,7 @@ from keras_efficientdet.data.formats.common import (
 )
 from keras_efficientdet.data.source import Source
 from keras_efficientdet.errors import DataError
-from keras_efficientdet.imaging.pil import picture_size
+from keras_efficientdet.imaging.pil import upright_size
 
 COLUMNS = {
     'path': ('path', 'filename', 'file_name', 'image', 'image_path', 'file'),
@@ -177,7 +177,7 @@ def _photo(name, id, entries, folders, ids, changes):
     if first.get('width') and first.get('height'):
         size = tuple(int(number(first[side], side, where)) for side in ('height', 'width'))
     else:
-        size = picture_size(picture)
+        size = upright_size(picture)
     rows = []
     for where, row in entries:
         if any(row[key] for key in _NEEDED[1:]):

@@ -8,7 +8,7 @@ import numpy as np
 from keras_efficientdet.data.formats.common import ids_of, number, numbered, own_id, photo
 from keras_efficientdet.data.source import Source
 from keras_efficientdet.errors import DataError
-from keras_efficientdet.imaging.pil import picture_size
+from keras_efficientdet.imaging.pil import upright_size
 
 _KEYS = {'image', 'boxes', 'labels'}
 
@@ -74,7 +74,7 @@ def _photo(i, example, label_map, changes):
         )
         for box, label in zip(boxes, labels, strict=True)
     ]
-    size = image.shape[:2] if is_array else picture_size(image)
+    size = image.shape[:2] if is_array else upright_size(image)
     path = pathlib.Path(where if is_array else image)
     return photo(path, i + 1, size, rows, changes, image if is_array else None)
 

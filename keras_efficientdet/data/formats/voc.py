@@ -17,11 +17,11 @@ from keras_efficientdet.data.formats.common import (
 )
 from keras_efficientdet.data.source import Source
 from keras_efficientdet.errors import DataError
-from keras_efficientdet.imaging.pil import PICTURES
+from keras_efficientdet.imaging.pil import IMAGE_SUFFIXES
 
 _ANNOTATIONS = ('Annotations', 'annotations')
 _PICTURES = ('JPEGImages', 'images')
-_ENDINGS = (*PICTURES, *(end.upper() for end in PICTURES))
+_ENDINGS = (*IMAGE_SUFFIXES, *(end.upper() for end in IMAGE_SUFFIXES))
 _SIDES = ('ymin', 'xmin', 'ymax', 'xmax')
 
 

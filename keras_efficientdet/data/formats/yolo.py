@@ -9,7 +9,7 @@ import yaml
 from keras_efficientdet.data.formats.common import file_in, number, photo, text_of
 from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
-from keras_efficientdet.imaging.pil import PICTURES, picture_size
+from keras_efficientdet.imaging.pil import IMAGE_SUFFIXES, upright_size
 
 SPLITS = ('train', 'val', 'valid', 'test')
 _NAME_LISTS = ('classes.txt', 'obj.names', 'labels.txt')
@@ -42,7 +42,7 @@ def read_yolo(folder, split=None, label_map=None):
     )
     photos = []
     for id, (picture, file) in enumerate(zip(pictures, labels, strict=True), 1):
-        size = picture_size(picture)
+        size = upright_size(picture)
         changes[Change.NO_LABEL_FILE] += not file.is_file()
         photos.append(
             photo(picture, id, size, _rows(file, size, label_map, pose, changes), changes)
@@ -160,7 +160,7 @@ def _below(folder):
             found += [
                 pathlib.Path(place, name) for name in files if new and not name.startswith('.')
             ]
-    return sorted(p for p in found if p.suffix.lower() in PICTURES)
+    return sorted(p for p in found if p.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _label_file(picture):
@@ -179,7 +179,9 @@ def _check_pairs(folder, pictures, labels):
             f'{labels[0]}'
         )
     places = {picture.parent for picture in pictures if picture.parent.is_dir()}
-    stems = {p.stem for place in places for p in place.iterdir() if p.suffix.lower() in PICTURES}
+    stems = {
+        p.stem for place in places for p in place.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES
+    }
     for place in {file.parent for file in labels if file.parent.is_dir()}:
         for file in sorted(place.glob('*.txt')):
             if file.stem not in stems | _NO_LABELS:
