@@ -1,12 +1,14 @@
 """A small data set that is in order, and ways to plant one fault in it: what the tests of the doctor share."""
 
 import dataclasses
+import json
+import re
 
 import drawn
 import numpy as np
 
 from keras_efficientdet import load_config, read_coco, write_records
-from keras_efficientdet.doctor import report
+from keras_efficientdet.doctor import findings_text
 
 LABELS = {1: 'cat', 2: 'dog', 3: 'van'}
 SETTINGS = {
@@ -114,11 +116,27 @@ def counted_from_0(source):
     return relabelled(source, {1: 0, 2: 1, 3: 2})
 
 
-def check(findings, key, severity, found, fix, beside=()):
-    """Exactly this finding is there, and nothing beside it but what is listed."""
-    assert {f.key for f in alarms(findings)} <= {key, *beside}, report(findings)
-    mine = [f for f in findings if f.key == key]
-    assert mine, report(findings)
-    assert mine[0].severity == severity and found in mine[0].found and fix in mine[0].fix, report(
-        mine
-    )
+def check(findings, id, severity, found, fix, beside=()):
+    """Exactly the finding `id` is there, and nothing else but notes and what `beside` lists.
+
+    Returns: the finding.
+    """
+    text = findings_text(findings)
+    assert {f.id for f in alarms(findings)} <= {id, *beside}, text
+    first = next((f for f in findings if f.id == id), None)
+    assert first, text
+    assert first.severity == severity, text
+    assert found in first.found, text
+    assert fix in first.fix, text
+    for finding in findings:
+        check_form(finding)
+    return first
+
+
+def check_form(finding):
+    """A finding can be written as JSON, and the split that its text begins with is its own."""
+    row = finding.to_dict()
+    assert json.loads(json.dumps(row, allow_nan=False)) == row
+    beginning = re.match(r'(train|val): ', finding.found)
+    if beginning:
+        assert finding.split == beginning[1]

@@ -12,9 +12,10 @@ from keras_efficientdet import anchors, load_config
 from keras_efficientdet.doctor import examine
 from keras_efficientdet.doctor.anchors import (
     CANDIDATE_SCALES,
-    anchor_coverage,
     best_overlaps,
     check_anchors,
+    coverage,
+    objects,
 )
 from keras_efficientdet.doctor.split import split_of_records
 from keras_efficientdet.network.heads.anchor import config_anchors
@@ -40,9 +41,16 @@ def config_for(**change):
 def advice(folder, config):
     """The finding about anchors; each of these data sets has one."""
     (found,) = [
-        f for f in check_anchors(split_of_records('train', folder), config) if f.key == 'anchors'
+        f
+        for f in check_anchors(split_of_records('train', folder), config)
+        if f.id == 'anchors.coverage'
     ]
     return found
+
+
+def coverage_of(folder, config):
+    """{anchor_scale: {class name: share of boxes that some anchor covers}}"""
+    return coverage(*objects(split_of_records('train', folder), config), config)
 
 
 def squares(side, category, count=5):
@@ -64,7 +72,7 @@ def tiny_and_big(tmp_path):
 
 
 def test_too_big_anchors_are_flagged_with_the_scale_that_covers(tiny_and_big):
-    table = anchor_coverage(tiny_and_big, config_for())
+    table = coverage_of(tiny_and_big, config_for())
     assert list(table) == [4.0, *(s for s in CANDIDATE_SCALES if s != 4.0)]
     assert table[4.0]['cat'] == 0.0 and table[4.0]['dog'] == 1.0 and math.isnan(table[4.0]['van'])
     found = advice(tiny_and_big, config_for())
@@ -88,7 +96,7 @@ def test_small_boxes_are_the_only_fault_of_their_data(sources, healthy, tmp_path
     )
     check(
         examine(train, healthy['val'], configured()),
-        'anchors',
+        'anchors.coverage',
         'warning',
         'the anchors are too large',
         'set anchor_scale=1',
@@ -107,7 +115,7 @@ def test_shares_against_a_plain_loop(tmp_path):
     folder = drawn.records(
         tmp_path, [(256, 256, boxes[:12]), (256, 256, boxes[12:])]
     )  # the network sees half of it
-    table = anchor_coverage(folder, config_for())
+    table = coverage_of(folder, config_for())
     for scale in (4.0, 1.0, 2.5):
         corners = (
             np.array(
@@ -155,7 +163,7 @@ def test_one_odd_box_of_a_rare_class_is_no_warning(tmp_path):
     odd = [*squares(32, 18), drawn.box(60, 60, 4, 4, 1)]
     folder = drawn.records(tmp_path, [(128, 128, odd), (128, 128, squares(32, 18))])
     assert (
-        anchor_coverage(folder, config_for())[4.0]['cat'] == 0.0
+        coverage_of(folder, config_for())[4.0]['cat'] == 0.0
         and advice(folder, config_for()).severity == 'note'
     )
 
@@ -173,14 +181,14 @@ def test_one_odd_box_of_a_rare_class_is_no_warning(tmp_path):
 def test_jitter_that_leaves_no_boxes(tmp_path, change, gone):
     folder = drawn.records(tmp_path, [(128, 128, squares(24, 18, 5)), (128, 128, [])])
     findings = check_anchors(split_of_records('train', folder), config_for(**change))
-    assert any(f.key == 'jitter' and 'leaves nothing of' in f.found for f in findings) == gone
+    assert any(f.id == 'settings.jitter' and 'removes' in f.found for f in findings) == gone
 
 
 def test_crowds_do_not_count(tmp_path):
     folder = drawn.records(
         tmp_path, [(128, 128, [*squares(32, 18, 4), drawn.box(60, 60, 4, 4, 18, iscrowd=1)])]
     )
-    assert anchor_coverage(folder, config_for())[4.0]['dog'] == 1.0
+    assert coverage_of(folder, config_for())[4.0]['dog'] == 1.0
 
 
 def test_where_no_scale_helps_a_larger_picture_is_advised(tmp_path):
@@ -200,7 +208,7 @@ def test_anchors_that_are_too_small(tmp_path):
 
 
 def test_one_scale_per_level(tiny_and_big):
-    table = anchor_coverage(tiny_and_big, config_for(anchor_scale=[1.5, 1.5, 2.0, 4.0, 4.0]))
+    table = coverage_of(tiny_and_big, config_for(anchor_scale=[1.5, 1.5, 2.0, 4.0, 4.0]))
     assert (
         next(iter(table)) == (1.5, 1.5, 2.0, 4.0, 4.0) and next(iter(table.values()))['cat'] == 1.0
     )
@@ -208,5 +216,5 @@ def test_one_scale_per_level(tiny_and_big):
 
 def test_no_boxes_at_all(tmp_path):
     folder = drawn.records(tmp_path, [(128, 128, [])])
-    assert all(math.isnan(share) for share in anchor_coverage(folder, config_for())[4.0].values())
+    assert all(math.isnan(share) for share in coverage_of(folder, config_for())[4.0].values())
     assert check_anchors(split_of_records('train', folder), config_for()) == []

@@ -9,59 +9,65 @@ from planted import all_crowds, changed, check, configured, first, moved, withou
 
 from keras_efficientdet.doctor import examine
 
-# name: (what is done to the training Source, key, severity, a word of what is found, a word of the fix)
+# name: (what is done to the training Source, id, severity, a word of what is found, a word of the fix)
 FAULTS = {
     'degenerate': (
         lambda s: moved(s, lambda b, p: b * [1, 1, 0, 1] + b[:, [0]] * [0, 0, 1, 0]),
-        'degenerate boxes',
+        'boxes.degenerate',
         'error',
         '72 of 72 boxes have no area',
-        'order of the numbers',
+        'order of the coordinates',
     ),
     'a_few_degenerate': (
         lambda s: first(s, 2, lambda s: moved(s, lambda b, p: b[:, [0, 1, 0, 1]])),
-        'degenerate boxes',
+        'boxes.degenerate',
         'warning',
         '6 of 72 boxes',
-        'mend',
+        'correct or delete',
     ),
     'xywh_read_as_xyxy': (
         lambda s: moved(s, lambda b, p: np.concatenate([b[:, :2] + 60, b[:, 2:] - b[:, :2]], 1)),
-        'degenerate boxes',
+        'boxes.degenerate',
         'error',
         'inside out',
         'x, y, width, height read as corners',
     ),
     'out_of_the_picture': (
         lambda s: moved(s, lambda b, p: b + 60),
-        'boxes out of the picture',
+        'boxes.outside',
         'error',
-        'reach out',
+        'extend beyond their image',
         'order',
     ),
     'normalised': (
         lambda s: moved(s, lambda b, p: b / np.tile((p.height, p.width), 2)),
-        'normalised boxes',
+        'boxes.normalised',
         'error',
         '100% of 72 boxes are smaller than 2 pixels',
         'multiply',
     ),
     'whole_pictures': (
         lambda s: moved(s, lambda b, p: np.tile([0, 0, p.height, p.width], (len(b), 1))),
-        'boxes of the whole picture',
+        'boxes.whole_image',
         'warning',
         '100% of 72',
         'no box at all',
     ),
     'mostly_empty': (
         lambda s: first(s, 16, without_boxes),
-        'pictures without boxes',
+        'images.without_boxes',
         'warning',
         '67% of 24',
         'file names',
     ),
-    'no_boxes': (without_boxes, 'no boxes', 'error', 'no box in 24 pictures', 'image ids'),
-    'all_crowds': (all_crowds, 'crowds', 'error', 'all 72 boxes are crowds', 'iscrowd'),
+    'no_boxes': (without_boxes, 'boxes.none', 'error', 'no box in 24 images', 'image ids'),
+    'all_crowds': (
+        all_crowds,
+        'boxes.all_crowd',
+        'error',
+        'all 72 boxes are crowd regions',
+        'iscrowd',
+    ),
     'more_boxes_than_detections': (
         lambda s: first(
             s,
@@ -74,33 +80,33 @@ FAULTS = {
                 crowd=lambda p: p.crowd * 40,
             ),
         ),
-        'many boxes',
+        'boxes.too_many',
         'warning',
-        '120 boxes, detection stops at 100',
+        'has 120 boxes, but detection returns at most 100',
         'max_output_size=120',
     ),
     'boxes_left_out': (
         lambda s: dataclasses.replace(s, changes={'boxes of zero size, left out': 3}),
-        'boxes left out',
+        'boxes.left_out',
         'warning',
         '3 of 75 boxes',
-        'mend',
+        'correct or delete',
     ),
     'boxes_cut_by_reading': (
         lambda s: dataclasses.replace(s, changes={'boxes cut to their picture': 60}),
-        'box format',
+        'boxes.format',
         'error',
-        '60 cut',
+        '60 were clipped',
         'corners (x1, y1, x2, y2) read as x, y, width, height',
     ),
 }
 BESIDE = {  # what else such a fault must bring with it
-    'no_boxes': {'classes in train'},
-    'normalised': {'anchors', 'jitter'},
-    'degenerate': {'anchors'},
-    'xywh_read_as_xyxy': {'anchors', 'jitter'},
-    'out_of_the_picture': {'anchors'},
-    'whole_pictures': {'anchors'},
+    'no_boxes': {'labels.absent'},
+    'normalised': {'anchors.coverage', 'settings.jitter'},
+    'degenerate': {'anchors.coverage'},
+    'xywh_read_as_xyxy': {'anchors.coverage', 'settings.jitter'},
+    'out_of_the_picture': {'anchors.coverage'},
+    'whole_pictures': {'anchors.coverage'},
 }
 
 
@@ -130,5 +136,5 @@ def test_records_that_state_another_size(sources, tmp_path):
                 feature['image/width'].int64_list.value[:],
             ) = [150], [100]
             writer.write(example.SerializeToString())
-    found = [f for f in examine(folder, None, configured()) if f.key == 'picture size']
-    assert 'height and width are swapped in 24 of 24 pictures' in found[0].found
+    found = [f for f in examine(folder, None, configured()) if f.id == 'images.size']
+    assert 'height and width are swapped in 24 of 24 images' in found[0].found

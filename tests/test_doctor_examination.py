@@ -28,13 +28,19 @@ from planted import (
 from keras_efficientdet import ConfigError, DataError, fit, load_config, read_coco, read_folder
 from keras_efficientdet.data.cache import label_overrides
 from keras_efficientdet.data.records import summary_of
-from keras_efficientdet.doctor import before_training, examination, examine, examine_source, report
+from keras_efficientdet.doctor import (
+    before_training,
+    examination,
+    examine,
+    examine_source,
+    findings_text,
+)
 
 
 def test_a_healthy_data_set_is_left_in_peace(healthy):
     for fast in (True, False):
         findings = examine(healthy['train'], healthy['val'], configured(), fast=fast)
-        assert alarms(findings) == [], report(findings)
+        assert alarms(findings) == [], findings_text(findings)
 
 
 def test_summary_counts_what_the_fast_form_does_not_read(healthy, monkeypatch):
@@ -44,7 +50,7 @@ def test_summary_counts_what_the_fast_form_does_not_read(healthy, monkeypatch):
     assert summary_of(healthy['train'])['boxes_per_class'] == {'cat': 24, 'dog': 24, 'van': 24}
 
 
-# Annotations before they become records: name: (what is done to a COCO file's content, key, found)
+# Annotations before they become records: name: (what is done to a COCO file's content, id, found)
 def _corners(content):
     for a in content['annotations']:
         x, y, w, h = a['bbox']
@@ -72,29 +78,29 @@ def _unnamed(content):
 
 
 @pytest.mark.parametrize(
-    ('plant', 'key', 'found'),
+    ('plant', 'id', 'found'),
     [
-        (_corners, 'box format', 'cut to it'),
-        (_fractions, 'normalised boxes', 'smaller than 2 pixels'),
+        (_corners, 'boxes.format', 'were clipped'),
+        (_fractions, 'boxes.normalised', 'smaller than 2 pixels'),
         (
             _swapped,
-            'picture size',
-            'height and width are swapped in 24 of 24 pictures; image 1 (1.png) is 100 high and 150 wide',
+            'images.size',
+            'height and width are swapped in 24 of 24 images; image 1 (1.png) is 100 high and 150 wide',
         ),
-        (_inside_out, 'box format', '72 were left out'),
-        (_unnamed, 'class names', 'no name'),
+        (_inside_out, 'boxes.format', '72 were dropped'),
+        (_unnamed, 'labels.unnamed', 'without a name'),
     ],
     ids=['corners', 'fractions', 'swapped', 'inside_out', 'unnamed'],
 )
-def test_a_planted_fault_of_a_coco_file(plant, key, found, tmp_path, write_json):
+def test_a_planted_fault_of_a_coco_file(plant, id, found, tmp_path, write_json):
     annotations, folder = drawn.write_coco(tmp_path, planted.photos(24, 24), planted.LABELS)
     content = json.loads(annotations.read_text())
     assert alarms(examine_source(read_coco(annotations, folder))) == []
     plant(content)
     findings = examine_source(read_coco(write_json(content), folder))
-    assert key in {f.key for f in alarms(findings)} and found in ''.join(
-        f.found for f in findings
-    ), report(findings)
+    assert id in {f.id for f in alarms(findings)} and found in ''.join(f.found for f in findings), (
+        findings_text(findings)
+    )
 
 
 # Faults as they stand in files of other formats; `plant` makes the boxes that such a file is read as.
@@ -117,31 +123,31 @@ def _lying(source):
 
 
 @pytest.mark.parametrize(
-    ('write', 'plant', 'key', 'found'),
+    ('write', 'plant', 'id', 'found'),
     [
-        (other_formats.write_voc, _sizes_as_corners, 'box format', '72 were left out'),
+        (other_formats.write_voc, _sizes_as_corners, 'boxes.format', '72 were dropped'),
         (
             other_formats.write_voc,
             _lying,
-            'picture size',
-            'height and width are swapped in 24 of 24 pictures',
+            'images.size',
+            'height and width are swapped in 24 of 24 images',
         ),
-        (other_formats.write_csv, _sizes_as_corners, 'box format', '72 were left out'),
+        (other_formats.write_csv, _sizes_as_corners, 'boxes.format', '72 were dropped'),
         (
             other_formats.write_voc,
             _parts_of_the_picture,
-            'normalised boxes',
+            'boxes.normalised',
             'smaller than 2 pixels',
         ),
-        (other_formats.write_yolo, _corners_as_centres, 'box format', 'cut to it'),
+        (other_formats.write_yolo, _corners_as_centres, 'boxes.format', 'were clipped'),
     ],
 )
-def test_a_planted_fault_of_a_folder(write, plant, key, found, sources, tmp_path):
+def test_a_planted_fault_of_a_folder(write, plant, id, found, sources, tmp_path):
     assert alarms(examine_source(read_folder(write(sources['train'], tmp_path / 'right')))) == []
     findings = examine_source(read_folder(write(plant(sources['train']), tmp_path / 'wrong')))
-    assert key in {f.key for f in alarms(findings)} and found in ''.join(
-        f.found for f in findings
-    ), report(findings)
+    assert id in {f.id for f in alarms(findings)} and found in ''.join(f.found for f in findings), (
+        findings_text(findings)
+    )
 
 
 def test_pictures_that_are_no_files_are_examined(sources):
@@ -177,25 +183,25 @@ def test_pictures_that_are_no_files_are_examined(sources):
 
 
 @pytest.mark.parametrize(
-    ('plant', 'key', 'found'),
+    ('plant', 'id', 'found'),
     [
-        (without_boxes, 'no boxes', 'no box in 24 pictures'),
-        (all_crowds, 'crowds', 'all 72 boxes are crowds'),
-        (counted_from_0, 'class ids', 'one too low'),
+        (without_boxes, 'boxes.none', 'no box in 24 images'),
+        (all_crowds, 'boxes.all_crowd', 'all 72 boxes are crowd regions'),
+        (counted_from_0, 'labels.one_too_low', 'one too low'),
     ],
 )
 def test_training_stops_where_there_is_nothing_to_learn(
-    plant, key, found, sources, healthy, tmp_path, capsys
+    plant, id, found, sources, healthy, tmp_path, caplog
 ):
     folder = written(plant(sources['train']), tmp_path / 'train')
     with pytest.raises(DataError, match=re.escape(found)):
         before_training(folder, healthy['val'], configured())
-    assert f'ERROR    {key}: train' in capsys.readouterr().out
+    assert f'ERROR    {id}: train' in caplog.text
 
 
-def test_training_goes_on_with_other_errors(healthy, capsys):
+def test_training_goes_on_with_other_errors(healthy, caplog):
     before_training(healthy['train'], healthy['train'], configured())
-    assert 'ERROR    train = val: all 24' in capsys.readouterr().out
+    assert 'ERROR    splits.same: val: all 24' in caplog.text
 
 
 @pytest.mark.parametrize('method', ['linear', 'diou'])
@@ -214,7 +220,7 @@ def test_fit_refuses_what_could_not_be_evaluated(method, healthy, tmp_path):
 
 def test_fit_asks_the_doctor_first(sources, tmp_path):
     empty = written(without_boxes(sources['train']), tmp_path / 'train')
-    with pytest.raises(DataError, match='no box in 24 pictures'):
+    with pytest.raises(DataError, match='no box in 24 images'):
         fit(little_config(empty), empty, empty, tmp_path / 'run')
 
 
@@ -224,14 +230,15 @@ def test_fit_asks_the_doctor_first(sources, tmp_path):
         (
             'bccd',
             {
-                'near duplicates: 1 of 87 pictures of val look the same as one of train, like image 214 '
-                '(BloodImage_00037.jpg) and image 19 (BloodImage_00038.jpg)',
-                'boxes left out: train: 1 of 2805 boxes',
-                'boxes left out: val: 1 of 1138 boxes',
-                'anchors: anchor_scale 3.0, the anchors are too large',
+                'splits.near_duplicates: val: 1 of 87 images look almost the same as an image of '
+                'train, for example image 214 (BloodImage_00037.jpg) and there image 19 '
+                '(BloodImage_00038.jpg)',
+                'boxes.left_out: train: 1 of 2805 boxes',
+                'boxes.left_out: val: 1 of 1138 boxes',
+                'anchors.coverage: anchor_scale 3.0, the anchors are too large',
             },
         ),
-        ('voc100', {'anchors: anchor_scale 3.0, the anchors are too large'}),
+        ('voc100', {'anchors.coverage: anchor_scale 3.0, the anchors are too large'}),
     ],
 )
 def test_real_data_have_their_real_flaws_and_no_others(name, wanted, real, tmp_path):
@@ -247,28 +254,30 @@ def test_real_data_have_their_real_flaws_and_no_others(name, wanted, real, tmp_p
         'efficientdet-lite0', [label_overrides(train), {**planted.SETTINGS, 'image_size': 320}]
     )
     findings = alarms(examine(train, valid, config))
-    assert all(f.severity == 'warning' for f in findings), report(findings)
+    assert all(f.severity == 'warning' for f in findings), findings_text(findings)
     assert len(findings) == len(wanted) and all(
-        any(f'{f.key}: {f.found}'.startswith(w) for f in findings) for w in wanted
-    ), report(findings)
+        any(f'{f.id}: {f.found}'.startswith(w) for f in findings) for w in wanted
+    ), findings_text(findings)
     larger = load_config(
         config,
         {'anchor_scale': 2.0} if name == 'bccd' else {'image_size': 640, 'anchor_scale': 2.0},
     )
-    assert not [f for f in alarms(examine(train, valid, larger, fast=True)) if f.key == 'anchors']
+    assert not [
+        f for f in alarms(examine(train, valid, larger, fast=True)) if f.id == 'anchors.coverage'
+    ]
 
 
 def test_the_report_has_the_worst_first_and_short_lines(healthy):
-    text = report(
+    text = findings_text(
         examine(healthy['train'], None, configured(optimizer='sgd', learning_rate=9.0), fast=True)
     )
     assert text.startswith('doctor: 1 error, 1 warning, ')
     assert (
-        text.index('ERROR    empty val')
-        < text.index('WARNING  learning rate')
+        text.index('ERROR    splits.no_validation')
+        < text.index('WARNING  settings.learning_rate')
         < text.index('NOTE ')
     )
-    assert all(len(line) <= 125 for line in text.splitlines())
+    assert all(len(line) <= 100 for line in text.splitlines())
 
 
 def test_a_broken_picture_is_named(sources, tmp_path):

@@ -9,35 +9,35 @@ from keras_efficientdet import load_config
 from keras_efficientdet.data.cache import label_overrides
 from keras_efficientdet.doctor import examine
 
-# name: (what is done to the training Source, key, severity, a word of what is found, a word of the fix)
+# name: (what is done to the training Source, id, severity, a word of what is found, a word of the fix)
 FAULTS = {
-    'ids_from_0': (counted_from_0, 'class ids', 'error', 'one too low', 'label_map'),
+    'ids_from_0': (counted_from_0, 'labels.one_too_low', 'error', 'one too low', 'label_map'),
     'ids_up_to_num_classes': (
         lambda s: relabelled(s, {1: 2, 2: 3, 3: 4}),
-        'class ids',
+        'labels.one_too_high',
         'error',
         'one too high',
         'label_map',
     ),
     'ids_with_gaps': (
         lambda s: relabelled(s, {2: 18, 3: 400}),
-        'class ids',
+        'labels.gap',
         'error',
-        '18, 400 are not among',
-        'label_overrides',
+        'category ids 18, 400 are not in the configuration',
+        '`keras_efficientdet.label_overrides`',
     ),
     'names_of_another_map': (
         lambda s: relabelled(s, {}, {1: 'dog', 2: 'cat', 3: 'van'}),
-        'label map',
+        'labels.other_name',
         'error',
-        "1: 'dog' in the",
-        'one map',
+        "id 1: 'dog' in the data",
+        'the same label_map',
     ),
     'a_class_that_never_occurs': (
         lambda s: only(s, {1, 3}),
-        'classes in train',
+        'labels.absent',
         'warning',
-        '1 of 3 classes have no box in train: dog',
+        'no box for 1 of 3 classes: dog',
         'cannot learn',
     ),
 }
@@ -45,24 +45,24 @@ FAULTS = {
 FAULTS_OF_NAMES = {
     'class_names_missing': (
         lambda s: relabelled(s, {}, {1: 'cat', 2: '', 3: 'van'}),
-        'class names',
+        'labels.unnamed',
         'warning',
-        'classes 2 have no name',
-        'name each',
+        'categories without a name: 2',
+        'name every',
     ),
     'class_names_twice': (
         lambda s: relabelled(s, {}, {1: 'cat', 2: 'dog', 3: 'dog'}),
-        'class names',
+        'labels.repeated_name',
         'error',
         "2, 3 have the same name 'dog'",
         'merge',
     ),
     'background_in_the_map': (
         lambda s: relabelled(s, {}, {1: 'background', 2: 'dog', 3: 'van'}),
-        'background',
+        'labels.background',
         'error',
         "'background'",
-        'objects only',
+        'object classes only',
     ),
 }
 
@@ -91,8 +91,8 @@ def test_a_class_that_validation_lacks(sources, healthy, tmp_path):
     valid = written(only(sources['val'], {1, 2}), tmp_path / 'val')
     check(
         examine(healthy['train'], valid, configured()),
-        'classes in val',
+        'labels.absent',
         'note',
-        'no box in val: van',
+        'no box for 1 of 3 classes: van',
         'nan',
     )

@@ -12,9 +12,9 @@ def test_image_ids_that_are_not_unique(sources, healthy, tmp_path):
     train = written(changed(sources['train'], id=lambda p: p.id // 2), tmp_path / 'train')
     check(
         examine(train, healthy['val'], configured()),
-        'image ids',
+        'images.repeated_id',
         'error',
-        'more than one picture',
+        'more than one image',
         'own',
     )
 
@@ -24,17 +24,19 @@ def test_no_validation_data(healthy, tmp_path):
     for valid in (None, tmp_path / 'nothing'):
         check(
             examine(healthy['train'], valid, configured()),
-            'empty val',
+            'splits.no_validation',
             'error',
             'no',
-            'keep a fifth',
+            'hold out a fifth',
         )
 
 
 def test_validation_on_the_training_pictures(healthy):
     for fast in (True, False):
         findings = examine(healthy['train'], healthy['train'], configured(), fast=fast)
-        check(findings, 'train = val', 'error', 'all 24 pictures of val', 'split anew')
+        check(
+            findings, 'splits.same', 'error', 'val: all 24 images are also in train', 'split again'
+        )
 
 
 def test_pictures_in_both_splits(sources, healthy, tmp_path):
@@ -48,10 +50,10 @@ def test_pictures_in_both_splits(sources, healthy, tmp_path):
     findings = examine(healthy['train'], written(mixed, tmp_path / 'val'), configured())
     check(
         findings,
-        'shared pictures',
+        'splits.shared',
         'warning',
-        '2 of 10 pictures of val are in train too, like image 101',
-        'split anew',
+        'val: 2 of 10 images are also in train, for example image 101',
+        'split again',
     )
 
 
@@ -67,9 +69,9 @@ def test_edited_copies_in_both_splits(sources, healthy, tmp_path):
     folder = written(mixed, tmp_path / 'val')
     check(
         examine(healthy['train'], folder, configured()),
-        'near duplicates',
+        'splits.near_duplicates',
         'warning',
-        'like image 77 (copy.jpg) and image 4 (4.png)',
-        'look at them',
+        'for example image 77 (copy.jpg) and there image 4 (4.png)',
+        'look at these pairs',
     )
     assert alarms(examine(healthy['train'], folder, configured(), fast=True)) == []

@@ -30,7 +30,7 @@ def test_pictures_of_all_classes_are_chosen_and_crowded_ones_left(tmp_path):
         ],
         LABELS,
     )
-    pictures = split_of_records('train', folder).pictures
+    pictures = split_of_records('train', folder).images
     assert [i for i, _ in choose(pictures, 2)] == [4, 5]
     assert [i for i, _ in choose(pictures, 4)] == [2, 4, 5, 6]
     assert [p.id for _, p in choose(pictures)] == ['2', '3', '5', '6', '7']
@@ -93,7 +93,7 @@ def test_a_planted_fault_is_not_learned_and_named(tmp_path):
         f'AP50 {result.ap50:.2f} after 25 steps on 2 pictures; loss from'
     )
     assert 'not learned: cat, dog, van' in result.findings[1].found
-    assert any(f.key == 'normalised boxes' and f.severity == 'error' for f in result.findings)
+    assert any(f.id == 'boxes.normalised' and f.severity == 'error' for f in result.findings)
     result.save_curve(tmp_path / 'curve.csv')
     (row,) = csv.DictReader((tmp_path / 'curve.csv').open())
     assert (row['epoch'], row['step']) == ('1', '25')

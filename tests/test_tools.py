@@ -232,7 +232,7 @@ def test_the_doctor_looks_at_annotations_before_they_become_records(
     for split, count in (('train', 20), ('val', 4)):
         assert (
             said.count(
-                f'ERROR    picture size: {split}: height and width are swapped in {count} of {count} pictures'
+                f'ERROR    images.size: {split}: height and width are swapped in {count} of {count} images'
             )
             == 1
         )
@@ -251,8 +251,8 @@ def test_the_doctor_says_the_same_of_annotations_and_records_once(
     said = capsys.readouterr().out
     assert stopped.value.code is True
     assert (
-        said.count('ERROR    box format: train: of 72 boxes')
-        == said.count('ERROR    empty val')
+        said.count('ERROR    boxes.format: train: ')
+        == said.count('ERROR    splits.no_validation')
         == 1
     )
 
@@ -318,7 +318,7 @@ def test_from_photos_to_an_exported_detector(small_model, small_detector, tmp_pa
     )
     assert (
         done.returncode == 1
-        and 'ERROR    empty val' in done.stdout
+        and 'ERROR    splits.no_validation' in done.stdout
         and 'doctor: 0 errors, 0 warnings' in done.stdout
     )
     assert np.asarray(Image.open(tmp_path / 'checkup' / 'batch.png')).shape == (640, 1920, 3)

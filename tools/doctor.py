@@ -20,7 +20,7 @@ from PIL import Image
 from keras_efficientdet import load_config, read_coco
 from keras_efficientdet.data.cache import label_overrides, records_of, source_of
 from keras_efficientdet.data.source import Source
-from keras_efficientdet.doctor import examine, examine_source, report
+from keras_efficientdet.doctor import examine, examine_source, findings_text, new_findings
 from keras_efficientdet.doctor.batch import draw_batch
 from keras_efficientdet.evaluation.report.learning_curves import save_curves
 from keras_efficientdet.training.overfit import WANTED_AP50, overfit
@@ -86,9 +86,7 @@ def check(train, valid, config, known):
         output.mkdir(parents=True, exist_ok=True)
     if _OVERFIT.value:
         return self_test(train, config, output)
-    findings = show(
-        [f for f in examine(train, valid, config, _WEIGHTS.value, _FAST.value) if f not in known]
-    )
+    findings = show(new_findings(examine(train, valid, config, _WEIGHTS.value, _FAST.value), known))
     if output:
         Image.fromarray(draw_batch(train, config)).save(output / 'batch.png')
         print(
@@ -111,7 +109,7 @@ def self_test(train, config, output):
 
 
 def show(findings):
-    print(report(findings))
+    print(findings_text(findings))
     return findings
 
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from keras_efficientdet.config import class_ids, class_names, load_config
 from keras_efficientdet.doctor.findings import Finding
-from keras_efficientdet.doctor.split import split_of_records
 from keras_efficientdet.network.heads.anchor import config_anchors
 from keras_efficientdet.ops.anchors import feature_sizes
 from keras_efficientdet.ops.boxes import iou
@@ -19,25 +18,18 @@ GONE = 2  # pixels of the network's input below which a box shows nothing
 DRAWS = 16  # of the scale jitter, per picture
 
 
-def anchor_coverage(files_or_dir, config, sample=200):
-    """Share of boxes of each class that some anchor covers with IoU >= 0.5, at the network's input size.
-
-    Looks at the first `sample` images, not augmented, no crowds. A class below .9 trains badly: its boxes get one forced
-    anchor each.
-    Returns: {anchor_scale: {class name: share, nan where the class does not occur}}, the configured scale first.
-    """
-    return _table(*_objects(split_of_records('data', files_or_dir, sample), config), config)
-
-
 def check_anchors(split, config):
     """Findings about the anchors of a Config on a Split."""
-    boxes, classes = _objects(split, config)
+    boxes, classes = objects(split, config)
     if not len(boxes):
         return []
     enough = np.isin(classes, [k for k, n in enumerate(np.bincount(classes)) if n >= FEW])
     if enough.any():
         boxes, classes = boxes[enough], classes[enough]
-    return [_advice(_table(boxes, classes, config), boxes, config), *_jitter(split, config)]
+    return [
+        _advice(split, coverage(boxes, classes, config), boxes, config),
+        *_jitter(split, config),
+    ]
 
 
 def best_scale(table):
@@ -45,16 +37,18 @@ def best_scale(table):
     return max(table, key=lambda scale: _worst(table[scale]))
 
 
-def _advice(table, boxes, config):
+def _advice(split, table, boxes, config):
     current, shares = next(iter(table.items()))
     poor = {name: share for name, share in shares.items() if share < ENOUGH}
     if not poor:
         return Finding(
-            'anchors',
+            'anchors.coverage',
             'note',
-            f'anchor_scale {current} covers at least {_worst(shares):.2f} of the boxes of each '
-            f'class (IoU >= {POSITIVE_IOU})',
+            f'with anchor_scale {current} some anchor covers (IoU >= {POSITIVE_IOU}) at least '
+            f'{_worst(shares):.2f} of the boxes of each class',
             'leave anchor_scale as it is',
+            split=split.name,
+            numbers=_numbers(current, shares),
         )
     best = best_scale(table)
     if _worst(table[best]) > _worst(shares) + 0.02:
@@ -62,14 +56,25 @@ def _advice(table, boxes, config):
     else:
         fix = 'no other anchor_scale is better; try a larger image_size'
     return Finding(
-        'anchors',
+        'anchors.coverage',
         'warning',
         f'anchor_scale {current}{_size_against(boxes, config)}: share of boxes that some anchor '
         f'covers (IoU >= {POSITIVE_IOU}): '
         + ', '.join(f'{name} {share:.2f}' for name, share in poor.items())
         + '; poorly covered classes train badly',
         fix,
+        split=split.name,
+        numbers=_numbers(current, poor),
     )
+
+
+def _numbers(anchor_scale, shares):
+    per_level = isinstance(anchor_scale, tuple)
+    known = {name: share for name, share in shares.items() if not math.isnan(share)}
+    return {
+        'anchor_scale': list(anchor_scale) if per_level else anchor_scale,
+        'coverage': known,
+    }
 
 
 def _size_against(boxes, config):
@@ -85,16 +90,14 @@ def _size_against(boxes, config):
     return ''
 
 
-def _objects(split, config):
+def objects(split, config):
     """Boxes [N, 4] in pixels of the network's input, classes [N], of the objects whose class is known."""
     index = {own: k for k, own in enumerate(class_ids(config.model))}
     boxes, classes = [np.zeros((0, 4))], []
-    for picture in split.pictures:
-        known = [
-            k for k, label in enumerate(picture.labels) if label in index and picture.learnable[k]
-        ]
-        boxes.append(picture.cut[known] * _fit(picture.size, config.model.image_size))
-        classes += [index[picture.labels[k]] for k in known]
+    for image in split.images:
+        known = [k for k, label in enumerate(image.labels) if label in index and image.learnable[k]]
+        boxes.append(image.clipped[known] * _fit(image.size, config.model.image_size))
+        classes += [index[image.labels[k]] for k in known]
     return np.concatenate(boxes).astype(np.float32), np.array(classes, np.int64)
 
 
@@ -102,7 +105,7 @@ def _fit(size, target):
     return min(target[0] / size[0], target[1] / size[1])
 
 
-def _table(boxes, classes, config):
+def coverage(boxes, classes, config):
     scales = dict.fromkeys((config.model.anchor_scale, *CANDIDATE_SCALES))
     return {
         scale: _by_class(boxes, classes, load_config(config, {'anchor_scale': scale}).model)
@@ -143,11 +146,11 @@ def _jitter(split, config):
     """Share of objects that the scale jitter cuts away or makes too small to see (see augment.scale_jitter)."""
     rng, size = np.random.default_rng(config.train.seed), np.array(config.model.image_size)
     low, high, lost = config.data.jitter_min, config.data.jitter_max, []
-    for picture in split.pictures:
-        boxes = picture.cut[picture.learnable]
+    for image in split.images:
+        boxes = image.clipped[image.learnable]
         for factor, *place in rng.uniform(size=(DRAWS, 3)):
-            scale = _fit(picture.size, size * (low + (high - low) * factor))
-            offset = np.maximum(0, np.array(picture.size) * scale - size) * place
+            scale = _fit(image.size, size * (low + (high - low) * factor))
+            offset = np.maximum(0, np.array(image.size) * scale - size) * place
             moved = np.clip(boxes * scale - np.tile(offset, 2), 0, np.tile(size, 2))
             lost.append(np.any(moved[:, 2:] - moved[:, :2] < GONE, 1))
     share = float(np.mean(np.concatenate(lost)))
@@ -155,10 +158,12 @@ def _jitter(split, config):
         return []
     return [
         Finding(
-            'jitter',
+            'settings.jitter',
             'warning',
-            f'scale jitter from {low} to {high} leaves nothing of {share:.0%} of the boxes (under '
-            f'{GONE} pixels, or out of the picture)',
-            'bring jitter_min and jitter_max nearer to 1, like 0.8 and 1.25',
+            f'scale jitter from {low} to {high} removes {share:.0%} of the boxes (below {GONE} '
+            'pixels, or outside the image)',
+            'bring jitter_min and jitter_max closer to 1, for example 0.8 and 1.25',
+            split=split.name,
+            numbers={'jitter_min': low, 'jitter_max': high, 'share': share},
         )
     ]

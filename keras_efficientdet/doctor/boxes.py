@@ -1,85 +1,106 @@
-"""Checks of boxes as they are written, and of what was cut away when they were read."""
+"""Checks of boxes as they are annotated, and of what the reader dropped or clipped."""
 
 import numpy as np
 
 from keras_efficientdet.config import Config
 from keras_efficientdet.data.source import BOXES_CUT, BOXES_LEFT_OUT
-from keras_efficientdet.doctor.findings import Finding
+from keras_efficientdet.doctor.findings import Finding, counted
 
-EDGE = 1.0  # pixels by which a box may leave its picture: rounding
-MANY = 0.2  # share of faulty boxes from which the format is to blame and not a slip
+EDGE = 1.0  # pixels that a box may extend beyond its image: rounding, not a fault
+MANY = 0.2  # share of faulty boxes above which their format is wrong, not single annotations
+TINY = 2  # pixels; normalised coordinates are below it, and hardly any annotated box is
 _ORDER = (
-    'look at the order of the numbers: corners (x1, y1, x2, y2) read as x, y, width, height leave the picture, x, y, '
-    'width, height read as corners turn inside out, height and width swapped do both'
+    'check the order of the coordinates: corners (x1, y1, x2, y2) read as x, y, width, height '
+    'extend beyond the image; x, y, width, height read as corners turn inside out; swapped height '
+    'and width do both'
 )
 
 
-def check_boxes(split, config=None):
-    """Findings about the boxes of a Split, and what a Config (default: Config()) makes of them."""
+def check_boxes(split, config=None) -> list[Finding]:
+    """Findings about the boxes of a Split, and about what a Config (default: Config()) allows."""
     config = config or Config()
-    boxes = np.concatenate([np.zeros((0, 4)), *(p.boxes for p in split.pictures)])
-    sizes = np.concatenate(
-        [np.zeros((0, 4)), *(np.tile(p.size, (len(p.boxes), 2)) for p in split.pictures)]
-    )
-    crowd = np.concatenate([np.zeros(0, bool), *(p.crowd for p in split.pictures)])
-    findings = [_sizes(split), _changes(split)]
+    findings = [_image_sizes(split), _changes(split)]
+    boxes = np.concatenate([np.zeros((0, 4)), *(image.boxes for image in split.images)])
     if len(boxes):
+        sizes = np.concatenate([np.tile(i.size, (len(i.boxes), 1)) for i in split.images])
         findings += [
             _degenerate(split, boxes),
             _outside(split, boxes, sizes),
             _normalised(split, boxes),
-            _whole_picture(split, boxes, sizes),
+            _whole_image(split, boxes, sizes),
             _without_boxes(split),
             _too_many(split, config.detect.max_output_size),
+            _all_crowd(split, config.data),
         ]
-        if config.data.skip_crowd_during_training and crowd.all():
-            findings.append(
-                Finding(
-                    'crowds',
-                    'error',
-                    f'{split.name}: all {len(crowd)} boxes are crowds, which take no part in '
-                    'training',
-                    'set iscrowd to 0 for boxes around single objects',
-                )
-            )
-    elif split.pictures:
-        findings.append(
-            Finding(
-                'no boxes',
-                'error',
-                f'{split.name}: no box in {len(split.pictures)} pictures{_left_out(split)}',
-                'check the paths, the image ids and the box format of the annotations',
-            )
-        )
-    return [f for f in findings if f]
+    elif split.images:
+        findings.append(_none(split))
+    return [finding for finding in findings if finding]
 
 
-def _left_out(split):
-    changes = split.summary.get('changes')
-    return f' ({", ".join(f"{n} {what}" for what, n in changes.items() if n)})' if changes else ''
+def _none(split):
+    changes = _nonzero_changes(split)
+    return Finding(
+        'boxes.none',
+        'error',
+        f'{split.name}: no box in {counted(len(split.images), "image")}'
+        + (f' ({changes})' if changes else ''),
+        'check the paths, the image ids and the box format of the annotations',
+        split=split.name,
+        numbers={'images': len(split.images)},
+    )
+
+
+def _all_crowd(split, data):
+    crowd = np.concatenate([image.crowd for image in split.images])
+    if not (data.skip_crowd_during_training and crowd.all()):
+        return None
+    return Finding(
+        'boxes.all_crowd',
+        'error',
+        f'{split.name}: all {len(crowd)} boxes are crowd regions (iscrowd=1), which training '
+        'ignores',
+        'set iscrowd to 0 for boxes around single objects',
+        split=split.name,
+        numbers={'boxes': len(crowd)},
+    )
+
+
+def _nonzero_changes(split):
+    """'3 boxes of zero size, left out, ...', or '' where the reader changed nothing."""
+    changes = split.summary.get('changes') or {}
+    return ', '.join(f'{count} {change}' for change, count in changes.items() if count)
 
 
 def _changes(split):
-    """Boxes that reading left out or cut: a few are slips, many mean that the numbers were read in another order."""
+    """Boxes that the reader dropped or clipped.
+
+    A few are slips of an annotator; many mean that the coordinates were read in the wrong order.
+    """
     changes = split.summary.get('changes', {})
-    left_out = sum(n for what, n in changes.items() if what in BOXES_LEFT_OUT)
-    cut = sum(n for what, n in changes.items() if what in BOXES_CUT)
-    total = split.summary.get('boxes', 0) + left_out
-    if total and (left_out + cut) / total > MANY:
+    dropped = sum(count for change, count in changes.items() if change in BOXES_LEFT_OUT)
+    clipped = sum(count for change, count in changes.items() if change in BOXES_CUT)
+    total = split.summary.get('boxes', 0) + dropped
+    numbers = {'boxes': total, 'dropped': dropped, 'clipped': clipped}
+    if total and (dropped + clipped) / total > MANY:
         return Finding(
-            'box format',
+            'boxes.format',
             'error',
-            f'{split.name}: of {total} boxes {left_out} were left out (no area, or outside '
-            f'their picture) and {cut} cut to it, {(left_out + cut) / total:.0%}',
+            f'{split.name}: {(dropped + clipped) / total:.0%} of {total} boxes do not fit their '
+            f'images: {dropped} were dropped (no area, or outside the image) and {clipped} were '
+            'clipped to the image',
             _ORDER,
+            split=split.name,
+            numbers=numbers,
         )
-    if left_out:
+    if dropped:
         return Finding(
-            'boxes left out',
+            'boxes.left_out',
             'warning',
-            f'{split.name}: {left_out} of {total} boxes were left out when reading'
-            f'{_left_out(split)}',
-            'mend or delete them in the annotations; the others are used',
+            f'{split.name}: {dropped} of {total} boxes were dropped when the annotations were '
+            f'read ({_nonzero_changes(split)})',
+            'correct or delete them in the annotations; all other boxes are used',
+            split=split.name,
+            numbers=numbers,
         )
     return None
 
@@ -88,102 +109,133 @@ def _degenerate(split, boxes):
     bad = np.any(boxes[:, 2:] <= boxes[:, :2], 1)
     if not bad.any():
         return None
+    many = bad.mean() > MANY
     return Finding(
-        'degenerate boxes',
-        'error' if bad.mean() > MANY else 'warning',
-        f'{split.name}: {bad.sum()} of {len(bad)} boxes have no area or are inside out{_example(split, bad)}',
-        _ORDER if bad.mean() > MANY else 'mend or delete them; they train nothing',
+        'boxes.degenerate',
+        'error' if many else 'warning',
+        f'{split.name}: {bad.sum()} of {len(bad)} boxes have no area or are inside out'
+        f'{_example(split, bad)}',
+        _ORDER
+        if many
+        else 'correct or delete them in the annotations: nothing is learned from them',
+        split=split.name,
+        numbers=_counts(bad),
     )
 
 
 def _outside(split, boxes, sizes):
     low, high = boxes[:, :2], boxes[:, 2:]
-    bad = np.all(high > low, 1) & (np.any(low < -EDGE, 1) | np.any(high > sizes[:, :2] + EDGE, 1))
+    proper = np.all(high > low, 1)  # the others are degenerate, which is reported already
+    bad = proper & (np.any(low < -EDGE, 1) | np.any(high > sizes + EDGE, 1))
     if not bad.any():
         return None
+    many = bad.mean() > MANY
     return Finding(
-        'boxes out of the picture',
-        'error' if bad.mean() > MANY else 'warning',
-        f'{split.name}: {bad.sum()} of {len(bad)} boxes reach out of their picture{_example(split, bad)}',
-        _ORDER if bad.mean() > MANY else 'cut them to the picture in the annotations',
+        'boxes.outside',
+        'error' if many else 'warning',
+        f'{split.name}: {bad.sum()} of {len(bad)} boxes extend beyond their image'
+        f'{_example(split, bad)}',
+        _ORDER if many else 'clip them to the image in the annotations',
+        split=split.name,
+        numbers=_counts(bad),
     )
 
 
 def _normalised(split, boxes):
-    largest = np.abs(boxes[:, 2:] - boxes[:, :2]).max(1)
-    if np.mean(largest < 2) <= 1 - MANY:
+    longest = np.abs(boxes[:, 2:] - boxes[:, :2]).max(1)
+    share = float(np.mean(longest < TINY))
+    if share <= 1 - MANY:
         return None
     return Finding(
-        'normalised boxes',
+        'boxes.normalised',
         'error',
-        f'{split.name}: {np.mean(largest < 2):.0%} of {len(boxes)} boxes are smaller '
-        f'than 2 pixels, the largest has {largest.max():.2f}',
-        'these look like fractions of the picture (0 to 1) that were read as pixels: multiply them by its size',
+        f'{split.name}: {share:.0%} of {len(boxes)} boxes are smaller than {TINY} pixels; the '
+        f'longest side of any box is {longest.max():.2f} pixels',
+        'these look like normalised coordinates (0 to 1) read as pixels: multiply x by the image '
+        'width and y by its height',
+        split=split.name,
+        numbers={'share': share, 'boxes': len(boxes), 'longest_side': float(longest.max())},
     )
 
 
-def _whole_picture(split, boxes, sizes):
-    whole = np.all(boxes[:, :2] <= 0.01 * sizes[:, :2], 1) & np.all(
-        boxes[:, 2:] >= 0.99 * sizes[:, :2], 1
-    )
-    if whole.mean() <= 1 - MANY:
+def _whole_image(split, boxes, sizes):
+    starts_at_0 = np.all(boxes[:, :2] <= 0.01 * sizes, 1)
+    share = float(np.mean(starts_at_0 & np.all(boxes[:, 2:] >= 0.99 * sizes, 1)))
+    if share <= 1 - MANY:
         return None
     return Finding(
-        'boxes of the whole picture',
+        'boxes.whole_image',
         'warning',
-        f'{split.name}: {whole.mean():.0%} of {len(boxes)} boxes are the whole picture',
-        'a picture without objects needs no box at all; pictures with one class each and no place '
-        'are a data set for a classifier',
+        f'{split.name}: {share:.0%} of {len(boxes)} boxes cover their whole image',
+        'an image without objects needs no box at all; images with a class but no location are '
+        'data for a classifier, not for a detector',
+        split=split.name,
+        numbers={'share': share, 'boxes': len(boxes)},
     )
 
 
 def _without_boxes(split):
-    share = np.mean([not len(p.boxes) for p in split.pictures])
+    empty = sum(not len(image.boxes) for image in split.images)
+    share = empty / len(split.images)
     if share <= MANY / 2:
         return None
     return Finding(
-        'pictures without boxes',
+        'images.without_boxes',
         'warning' if share > 0.5 else 'note',
-        f'{split.name}: {share:.0%} of {len(split.pictures)} pictures have no box',
-        'fine where they really show no object; else their '
-        'annotations did not arrive: compare image ids and file names',
+        f'{split.name}: {share:.0%} of {len(split.images)} images have no box',
+        'this is fine if they really show no object; otherwise their annotations were not found: '
+        'compare image ids and file names',
+        split=split.name,
+        numbers={'without_boxes': empty, 'images': len(split.images)},
     )
 
 
 def _too_many(split, most):
-    fullest = max(split.pictures, key=lambda p: len(p.boxes))
-    if len(fullest.boxes) <= most:
+    fullest = max(split.images, key=lambda image: len(image.boxes))
+    count = len(fullest.boxes)
+    if count <= most:
         return None
     return Finding(
-        'many boxes',
+        'boxes.too_many',
         'warning',
-        f'{split.name}: {fullest.called} has {len(fullest.boxes)} boxes, detection stops at {most}',
-        f'set max_output_size={len(fullest.boxes)} or more',
+        f'{split.name}: {fullest.title} has {count} boxes, but detection returns at most {most} '
+        'in an image',
+        f'set max_output_size={count} or more',
+        split=split.name,
+        numbers={'boxes': count, 'max_output_size': most},
     )
 
 
-def _sizes(split):
-    known = [p for p in split.pictures if p.stated]
-    swapped = [p for p in known if p.stated != p.size and p.stated[::-1] == p.size]
-    wrong = [p for p in known if p.stated != p.size]
+def _image_sizes(split):
+    annotated = [image for image in split.images if image.annotated_size]
+    wrong = [image for image in annotated if image.annotated_size != image.size]
     if not wrong:
         return None
-    first = (swapped or wrong)[0]
-    text = (
-        'height and width are swapped'
-        if len(swapped) * 2 > len(wrong)
-        else 'the annotations say another size'
-    )
+    swapped = [image for image in wrong if image.annotated_size[::-1] == image.size]
+    mostly_swapped = len(swapped) * 2 > len(wrong)
+    example = (swapped or wrong)[0]
+    text = 'height and width are swapped' if mostly_swapped else 'the annotated size is wrong'
+    height, width = example.size
+    other_height, other_width = example.annotated_size
     return Finding(
-        'picture size',
+        'images.size',
         'error',
-        f'{split.name}: {text} in {len(wrong)} of {len(known)} pictures; {first.called} is '
-        f'{first.size[0]} high and {first.size[1]} wide, its annotation says {first.stated[0]} and {first.stated[1]}',
-        'write the size of the stored picture (as decoded, without turning by EXIF), and boxes in its pixels',
+        f'{split.name}: {text} in {len(wrong)} of {len(annotated)} images; {example.title} is '
+        f'{height} high and {width} wide, but annotated as {other_height} high and {other_width} '
+        'wide',
+        'annotate the size of the stored image, as decoded without applying its EXIF orientation, '
+        'and give boxes in pixels of that image',
+        split=split.name,
+        numbers={'wrong': len(wrong), 'images': len(annotated), 'swapped': len(swapped)},
     )
+
+
+def _counts(bad):
+    return {'faulty': int(bad.sum()), 'boxes': len(bad)}
 
 
 def _example(split, bad):
-    owners = [(p.called, box) for p in split.pictures for box in p.boxes]
-    name, box = owners[int(np.argmax(bad))]
-    return f', like {np.round(box, 1).tolist()} (ymin xmin ymax xmax) of {name}'
+    """', for example ...': the first bad box and its image; bad: bool [boxes of the split]."""
+    owners = [(image.title, box) for image in split.images for box in image.boxes]
+    title, box = owners[int(np.argmax(bad))]
+    return f', for example {np.round(box, 1).tolist()} (ymin, xmin, ymax, xmax) of {title}'

@@ -1,48 +1,54 @@
-"""All checks of the doctor together."""
+"""All checks together."""
+
+import logging
 
 from keras_efficientdet.data.records import count_examples
 from keras_efficientdet.doctor.anchors import check_anchors
 from keras_efficientdet.doctor.boxes import check_boxes
-from keras_efficientdet.doctor.findings import Finding, report
-from keras_efficientdet.doctor.labels import check_labels, check_names
+from keras_efficientdet.doctor.findings import Finding, findings_text, ids_of, without
+from keras_efficientdet.doctor.labels import UNKNOWN_IDS, check_labels, check_names
 from keras_efficientdet.doctor.settings import check_settings
 from keras_efficientdet.doctor.split import Split, split_of_records, split_of_source
 from keras_efficientdet.doctor.splits import check_splits
 from keras_efficientdet.errors import DataError, MissingRecordsError
 
-SAMPLE = 200  # pictures of each split, in the fast form
-_MEANINGLESS = (
-    'no pictures',
-    'no boxes',
-    'class ids',
-    'crowds',
-)  # errors of the training data that leave nothing to learn
+_log = logging.getLogger(__name__)
+
+SAMPLE = 200  # images of each split that the fast form looks at
+# Errors of the training data that leave nothing to learn.
+_NOTHING_TO_LEARN = {'images.none', 'boxes.none', 'boxes.all_crowd', *UNKNOWN_IDS}
 
 
-def examine(train, valid, config, weights=None, fast=False):
-    """What is wrong with data and settings, before an hour is spent on them.
+def examine(train, valid, config, weights=None, fast=False, skip=()) -> list[Finding]:
+    """Finds faults of data and settings that would waste or spoil a training.
 
     Args:
-      train, valid: folders (or files) of TFRecords; valid may be None.
-      config: Config. weights: what the training starts from, as `models.efficientdet` takes it.
-      fast: looks at the first 200 pictures of each, and not for near duplicates. Else every record is read.
-    Returns:
-      list of Finding.
+      train: folder or files of TFRecords.
+      valid: the same for validation, or None.
+      config: Config of the training.
+      weights: what the training starts from, as `efficientdet` takes it.
+      fast: look at the first 200 images of each split, and not for near duplicates; otherwise
+        every record is read.
+      skip: ids of findings to leave out, such as 'boxes.outside', or areas such as 'boxes'.
     Raises:
-      DataError: there are no training records, or a picture cannot be read.
+      DataError: there are no training records, or an image cannot be read.
+      ValueError: `skip` has a name that is neither an id nor an area.
     """
     limit = SAMPLE if fast else None
-    ours = split_of_records('train', train, limit, thumbnails=not fast)
-    theirs = _valid_split(valid, limit, not fast)
+    # Near duplicates need a thumbnail of every image, by far the longest part.
+    thumbnails = not fast and 'splits.near_duplicates' not in ids_of(skip)
+    ours = split_of_records('train', train, limit, thumbnails)
+    theirs = _valid_split(valid, limit, thumbnails)
     findings = check_splits(ours, theirs)
-    if not ours.pictures:
-        return findings
-    findings += check_labels(ours, theirs, config.model)
-    for split in (ours, theirs):
-        if split is not None and split.pictures:
-            findings += check_boxes(split, config)
-    images = len(ours.pictures) if ours.whole else count_examples(train)
-    return findings + check_anchors(ours, config) + check_settings(config, images, weights)
+    if ours.images:
+        findings += check_labels(ours, theirs, config.model)
+        for split in (ours, theirs):
+            if split is not None and split.images:
+                findings += check_boxes(split, config)
+        findings += check_anchors(ours, config)
+        images = len(ours.images) if ours.whole else count_examples(train)
+        findings += check_settings(config, images, weights)
+    return without(findings, skip)
 
 
 def _valid_split(valid, limit, thumbnails):
@@ -51,36 +57,46 @@ def _valid_split(valid, limit, thumbnails):
     try:
         return split_of_records('val', valid, limit, thumbnails)
     except MissingRecordsError:
-        return Split('val', [], True, {})
+        return Split('val', [], whole=True, summary={})
 
 
-def examine_source(source, config=None, name='annotations', fast=False):
-    """What is wrong with annotations before they become records: sizes, box order, names.
+def examine_source(source, config=None, name='annotations', fast=False, skip=()) -> list[Finding]:
+    """Finds faults of annotations before they are converted: image sizes, boxes, names.
+
+    `examine` repeats what the records show as well: `findings.new_findings` tells which of its
+    findings are new, if `name` is that of the split there ('train' or 'val').
 
     Args:
-      source: a `records.Source`. config: a Config for limits, default Config(). name: what the findings call it.
-      fast: looks at the first 200 pictures.
-    Returns:
-      list of Finding. What the records show as well is found by `examine` in the same words, if it is called the same.
+      source: a `Source`, as the readers return it.
+      config: Config of the training; default: Config().
+      name: what findings call these data.
+      fast: look at the first 200 images.
+      skip: as of `examine`.
     Raises:
-      DataError: a picture cannot be read.
+      DataError: an image cannot be read.
+      ValueError: `skip` has a name that is neither an id nor an area.
     """
+    ids_of(skip)  # refuses an unknown name before the images are read
     split = split_of_source(source, SAMPLE if fast else None, name)
-    if not split.pictures:
-        return [
-            Finding('no pictures', 'error', f'{name} has no pictures', 'check the annotation file')
-        ]
-    return check_names(source.label_map) + check_boxes(split, config)
+    if split.images:
+        findings = check_names(source.label_map) + check_boxes(split, config)
+    else:
+        text = f'{name}: there are no images'
+        findings = [Finding('images.none', 'error', text, 'check the annotation file', split=name)]
+    return without(findings, skip)
 
 
-def before_training(train, valid, config, weights=None):
-    """The fast form: prints what it finds. Raises DataError where the training data leave nothing to learn."""
-    findings = examine(train, valid, config, weights, fast=True)
-    print(report(findings))
+def before_training(train, valid, config, weights=None, skip=()) -> None:
+    """Logs what `examine(..., fast=True)` finds.
+
+    Raises:
+      DataError: the training data leave nothing to learn, and `skip` does not exclude the reason;
+        and what `examine` raises.
+    """
+    findings = examine(train, valid, config, weights, fast=True, skip=skip)
+    only_notes = all(finding.severity == 'note' for finding in findings)
+    # As a warning it is seen where a program has not configured logging.
+    _log.log(logging.INFO if only_notes else logging.WARNING, '%s', findings_text(findings))
     for finding in findings:
-        if (
-            finding.severity == 'error'
-            and finding.key in _MEANINGLESS
-            and not finding.found.startswith('val')
-        ):
+        if finding.id in _NOTHING_TO_LEARN and finding.split == 'train':
             raise DataError(f'{train}: {finding.found}; {finding.fix}')

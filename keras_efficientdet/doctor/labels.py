@@ -1,193 +1,251 @@
-"""Checks of class ids and class names."""
+"""Checks of category ids and class names."""
 
 import collections
 
 from keras_efficientdet.config import class_ids
 from keras_efficientdet.doctor.findings import Finding
 
-FEW = 20  # boxes of a class in training
+FEW = 20  # boxes of a class in the training data below which it counts as rare
+_LISTED = 8  # values that a sentence lists before it says how many more there are
 _BACKGROUND = ('background', '__background__', '_background_', 'bg')
+UNKNOWN_IDS = ('labels.one_too_low', 'labels.one_too_high', 'labels.gap', 'labels.unknown')
+_OVERRIDES = '`keras_efficientdet.label_overrides` reads both from the data'
 
 
-def check_labels(train, valid, model):
-    """Findings about the ids and names of two Splits (`valid` may be None) under a ModelConfig."""
+def check_labels(train, valid, model) -> list[Finding]:
+    """Findings about the category ids and names of two Splits under a ModelConfig.
+
+    `valid` may be None.
+    """
     splits = [split for split in (train, valid) if split is not None]
-    findings = [
-        f for split in splits if (f := _unknown_ids(split, model) or _other_names(split, model))
-    ]
-    findings += [f for f in (_names(model), _background(model, splits)) if f]
-    if not any(f.key == 'class ids' for f in findings):
-        findings += _histogram(train, valid, model)
+    findings = [_unknown_ids(split, model) or _other_names(split, model) for split in splits]
+    findings += [_names(model), _background(model, splits)]
+    findings = [finding for finding in findings if finding]
+    # With unknown ids every class would seem to be absent as well.
+    if not any(finding.id in UNKNOWN_IDS for finding in findings):
+        findings += _class_counts(train, valid, model)
     return findings
 
 
-def check_names(label_map):
-    """Findings about an {own id: name} alone."""
-    empty = [i for i, name in label_map.items() if not str(name).strip() or str(name) == 'None']
-    if empty:
+def check_names(label_map) -> list[Finding]:
+    """Findings about {category id: name} alone."""
+    unnamed = [i for i, name in label_map.items() if not str(name).strip() or str(name) == 'None']
+    if unnamed:
         return [
             Finding(
-                'class names',
+                'labels.unnamed',
                 'warning',
-                f'the classes {_some(empty)} have no name',
-                'name each class in the annotations or in label_map; names travel with the model and its exports',
+                f'categories without a name: {_listed(unnamed)}',
+                'name every category in the annotations or in label_map: names are stored with '
+                'the model and its exports',
+                numbers={'categories': unnamed},
             )
         ]
-    again = [name for name, n in collections.Counter(map(str, label_map.values())).items() if n > 1]
-    if again:
-        ids = [i for i, name in label_map.items() if str(name) == again[0]]
-        return [
-            Finding(
-                'class names',
-                'error',
-                f'the classes {_some(ids)} have the same name {again[0]!r}',
-                'merge them into one id, or give each a name of its own',
-            )
-        ]
-    return []
+    counts = collections.Counter(map(str, label_map.values()))
+    repeated = next((name for name, count in counts.items() if count > 1), None)
+    if repeated is None:
+        return []
+    ids = [i for i, name in label_map.items() if str(name) == repeated]
+    return [
+        Finding(
+            'labels.repeated_name',
+            'error',
+            f'the categories {_listed(ids)} have the same name {repeated!r}',
+            'merge them into one category, or give each its own name',
+            numbers={'name': repeated, 'categories': ids},
+        )
+    ]
 
 
 def _names(model):
-    if model.label_map is None:
-        return Finding(
-            'class names',
-            'note',
-            f'no label_map: the classes are called 1 to {model.num_classes}',
-            'set label_map (records.label_overrides reads it from a folder of records)',
-        )
-    return next(iter(check_names(model.label_map)), None)
+    if model.label_map is not None:
+        return next(iter(check_names(model.label_map)), None)
+    return Finding(
+        'labels.no_map',
+        'note',
+        f'no label_map is set: the classes are named 1 to {model.num_classes}',
+        'set label_map (`keras_efficientdet.label_overrides` reads it from the data)',
+        numbers={'num_classes': model.num_classes},
+    )
 
 
 def _unknown_ids(split, model):
-    ids, seen = set(class_ids(model)), {i for i, n in split.boxes_per_class.items() if n}
-    unknown = seen - ids
+    configured = set(class_ids(model))
+    seen = {i for i, count in split.boxes_per_class.items() if count}
+    unknown = sorted(seen - configured)
     if not unknown:
         return None
-    figure = (
-        f'{split.name}: labels {_some(sorted(unknown))} are not among the {len(ids)} ids of the configuration '
-        f'({_some(sorted(ids))}); the data have {_some(sorted(seen))}'
-    )
-    if {i + 1 for i in seen} <= ids:
-        return Finding(
-            'class ids',
-            'error',
-            f'{figure}. They are one too low: counted from 0 where the map counts from 1',
-            'write the ids that label_map names, or set label_map to the ids of the data (0 is allowed)',
-        )
-    if {i - 1 for i in seen} <= ids:
-        return Finding(
-            'class ids',
-            'error',
-            f'{figure}. They are one too high: the largest is one beyond the last class',
-            'write the ids that label_map names, or set label_map to the ids of the data',
-        )
-    gaps = (
-        ' The ids of the data have gaps, which is fine with a label_map.'
-        if max(seen) - min(seen) >= len(seen)
-        else ''
-    )
+    id_, cause, fix = _cause(seen, configured)
     return Finding(
-        'class ids',
+        id_,
         'error',
-        f'{figure}.{gaps}',
-        'set label_map and num_classes to the ids of this data set (records.label_overrides gives both)',
+        f'{split.name}: category ids {_listed(unknown)} are not in the configuration (configured: '
+        f'{_listed(sorted(configured))}; in the data: {_listed(sorted(seen))}){cause}',
+        fix,
+        split=split.name,
+        numbers={'unknown': unknown, 'seen': sorted(seen), 'configured': sorted(configured)},
     )
+
+
+def _cause(seen, configured):
+    """(id, end of the sentence, fix) for category ids of the data that are not configured."""
+    renumber = (
+        'renumber the annotations to the ids of label_map, or set label_map and num_classes to '
+        f'those of the data; {_OVERRIDES}'
+    )
+    if {i + 1 for i in seen} <= configured:
+        cause = (
+            '. They are one too low: the data count from 0 where the configuration counts from 1'
+        )
+        return 'labels.one_too_low', cause, f'{renumber} (id 0 is allowed)'
+    if {i - 1 for i in seen} <= configured:
+        cause = '. They are one too high: the largest is one beyond the last class'
+        return 'labels.one_too_high', cause, renumber
+    set_map = f'set label_map and num_classes to the categories of this data set; {_OVERRIDES}'
+    if max(seen) - min(seen) >= len(seen):
+        cause = '. Gaps in the numbering are fine, but label_map must list the ids'
+        return 'labels.gap', cause, set_map
+    return 'labels.unknown', '', set_map
 
 
 def _other_names(split, model):
-    """The same id under another name: boxes would be trained as something else."""
+    """One id with two names: boxes would be trained as another class."""
     if model.label_map is None:
         return None
-    written = {
+    differing = sorted(
         (i, name)
-        for p in split.pictures
-        for i, name in zip(p.labels, p.names, strict=False)
-        if name
-    }
-    written |= set(split.summary.get('label_map', {}).items())
-    other = sorted(
-        (i, name) for i, name in written if i in model.label_map and model.label_map[i] != name
+        for i, name in _written_names(split)
+        if i in model.label_map and model.label_map[i] != name
     )
-    if not other:
+    if not differing:
         return None
-    i, name = other[0]
+    i, name = differing[0]
     return Finding(
-        'label map',
+        'labels.other_name',
         'error',
-        f'{split.name}: {len(other)} ids have another name in the data than in label_map, like '
-        f'{i}: {name!r} in the data, {model.label_map[i]!r} in label_map',
-        'take label_map from these records (records.label_overrides), or make both splits with one map',
+        f'{split.name}: {len(differing)} categories have another name in the data than in '
+        f'label_map, for example id {i}: {name!r} in the data, {model.label_map[i]!r} in label_map',
+        'take label_map from the data (`keras_efficientdet.label_overrides`), and convert both '
+        'splits with the same label_map',
+        split=split.name,
+        numbers={
+            'categories': len(differing),
+            'id': i,
+            'in_data': name,
+            'in_label_map': model.label_map[i],
+        },
     )
+
+
+def _written_names(split):
+    """{(category id, name)} that the records state."""
+    written = set(split.summary.get('label_map', {}).items())
+    for image in split.images:
+        # Names are optional in records: there may be fewer than labels.
+        pairs = zip(image.labels, image.names, strict=False)
+        written |= {(i, name) for i, name in pairs if name}
+    return written
 
 
 def _background(model, splits):
-    named = [
-        name for name in (model.label_map or {}).values() if name.strip().lower() in _BACKGROUND
-    ]
-    used = {i for split in splits for i, n in split.boxes_per_class.items() if n}
-    fix = 'leave the background out: num_classes counts objects only, an anchor without an object has no class'
-    if named:
-        return Finding('background', 'error', f'label_map has a class {named[0]!r}', fix)
-    known = {len(split.summary['label_map']) for split in splits if split.summary}
-    if model.label_map is None and used and (known or {max(used)}) == {model.num_classes - 1}:
-        return Finding(
-            'background',
-            'warning',
-            f'num_classes is {model.num_classes}, the data have {model.num_classes - 1} '
-            'classes: one more, as if background were counted',
-            fix,
-        )
-    return None
-
-
-def _histogram(train, valid, model):
-    findings, names = [], model.label_map or {i: str(i) for i in class_ids(model)}
-    for split, severity, fix in (
-        (
-            train,
-            'warning',
-            'add pictures of them, or take them out of the label map: the detector cannot learn them',
-        ),
-        (
-            valid,
-            'note',
-            'their AP will be nan; move some of their pictures to the validation split',
-        ),
-    ):
-        if (
-            split is None
-            or not split.pictures
-            or not (split.whole or split.summary.get('boxes_per_class'))
-        ):
-            continue
-        missing = [name for i, name in names.items() if not split.boxes_per_class[i]]
-        if missing:
-            findings.append(
-                Finding(
-                    f'classes in {split.name}',
-                    severity,
-                    f'{len(missing)} of {len(names)} classes have no box '
-                    f'in {split.name}: {_some(missing)}',
-                    fix,
-                )
-            )
-    counts = {names[i]: n for i, n in train.boxes_per_class.items() if 0 < n < FEW and i in names}
-    if counts and train.whole:
-        findings.append(
-            Finding(
-                'rare classes',
-                'note',
-                f'fewer than {FEW} boxes in {train.name}: '
-                + _some(
-                    [f'{name} {n}' for name, n in sorted(counts.items(), key=lambda kv: kv[1])]
-                ),
-                'expect a low AP of these classes, or collect more of them',
-            )
-        )
-    return findings
-
-
-def _some(values, most=8):
-    return ', '.join(map(str, list(values)[:most])) + (
-        f' and {len(values) - most} more' if len(values) > most else ''
+    fix = (
+        'remove the background class: num_classes counts object classes only, and an anchor '
+        'without an object has no class'
     )
+    names = (model.label_map or {}).values()
+    background = next((name for name in names if name.strip().lower() in _BACKGROUND), None)
+    if background is not None:
+        return Finding(
+            'labels.background',
+            'error',
+            f'label_map has a class {background!r}',
+            fix,
+            numbers={'name': background},
+        )
+    count = _categories(splits)
+    if model.label_map is not None or count != model.num_classes - 1:
+        return None
+    return Finding(
+        'labels.background',
+        'warning',
+        f'num_classes is {model.num_classes}, but the data have {count} categories: one less, as '
+        'if background were counted',
+        fix,
+        numbers={'num_classes': model.num_classes, 'categories': count},
+    )
+
+
+def _categories(splits):
+    """Number of categories of the data: of the summaries, else the largest id; None if unclear."""
+    counts = {len(split.summary['label_map']) for split in splits if split.summary}
+    used = {i for split in splits for i, count in split.boxes_per_class.items() if count}
+    if not used:
+        return None
+    if not counts:
+        return max(used)
+    return counts.pop() if len(counts) == 1 else None
+
+
+def _class_counts(train, valid, model):
+    names = model.label_map or {i: str(i) for i in class_ids(model)}
+    findings = [
+        _absent(
+            train,
+            names,
+            'warning',
+            'add images of them or remove them from label_map: the detector cannot learn a class '
+            'without boxes',
+        ),
+        _absent(
+            valid,
+            names,
+            'note',
+            'their AP will be nan: move some of their images to the validation split',
+        ),
+        _rare(train, names),
+    ]
+    return [finding for finding in findings if finding]
+
+
+def _absent(split, names, severity, fix):
+    if split is None or not split.images:
+        return None
+    # Part of the images proves nothing: the boxes of a class may be in the rest.
+    if not (split.whole or split.summary.get('boxes_per_class')):
+        return None
+    absent = [str(name) for i, name in names.items() if not split.boxes_per_class[i]]
+    if not absent:
+        return None
+    return Finding(
+        'labels.absent',
+        severity,
+        f'{split.name}: no box for {len(absent)} of {len(names)} classes: {_listed(absent)}',
+        fix,
+        split=split.name,
+        numbers={'absent': len(absent), 'classes': len(names), 'names': absent},
+    )
+
+
+def _rare(train, names):
+    if not train.whole:
+        return None
+    counts = train.boxes_per_class
+    rare = sorted((counts[i], str(name)) for i, name in names.items() if 0 < counts[i] < FEW)
+    if not rare:
+        return None
+    listed = _listed([f'{name} ({count})' for count, name in rare])
+    return Finding(
+        'labels.rare',
+        'note',
+        f'{train.name}: fewer than {FEW} boxes for {listed}',
+        'collect more boxes of them, or expect a low AP',
+        split=train.name,
+        numbers={'boxes_per_class': {name: count for count, name in rare}},
+    )
+
+
+def _listed(values):
+    values = [str(value) for value in values]
+    rest = len(values) - _LISTED
+    shown = ', '.join(values[:_LISTED])
+    return f'{shown} and {rest} more' if rest > 0 else shown

@@ -1,4 +1,7 @@
-"""The labels of a data set as they are written, read without decoding the pictures: what the checks look at."""
+"""The labels of a data set as they are annotated: what the checks look at.
+
+Images are not decoded, except for thumbnails.
+"""
 
 import collections
 import dataclasses
@@ -16,122 +19,158 @@ from keras_efficientdet.data.records import record_files, summary_of
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import named, orientation
 
-_SIDES = tuple(f'image/object/bbox/{side}' for side in ('ymin', 'xmin', 'ymax', 'xmax'))
-_THUMBNAIL = 16
+_SIDES = ('ymin', 'xmin', 'ymax', 'xmax')
+_THUMBNAIL = 16  # pixels of a side
 
 
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """boxes float [N, 4] ymin xmin ymax xmax in pixels, as written: not cut, perhaps inside out. size, stated (height, width):
-    of the picture itself, and what its annotation says (None: nothing). labels, names: the data set's own, names may be empty.
-    thumbnail: float32 [256] of mean 0 and length 1, or None where not asked for or of one colour. file: its name, or empty."""
+# eq=False, here and below: comparing arrays with == gives an array, not a bool.
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """The labels of one image.
+
+    Attributes:
+      id: image id, as written.
+      file: file name, or ''.
+      size: (height, width) of the image itself.
+      annotated_size: (height, width) in its annotation, or None where there is none.
+      digest: SHA-256 of the encoded image, as hexadecimal digits.
+      boxes: float [N, 4], ymin xmin ymax xmax in pixels; not clipped, perhaps inside out.
+      labels: N category ids.
+      names: names of the categories as written; may be fewer than N, or empty.
+      crowd: bool [N].
+      thumbnail: float32 [256] of mean 0 and length 1; None where it was not asked for, or the
+        image has one colour.
+    """
 
     id: str
     file: str
-    size: tuple
-    stated: tuple | None
+    size: tuple[int, int]
+    annotated_size: tuple[int, int] | None
     digest: str
     boxes: np.ndarray
-    labels: tuple
-    names: tuple
+    labels: tuple[int, ...]
+    names: tuple[str, ...]
     crowd: np.ndarray
     thumbnail: np.ndarray | None
 
     @property
-    def called(self):
-        """What findings call it: readers that number pictures use numbers that no file of the user has."""
+    def title(self) -> str:
+        """What findings call it. The file name helps where a reader numbered the images itself."""
         return f'image {self.id} ({self.file})' if self.file else f'image {self.id}'
 
     @property
-    def cut(self):
-        """float [N, 4]: boxes cut to the picture."""
+    def clipped(self) -> np.ndarray:
+        """float [N, 4]: boxes clipped to the image."""
         return np.clip(self.boxes, 0, [*self.size, *self.size])
 
     @property
-    def learnable(self):
-        """bool [N]: boxes with an area that are no crowds."""
-        return np.all(self.cut[:, 2:] > self.cut[:, :2], 1) & ~self.crowd
+    def learnable(self) -> np.ndarray:
+        """bool [N]: boxes that have an area inside the image and are not crowd regions."""
+        return np.all(self.clipped[:, 2:] > self.clipped[:, :2], 1) & ~self.crowd
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-    """Pictures of one part of a data set. summary: what `write_records` left, or {}; whole: whether all pictures are here."""
+    """One part of a data set.
+
+    Attributes:
+      name: 'train', 'val' or what the caller calls it.
+      images: list of LabelledImage.
+      whole: whether `images` are all images of the split.
+      summary: what `write_records` left beside the records, or {}.
+    """
 
     name: str
-    pictures: list
+    images: list[LabelledImage]
     whole: bool
     summary: dict
 
     @property
-    def boxes_per_class(self):
-        """Counter {own id: boxes}: of all pictures where the summary says it, else of those that are here."""
-        known, per_name = self.summary.get('label_map', {}), self.summary.get('boxes_per_class')
+    def boxes_per_class(self) -> collections.Counter:
+        """{category id: number of boxes}: of all images if a summary has it, else of `images`."""
+        per_name = self.summary.get('boxes_per_class')
         if per_name and not self.whole:
-            return collections.Counter({i: per_name.get(name, 0) for i, name in known.items()})
-        return collections.Counter(label for picture in self.pictures for label in picture.labels)
+            label_map = self.summary.get('label_map', {})
+            return collections.Counter({i: per_name.get(name, 0) for i, name in label_map.items()})
+        return collections.Counter(label for image in self.images for label in image.labels)
 
 
-def split_of_records(name, files_or_dir, limit=None, thumbnails=False):
-    """A Split of TFRecords, or of the first `limit` of them. Raises DataError: no files, no Examples, or broken pictures."""
-    serialized = _serialized(record_files(files_or_dir), limit)
+def split_of_records(name, files_or_dir, limit=None, thumbnails=False) -> Split:
+    """A Split of TFRecords, or of the first `limit` examples of them.
+
+    Raises:
+      DataError: there are no files or no Examples, or an image cannot be read.
+    """
+    serialized = tf.data.TFRecordDataset(record_files(files_or_dir)).as_numpy_iterator()
+    # One more than the limit, to know whether there are more.
+    some = itertools.islice(serialized, None if limit is None else limit + 1)
     progress = tqdm(
-        serialized, desc=f'doctor: {name}', unit=' images', disable=limit is not None, leave=False
+        some, desc=f'doctor: {name}', unit=' images', disable=limit is not None, leave=False
     )
-    read = [_of_record(s, thumbnails) for s in progress]
-    pictures = read[:limit]
-    return Split(name, pictures, len(read) == len(pictures), summary_of(files_or_dir) or {})
-
-
-def _serialized(files, limit):
-    """One more than `limit`, to know whether there are more."""
-    return itertools.islice(
-        tf.data.TFRecordDataset(files).as_numpy_iterator(), None if limit is None else limit + 1
-    )
+    read = [_of_record(one, thumbnails) for one in progress]
+    images = read[:limit]
+    whole = len(read) == len(images)
+    return Split(name, images, whole=whole, summary=summary_of(files_or_dir) or {})
 
 
 def _of_record(serialized, thumbnails):
     feature = tf.train.Example.FromString(serialized).features.feature
-    encoded = b''.join(feature['image/encoded'].bytes_list.value)
-    source_id = b''.join(feature['image/source_id'].bytes_list.value).decode(errors='replace')
-    picture = _opened(encoded, source_id)
-    size = (picture.height, picture.width)
-    sides = [np.array(feature[side].float_list.value, float) for side in _SIDES]
-    if len({len(side) for side in sides}) != 1:
-        raise DataError(
-            f'image {source_id}: {", ".join(str(len(s)) for s in sides)} values of ymin, xmin, ymax, xmax; expected '
-            'as many of each'
-        )
-    labels = tuple(feature['image/object/class/label'].int64_list.value)
-    stated = [list(feature[f'image/{side}'].int64_list.value) for side in ('height', 'width')]
+    encoded = _bytes(feature, 'image/encoded')
+    image_id = _text(feature, 'image/source_id')
+    image = _opened(encoded, image_id)
+    size = (image.height, image.width)
+    boxes = _boxes(feature, image_id) * [*size, *size]
     crowd = np.array(feature['image/object/is_crowd'].int64_list.value, bool)
-    count = len(sides[0])
-    digest = (
-        b''.join(feature['image/key/sha256'].bytes_list.value).decode()
-        or hashlib.sha256(encoded).hexdigest()
-    )
-    file = b''.join(feature['image/filename'].bytes_list.value).decode(errors='replace')
-    return Picture(
-        source_id,
-        file,
-        size,
-        (stated[0][0], stated[1][0]) if all(stated) else None,
-        digest,
-        np.stack(sides, -1) * [*size, *size],
-        labels,
-        tuple(
-            text.decode(errors='replace')
-            for text in feature['image/object/class/text'].bytes_list.value
-        ),
-        crowd if len(crowd) == count else np.zeros(count, bool),
-        _thumbnail(picture) if thumbnails else None,
+    names = feature['image/object/class/text'].bytes_list.value
+    return LabelledImage(
+        id=image_id,
+        file=_text(feature, 'image/filename'),
+        size=size,
+        annotated_size=_annotated_size(feature),
+        digest=_text(feature, 'image/key/sha256') or hashlib.sha256(encoded).hexdigest(),
+        boxes=boxes,
+        labels=tuple(feature['image/object/class/label'].int64_list.value),
+        names=tuple(name.decode(errors='replace') for name in names),
+        # Records of VOC made by the official tools have no is_crowd.
+        crowd=crowd if len(crowd) == len(boxes) else np.zeros(len(boxes), bool),
+        thumbnail=_thumbnail(image) if thumbnails else None,
     )
 
 
-def split_of_source(source, limit=None, name='annotations'):
-    """A Split of a `records.Source`, or of its first `limit` photos. Raises DataError for a broken picture."""
-    pictures = [
-        _of_photo(photo, source.label_map) for photo in itertools.islice(source.photos, limit)
-    ]
+def _bytes(feature, key):
+    return b''.join(feature[key].bytes_list.value)
+
+
+def _text(feature, key):
+    return _bytes(feature, key).decode(errors='replace')
+
+
+def _boxes(feature, image_id):
+    """float [N, 4] in normalised coordinates, ymin xmin ymax xmax."""
+    sides = [np.array(feature[f'image/object/bbox/{s}'].float_list.value, float) for s in _SIDES]
+    counts = [len(side) for side in sides]
+    if len(set(counts)) != 1:
+        raise DataError(
+            f'image {image_id}: found {", ".join(map(str, counts))} values of {", ".join(_SIDES)}; '
+            'expected the same number of each. Convert the data set again'
+        )
+    return np.stack(sides, -1)
+
+
+def _annotated_size(feature):
+    height = feature['image/height'].int64_list.value
+    width = feature['image/width'].int64_list.value
+    return (height[0], width[0]) if height and width else None
+
+
+def split_of_source(source, limit=None, name='annotations') -> Split:
+    """A Split of a `Source`, or of its first `limit` images.
+
+    Raises:
+      DataError: an image cannot be read.
+    """
+    photos = itertools.islice(source.photos, limit)
+    images = [_of_photo(photo, source.label_map) for photo in photos]
     boxes_per_class = collections.Counter(
         source.label_map[i] for photo in source.photos for i in photo.ids
     )
@@ -142,27 +181,30 @@ def split_of_source(source, limit=None, name='annotations'):
         'boxes': sum(boxes_per_class.values()),
         'boxes_per_class': boxes_per_class,
     }
-    return Split(name, pictures, limit is None or len(source.photos) <= limit, summary)
+    whole = limit is None or len(source.photos) <= limit
+    return Split(name, images, whole=whole, summary=summary)
 
 
 def _of_photo(photo, label_map):
     with named(photo.path):
         encoded = picture_bytes(photo)
-    picture, stated = _opened(encoded, photo.path), (photo.height, photo.width)
-    sizes = [(picture.height, picture.width)]
-    if orientation(picture) >= 5:  # lies on its side; annotations may know that or not
-        sizes.append((picture.width, picture.height))
-    return Picture(
-        str(photo.id),
-        photo.path.name,
-        stated if stated in sizes else sizes[0],
-        stated,
-        hashlib.sha256(encoded).hexdigest(),
-        np.asarray(photo.boxes, float).reshape(-1, 4),
-        tuple(photo.ids),
-        tuple(label_map.get(i, '') for i in photo.ids),
-        np.array(photo.crowd, bool),
-        None,
+    image = _opened(encoded, photo.path)
+    annotated_size = (photo.height, photo.width)
+    sizes = [(image.height, image.width)]
+    if orientation(image) >= 5:
+        # EXIF turns it by 90 degrees; tools differ in whether they annotate the image turned.
+        sizes.append((image.width, image.height))
+    return LabelledImage(
+        id=str(photo.id),
+        file=photo.path.name,
+        size=annotated_size if annotated_size in sizes else sizes[0],
+        annotated_size=annotated_size,
+        digest=hashlib.sha256(encoded).hexdigest(),
+        boxes=np.asarray(photo.boxes, float).reshape(-1, 4),
+        labels=tuple(photo.ids),
+        names=tuple(label_map.get(i, '') for i in photo.ids),
+        crowd=np.array(photo.crowd, bool),
+        thumbnail=None,
     )
 
 
@@ -171,10 +213,13 @@ def _opened(encoded, name):
         return Image.open(io.BytesIO(encoded))  # reads the header only
 
 
-def _thumbnail(picture):
-    picture.draft('L', (4 * _THUMBNAIL, 4 * _THUMBNAIL))
-    grey = picture.convert('L').resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
+def _thumbnail(image):
+    image.draft(
+        'L', (4 * _THUMBNAIL, 4 * _THUMBNAIL)
+    )  # a JPEG is decoded at a fraction of its size
+    grey = image.convert('L').resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
     pixels = np.asarray(grey, np.float32).ravel()
     pixels = pixels - pixels.mean()
     length = np.linalg.norm(pixels)
-    return pixels / length if length > _THUMBNAIL else None  # one grey level of deviation
+    # Below a deviation of one grey level there is nothing but noise to compare.
+    return pixels / length if length > _THUMBNAIL else None

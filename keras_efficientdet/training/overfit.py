@@ -101,7 +101,7 @@ def overfit(train, config, *, weights=None, steps=400):
     started = time.monotonic()
     keras.utils.set_random_seed(config.train.seed)
     with tempfile.TemporaryDirectory() as folder:
-        chosen = choose(split_of_records('train', train, SEARCHED).pictures)
+        chosen = choose(split_of_records('train', train, SEARCHED).images)
         subset = Split('the chosen pictures', [picture for _, picture in chosen], True, {})
         _copy(
             record_files(train),
@@ -179,7 +179,7 @@ def _train(folder, config, weights, steps):
 def _diagnosis(subset, config, curve, figures):
     last, first = curve[-1], curve[0]
     found = (
-        f'AP50 {last["AP50"]:.2f} after {last["step"]} steps on {len(subset.pictures)} pictures; loss from '
+        f'AP50 {last["AP50"]:.2f} after {last["step"]} steps on {len(subset.images)} pictures; loss from '
         f'{first["loss"]:.3f} to {last["loss"]:.3f}'
     )
     if not math.isfinite(last['loss']):
@@ -189,14 +189,15 @@ def _diagnosis(subset, config, curve, figures):
     else:
         fix = 'the loss no longer falls: look at the drawn batch, the boxes do not say where the objects are'
     poor = [name for name, row in figures['per_class'].items() if row['AP50'] < WANTED_AP50]
-    findings = [Finding('overfit', 'error', found, fix)]
+    findings = [Finding('overfit.failed', 'error', found, fix, split=subset.name)]
     if poor:
         findings.append(
             Finding(
-                'overfit classes',
+                'overfit.classes',
                 'warning',
                 f'not learned: {", ".join(poor[:8])} (of {len(class_names(config.model))} classes)',
                 'look at the boxes of these classes',
+                split=subset.name,
             )
         )
     return findings + check_boxes(subset, config) + check_anchors(subset, config)
