@@ -139,14 +139,14 @@ def test_shares_against_a_plain_loop(tmp_path):
 )
 def test_few_anchors_compared_are_as_good_as_all(change):
     """Also for boxes at the edges, beyond the largest anchor, and where strides are fractions."""
-    model = config_for(**change).model
+    config = config_for(**change)
     rng = np.random.default_rng(0)
     corner = rng.uniform(0, 120, (300, 2))
     boxes = np.concatenate([corner, corner + np.exp(rng.uniform(0, 6, (300, 2)))], 1).astype(
         np.float32
     )
     np.testing.assert_allclose(
-        best_overlaps(boxes, model), np.max(iou(boxes, config_anchors(model)), 1), atol=1e-5
+        best_overlaps(boxes, config), np.max(iou(boxes, config_anchors(config)), 1), atol=1e-5
     )
 
 

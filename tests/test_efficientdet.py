@@ -126,8 +126,8 @@ def test_odd_sizes_and_levels_give_one_output_per_anchor():
             },
         )
         outputs = efficientdet(config)(np.zeros((2, *size, 3), np.float32))
-        assert outputs['classes'].shape == (2, len(config_anchors(config.model)), 2)
-        assert outputs['boxes'].shape == (2, len(config_anchors(config.model)), 4)
+        assert outputs['classes'].shape == (2, len(config_anchors(config)), 2)
+        assert outputs['boxes'].shape == (2, len(config_anchors(config)), 4)
 
 
 def test_untrained_scores_are_the_prior():

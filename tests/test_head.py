@@ -72,7 +72,7 @@ def test_boxes_are_cut_to_the_input():
     config = load_config(
         'efficientdet-d0', {'image_size': 64, 'num_classes': 1, 'score_thresh': 0.5}
     )
-    anchor_boxes = config_anchors(config.model)
+    anchor_boxes = config_anchors(config)
     logits = np.full((1, len(anchor_boxes), 1), -9, np.float32)
     logits[0, 100] = 9
     codes = np.zeros((1, len(anchor_boxes), 4), np.float32)

@@ -163,7 +163,7 @@ def test_the_configuration_switches_it_on():
     )
     losses, weights = anchor_head.losses(config)
     assert weights == {'classes': 1.0, 'boxes': 1.0} and losses['boxes'].settings['box_weight'] == 3
-    boxes = anchor_head.config_anchors(config.model)
+    boxes = anchor_head.config_anchors(config)
     truth = encode(boxes + 1, boxes).numpy()[None]
     guess = truth + 0.1
     assert float(losses['boxes'].call(truth, guess)[0]) == pytest.approx(

@@ -348,7 +348,7 @@ def test_official_scores_and_boxes_of_all_anchors(golden):
     arrays = golden('func/postprocess_a.npz')
     for case, boxes in (('pre_notopk', 'boxes'), ('tflite_pre', 'box_outputs')):
         outputs, config = candidates_of(cases()[case])
-        decoded = decode(outputs['boxes'], anchor_head.config_anchors(config.model)).numpy()
+        decoded = decode(outputs['boxes'], anchor_head.config_anchors(config)).numpy()
         step = cases()[case]['row_step']
         np.testing.assert_allclose(
             tf.sigmoid(outputs['classes'])[:, ::step], arrays[f'{case}/scores'], atol=1e-6
@@ -356,7 +356,7 @@ def test_official_scores_and_boxes_of_all_anchors(golden):
         ours = outputs['boxes'] if case == 'tflite_pre' else decoded  # TFLite gets the codes
         np.testing.assert_allclose(ours[:, ::step], arrays[f'{case}/{boxes}'], atol=1e-3)
     ymin, xmin, ymax, xmax = (
-        anchor_head.config_anchors(config.model)[::step].T / np.float32([64, 128, 64, 128])[:, None]
+        anchor_head.config_anchors(config)[::step].T / np.float32([64, 128, 64, 128])[:, None]
     )
     np.testing.assert_allclose(
         np.stack([(ymin + ymax) / 2, (xmin + xmax) / 2, ymax - ymin, xmax - xmin], 1),

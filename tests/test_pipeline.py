@@ -271,7 +271,7 @@ def test_crowds_leave_the_targets_but_not_the_labels(tmp_path, skip, positive):
 @pytest.mark.parametrize('change', [{}, {'mosaic_prob': 1.0, 'input_rand_vflip': True}], ids=str)
 def test_targets_point_at_the_painted_boxes(seven, change):
     config = config_for(batch_size=7, jitter_min=0.5, **change)
-    anchors, hits = config_anchors(config.model), 0
+    anchors, hits = config_anchors(config), 0
     ((images, targets, _),) = dataset(seven, config, training=True)
     pictures = (images.numpy() * config.model.stddev_rgb + config.model.mean_rgb).argmax(
         -1

@@ -26,10 +26,11 @@ from absl import flags
 from matplotlib.figure import Figure
 
 from keras_efficientdet import efficientdet, load_config
-from keras_efficientdet.export.graph import detect, frozen, prepare
+from keras_efficientdet.export.graph import frozen, prepare
 from keras_efficientdet.export.onnx import OPSET
 from keras_efficientdet.export.openvino import converted
 from keras_efficientdet.export.savedmodel import save_functions
+from keras_efficientdet.network.detector import detections
 from keras_efficientdet.training import load_trained
 
 ENGINES = {
@@ -105,7 +106,7 @@ def functions(model, photo=(None, None), batch=None):
 
     def total(images):
         ready, scale_back = prepare(images, config)
-        return detect(network(ready), scale_back, config)
+        return detections(network(ready), scale_back, config)
 
     return {
         'pre': tf.function(pre, input_signature=photos),

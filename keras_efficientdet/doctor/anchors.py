@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_efficientdet.config import class_ids, class_names, load_config
 from keras_efficientdet.doctor.findings import Finding
-from keras_efficientdet.network.heads.anchor import config_anchors
+from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops.anchors import feature_sizes
 from keras_efficientdet.ops.boxes import iou
 from keras_efficientdet.ops.matching import POSITIVE_IOU
@@ -19,7 +19,9 @@ DRAWS = 16  # of the scale jitter, per picture
 
 
 def check_anchors(split, config):
-    """Findings about the anchors of a Config on a Split."""
+    """Findings about the anchors of a Config on a Split; none for a head without anchors."""
+    if head_of(config).anchors is None:
+        return []
     boxes, classes = objects(split, config)
     if not len(boxes):
         return []
@@ -79,9 +81,9 @@ def _numbers(anchor_scale, shares):
 
 def _size_against(boxes, config):
     """Whether the boxes that no anchor covers are smaller or larger than all anchors."""
-    anchors = config_anchors(config.model)
+    anchors = head_of(config).anchors(config)
     sides = np.sqrt(np.prod(anchors[:, 2:] - anchors[:, :2], 1))
-    missed = boxes[best_overlaps(boxes, config.model) < POSITIVE_IOU]
+    missed = boxes[best_overlaps(boxes, config) < POSITIVE_IOU]
     side = float(np.median(np.sqrt(np.prod(missed[:, 2:] - missed[:, :2], 1))))
     if side < sides.min():
         return f', the anchors are too large (median of the missed boxes {side:.0f} px, smallest anchor {sides.min():.0f} px)'
@@ -108,26 +110,27 @@ def _fit(size, target):
 def coverage(boxes, classes, config):
     scales = dict.fromkeys((config.model.anchor_scale, *CANDIDATE_SCALES))
     return {
-        scale: _by_class(boxes, classes, load_config(config, {'anchor_scale': scale}).model)
+        scale: _by_class(boxes, classes, load_config(config, {'anchor_scale': scale}))
         for scale in scales
     }
 
 
-def _by_class(boxes, classes, model):
-    covered = best_overlaps(boxes, model) >= POSITIVE_IOU
+def _by_class(boxes, classes, config):
+    covered = best_overlaps(boxes, config) >= POSITIVE_IOU
     return {
         name: float(np.mean(covered[classes == k])) if np.any(classes == k) else math.nan
-        for k, name in enumerate(class_names(model))
+        for k, name in enumerate(class_names(config.model))
     }
 
 
-def best_overlaps(boxes, model):
-    """Best IoU of any anchor of a ModelConfig with each box: float32 [N, 4] pixels of the network's input -> [N].
+def best_overlaps(boxes, config):
+    """Best IoU of any anchor of a Config with each box: float32 [N, 4] pixels of the network's input -> [N].
 
     Of all anchors of one level and shape the one whose centre is nearest overlaps a box most, so few are compared.
     """
-    sizes, start, near = feature_sizes(model.image_size, model.max_level), 0, []
-    anchors, shapes = config_anchors(model), model.num_scales * len(model.aspect_ratios)
+    model, start, near = config.model, 0, []
+    sizes = feature_sizes(model.image_size, model.max_level)
+    anchors, shapes = head_of(config).anchors(config), model.num_scales * len(model.aspect_ratios)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     for height, width in sizes[model.min_level :]:
         stride = np.array(model.image_size) / (height, width)

@@ -6,7 +6,7 @@ It differs from `postprocess`: sides are counted as last - first + 1 pixels, and
 import tensorflow as tf
 
 from keras_efficientdet.errors import ConfigError
-from keras_efficientdet.network.heads import anchor as anchor_head
+from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops import images
 from keras_efficientdet.ops.numpy_nms import padded, per_class
 
@@ -15,12 +15,18 @@ def detect_batch(model, config):
     """Like `models.detect_batch`, with this NMS: a function (images [B, H, W, 3], scale back [B]) -> detections.
 
     Give it to `evaluate` in place of the model. `config.detect.method` may be any of config.NMS_METHODS. Raises
-    ConfigError for per_class=false, which the official numpy NMS does not have.
+    ConfigError for per_class=false, which the official numpy NMS does not have, and for a head without candidates.
     """
     detect = config.detect
     if not detect.per_class:
         raise ConfigError(
             'per_class=false: the numpy NMS goes class by class; leave --numpy_nms or per_class out'
+        )
+    head = head_of(config)
+    if head.candidates is None:
+        raise ConfigError(
+            f'the numpy NMS needs the candidates of a head, and the head {config.model.head!r} has '
+            'none; leave --numpy_nms out to use its own post-processing'
         )
     settings = {
         'method': detect.method,
@@ -30,7 +36,7 @@ def detect_batch(model, config):
         'max_output_size': detect.max_output_size,
     }
     candidates = tf.function(
-        lambda prepared: anchor_head.candidates(model(prepared, training=False), config),
+        lambda prepared: head.candidates(model(prepared, training=False), config),
         reduce_retracing=True,
     )
 

@@ -3,15 +3,14 @@
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from keras_efficientdet.network.detector import is_detector
+from keras_efficientdet.network.detector import detections, is_detector
 from keras_efficientdet.network.heads import head_of
-from keras_efficientdet.network.heads.anchor import config_anchors
 from keras_efficientdet.ops import images
 from keras_efficientdet.ops.anchors import decode
 
 
 def frozen(model):
-    """The network as a function float32 [B, height, width, 3] -> {'boxes', 'classes'}, its weights turned to constants.
+    """The network as a function float32 [B, height, width, 3] -> {name: output}, its weights turned to constants.
 
     With constants TensorFlow itself folds batch norms into convolutions when it loads the graph. Raises ValueError for the
     result of `detector`, whose outputs are detections.
@@ -45,28 +44,19 @@ def prepare(pictures, config):
     )
 
 
-def detect(outputs, scale_back, config):
-    """Outputs of the network -> {'boxes', 'scores', 'classes', 'count'} in pixels of the original pictures."""
-    boxes, scores, classes, count = head_of(config).detect(outputs, config)
-    return {
-        'boxes': images.undo(boxes, scale_back),
-        'scores': scores,
-        'classes': classes,
-        'count': count,
-    }
-
-
 def candidates(outputs, scale_back, config):
     """Outputs of the network -> what a NMS outside of the graph takes.
 
     Returns:
       {'boxes': float32 [B, A, 4] of every anchor, pixels of the original pictures, 'scores': float32 [B, A, num_classes]}.
     """
-    boxes = decode(outputs['boxes'], tf.constant(config_anchors(config.model)))
-    return {'boxes': images.undo(boxes, scale_back), 'scores': tf.sigmoid(outputs['classes'])}
+    head = head_of(config)
+    codes, scores = head.codes(outputs, config)
+    boxes = decode(codes, tf.constant(head.anchors(config)))
+    return {'boxes': images.undo(boxes, scale_back), 'scores': scores}
 
 
-def photos_in(network, config, finish=detect):
+def photos_in(network, config, finish=detections):
     """A tf.function: uint8 `images` [B, H, W, 3] of any batch and size -> what `finish` returns."""
 
     def run(images):

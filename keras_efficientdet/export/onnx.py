@@ -3,9 +3,11 @@
 import json
 import logging
 
-from keras_efficientdet.export.graph import candidates, detect, frozen, photos_in
+from keras_efficientdet.export.graph import candidates, frozen, photos_in
 from keras_efficientdet.export.labels import KEY, labels
 from keras_efficientdet.files import new_file
+from keras_efficientdet.network.detector import detections
+from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.optional import require
 
 OPSET = 17
@@ -24,11 +26,17 @@ def export_onnx(model, path, config=None, *, nms=True):
     Returns:
       the path.
     Raises:
-      ImportError: the extra `onnx` is not installed. FileExistsError: the path exists. ValueError: another ending.
+      ImportError: the extra `onnx` is not installed. FileExistsError: the path exists. ValueError: another ending,
+        or nms=False with a head that has no anchors.
     """
     config, tf2onnx = config or model.detection_config, require('tf2onnx', 'onnx')
+    if not nms and head_of(config).codes is None:
+        raise ValueError(
+            f'nms=False exports a box for each anchor, and the head {config.model.head!r} has no '
+            'anchors; choose nms=True, which puts the post-processing of the head into the file'
+        )
     with new_file(path, '.onnx') as (target, working):
-        function = photos_in(frozen(model), config, detect if nms else candidates)
+        function = photos_in(frozen(model), config, detections if nms else candidates)
         logging.getLogger('tf2onnx').setLevel(logging.ERROR)
         content, _ = tf2onnx.convert.from_function(
             function, input_signature=function.input_signature, opset=OPSET

@@ -7,9 +7,10 @@ import uuid
 
 import tensorflow as tf
 
-from keras_efficientdet.export.graph import detect, frozen, photos_in, prepare
+from keras_efficientdet.export.graph import frozen, photos_in, prepare
 from keras_efficientdet.export.labels import LABELS, labels
 from keras_efficientdet.export.upright import decode_upright
+from keras_efficientdet.network.detector import detections
 
 
 def export_savedmodel(model, path, config=None, version=1):
@@ -20,7 +21,8 @@ def export_savedmodel(model, path, config=None, version=1):
       serving_default: uint8 `images` [B, H, W, 3] of any batch and size -> boxes, scores, classes, count.
       serving_bytes: string `image_bytes` [B], JPEG, PNG, GIF or BMP of different sizes, the EXIF orientation of JPEG applied
         -> the same.
-      raw: float32 `images` [B, height, width, 3] as `images.prepare` makes them -> boxes [B, A, 4] codes, classes [B, A, K].
+      raw: float32 `images` [B, height, width, 3] as `images.prepare` makes them -> the outputs of
+        the network by name; with the anchor head boxes [B, A, 4] (codes) and classes [B, A, K] (logits).
       labels: nothing -> names [K], ids [K] (the data set's own), config (json).
     Names and ids stand in assets.extra/labels.json as well.
 
@@ -76,7 +78,7 @@ def _bytes_in(network, config):
     def run(image_bytes):
         kinds = (tf.TensorSpec([*config.model.image_size, 3]), tf.TensorSpec([]))
         prepared, scale_back = tf.map_fn(one, image_bytes, fn_output_signature=kinds)
-        return detect(network(prepared), scale_back, config)
+        return detections(network(prepared), scale_back, config)
 
     return tf.function(run, input_signature=[tf.TensorSpec([None], tf.string, 'image_bytes')])
 

@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from keras_efficientdet.config import load_config
 from keras_efficientdet.export.calibration import calibration_pictures
-from keras_efficientdet.export.graph import detect, frozen
+from keras_efficientdet.export.graph import frozen
 from keras_efficientdet.export.labels import labels
 from keras_efficientdet.export.savedmodel import save_functions
 from keras_efficientdet.export.tflite_metadata import with_metadata
 from keras_efficientdet.files import new_file
-from keras_efficientdet.network.heads.anchor import config_anchors
+from keras_efficientdet.network.detector import detections
+from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops import images
 
 OUTPUTS = ('boxes', 'classes', 'scores', 'count')  # the order of TFLite_Detection_PostProcess
@@ -97,9 +98,7 @@ def tflite_detect(path, config):
     )
 
     def detect_all(prepared, scale_back):
-        pictures = np.clip(
-            np.rint(prepared.numpy() * model.stddev_rgb + model.mean_rgb), 0, 255
-        ).astype(np.uint8)
+        pictures = images.denormalize(prepared, model.mean_rgb, model.stddev_rgb)
         rows = [run(picture[None]) for picture in pictures]
         found = {name: np.concatenate([row[name] for row in rows]) for name in OUTPUTS}
         inside = np.clip(
@@ -117,8 +116,17 @@ def tflite_detect(path, config):
 
 def operator_settings(config):
     """The Config with which Keras does what TFLite_Detection_PostProcess does: hard NMS over all pairs of anchor and class."""
-    pairs = len(config_anchors(config.model)) * config.model.num_classes
+    _check_operator(config)
+    pairs = len(head_of(config).anchors(config)) * config.model.num_classes
     return load_config(config, {'detect': {'method': 'hard', 'max_nms_inputs': pairs}})
+
+
+def _check_operator(config):
+    if head_of(config).codes is None:
+        raise ValueError(
+            f"nms='op': {OPERATOR} decodes boxes relative to anchors, and the head "
+            f"{config.model.head!r} has none; choose nms='graph'"
+        )
 
 
 def _check(config, quantization, calibration, nms):
@@ -126,6 +134,8 @@ def _check(config, quantization, calibration, nms):
         raise ValueError(f'quantization {quantization!r}: expected one of {QUANTIZATIONS}')
     if nms not in ('op', 'graph'):
         raise ValueError(f"nms {nms!r}: expected 'op' or 'graph'")
+    if nms == 'op':
+        _check_operator(config)
     if (quantization == 'int8') != (calibration is not None):
         raise ValueError(
             'int8 needs `calibration`, a folder of records or some pictures; the other kinds take none'
@@ -152,7 +162,7 @@ def _photo_in(network, config, finish):
 
 
 def _detect(outputs, config):
-    found = detect(outputs, tf.ones([1]), config)
+    found = detections(outputs, tf.ones([1]), config)
     found['boxes'] = found['boxes'] / tf.constant(np.tile(config.model.image_size, 2), tf.float32)
     return [tf.cast(found[name], tf.float32) for name in OUTPUTS]
 
@@ -186,14 +196,13 @@ def _detection_op(outputs, config):
     def operator(codes, scores, anchors):
         return tf.zeros([1, count, 4]), tf.zeros([1, count]), tf.zeros([1, count]), tf.zeros([1])
 
-    return operator(
-        outputs['boxes'], tf.sigmoid(outputs['classes']), tf.constant(_relative_anchors(config))
-    )
+    codes, scores = head_of(config).codes(outputs, config)
+    return operator(codes, scores, tf.constant(_relative_anchors(config)))
 
 
 def _relative_anchors(config):
     """float32 [A, 4] centre y, centre x, height, width as fractions of the network's input."""
-    boxes = config_anchors(config.model) / np.tile(config.model.image_size, 2)
+    boxes = head_of(config).anchors(config) / np.tile(config.model.image_size, 2)
     low, high = boxes[:, :2], boxes[:, 2:]
     return np.concatenate([(low + high) / 2, high - low], 1).astype(np.float32)
 

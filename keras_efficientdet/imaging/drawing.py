@@ -7,6 +7,8 @@ import typing
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from keras_efficientdet.ops.images import denormalize
+
 _GOLDEN_ANGLE = 0.618034
 
 
@@ -103,8 +105,7 @@ def draw_examples(examples, model, columns=4):
     """
     pictures = []
     for image, boxes, classes in examples:
-        pixels = np.asarray(image) * np.array(model.stddev_rgb) + np.array(model.mean_rgb)
-        picture = Image.fromarray(np.clip(np.round(pixels), 0, 255).astype(np.uint8))
+        picture = Image.fromarray(denormalize(image, model.mean_rgb, model.stddev_rgb))
         pen = ImageDraw.Draw(picture)
         for (ymin, xmin, ymax, xmax), k in zip(
             np.asarray(boxes).tolist(), np.asarray(classes).tolist(), strict=True

@@ -11,6 +11,24 @@ from keras_efficientdet.ops import images
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
 
 
+DETECTIONS = ('boxes', 'scores', 'classes', 'count')
+
+
+def detections(outputs, scale_back, config):
+    """What the network found, in pixels of the original images.
+
+    Args:
+      outputs: of the network, {name: tensor [B, ...]}, as the configured head builds them.
+      scale_back: float32 [B], the second result of `images.prepare`.
+    Returns:
+      {'boxes': float32 [B, D, 4] ymin xmin ymax xmax, 'scores': float32 [B, D], 'classes': int32
+      [B, D] 0-based, 'count': int32 [B]}, best first, rows from `count` on are 0.
+    """
+    boxes, scores, classes, count = head_of(config).detect(outputs, config)
+    boxes = images.undo(boxes, scale_back)
+    return dict(zip(DETECTIONS, (boxes, scores, classes, count), strict=True))
+
+
 @_register
 class Prepare(keras.layers.Layer):
     """uint8 [B, H, W, 3] of any size -> normalised, resized, padded images and the scale back [B] (images.prepare)."""
@@ -39,15 +57,7 @@ class Detect(keras.layers.Layer):
         self.detection_config = load_config(Config(), detection_config)
 
     def call(self, outputs, scale_back):
-        boxes, scores, classes, count = head_of(self.detection_config).detect(
-            outputs, self.detection_config
-        )
-        return {
-            'boxes': images.undo(boxes, scale_back),
-            'scores': scores,
-            'classes': classes,
-            'count': count,
-        }
+        return detections(outputs, scale_back, self.detection_config)
 
     def get_config(self):
         return {**super().get_config(), 'detection_config': self.detection_config.to_dict()}
@@ -76,7 +86,7 @@ def detector(model, config=None):
 
 def is_detector(model):
     """Whether a Keras model is the result of `detector`: photos in, boxes out."""
-    return isinstance(model.output, dict) and 'count' in model.output
+    return isinstance(model.output, dict) and set(model.output) == set(DETECTIONS)
 
 
 def detect_batch(model, config):
@@ -84,14 +94,6 @@ def detect_batch(model, config):
 
     @tf.function(reduce_retracing=True)
     def run(prepared, scale_back):
-        boxes, scores, classes, count = head_of(config).detect(
-            model(prepared, training=False), config
-        )
-        return {
-            'boxes': images.undo(boxes, scale_back),
-            'scores': scores,
-            'classes': classes,
-            'count': count,
-        }
+        return detections(model(prepared, training=False), scale_back, config)
 
     return run

@@ -1,5 +1,6 @@
 """Pictures on their way to the network and boxes on their way back: one copy for training, evaluation and serving."""
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -15,6 +16,12 @@ def normalize(images, mean_rgb, stddev_rgb):
     return (tf.cast(images, tf.float32) - tf.constant(mean_rgb, tf.float32)) / tf.constant(
         stddev_rgb, tf.float32
     )
+
+
+def denormalize(images, mean_rgb, stddev_rgb):
+    """Inverse of `normalize`: float [..., 3] (numpy or tensors) -> np.ndarray uint8 [..., 3], rounded and clipped."""
+    pixels = np.asarray(images) * np.array(stddev_rgb) + np.array(mean_rgb)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def fit_scale(image_hw, target_hw):

@@ -60,7 +60,7 @@ SETTINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Overfit:
-    """What the self-test reached. curve: rows of step, loss, classes_loss, boxes_loss, AP, AP50 after each 25 steps."""
+    """What the self-test reached. curve: rows of step, loss, the loss of each output, AP, AP50 after each 25 steps."""
 
     ap50: float
     curve: list
@@ -157,7 +157,8 @@ def _train(folder, config, weights, steps):
         while True:
             logs = model.fit(batches, steps_per_epoch=CHUNK, verbose=0).history
             figures = evaluate(detect, plain, config, progress=False)
-            losses = {name: logs[name][-1] for name in ('loss', 'classes_loss', 'boxes_loss')}
+            names = ['loss', *(name for name in logs if name.endswith('_loss'))]
+            losses = {name: logs[name][-1] for name in names}
             curve.append(
                 {
                     'step': CHUNK * (len(curve) + 1),

@@ -3,11 +3,11 @@
 import pathlib
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet.config import class_names
 from keras_efficientdet.imaging.drawing import Mark, detection_marks, draw_marks
+from keras_efficientdet.ops.images import denormalize
 
 TRUTH = (255, 255, 255)
 MIN_SCORE = 0.3
@@ -55,9 +55,7 @@ class ValidationPictures(keras.callbacks.Callback):
 
 def sketch(image, labels, found, model_config):
     """uint8 [H, W, 3]: a prepared image [H, W, 3] with its boxes and detections, both in pixels of the original picture."""
-    pixels = np.clip(
-        np.round(image * model_config.stddev_rgb + model_config.mean_rgb), 0, 255
-    ).astype(np.uint8)
+    pixels = denormalize(image, model_config.mean_rgb, model_config.stddev_rgb)
     truth = labels['boxes'][labels['classes'] >= 0] / labels['scale']
     return draw_marks(
         pixels,

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 _CURVES = {
-    'loss': ('loss', 'val_loss', 'classes_loss', 'boxes_loss'),
+    'loss': ('loss', 'val_loss'),  # and the loss of each output, whose names are the head's
     'COCO AP, validation': ('val_AP', 'val_AP50', 'val_AP75'),
     'learning rate': ('learning_rate',),
 }
@@ -17,12 +17,13 @@ def learning_curves(log_file):
     left out, and so is a panel for which there are none."""
     with open(log_file, newline='') as file:
         rows = list(csv.DictReader(file))
+    columns = {**_CURVES, 'loss': (*_CURVES['loss'], *_output_losses(rows))}
     curves = {
         title: {
             name: [(int(row['epoch']), float(row[name])) for row in rows if row.get(name)]
             for name in wanted
         }
-        for title, wanted in _CURVES.items()
+        for title, wanted in columns.items()
     }
     panels = {title: lines for title, lines in curves.items() if any(lines.values())}
     figure = Figure(figsize=(4.5 * max(1, len(panels)), 3.6), layout='constrained')
@@ -42,6 +43,12 @@ def learning_curves(log_file):
         elif 'AP' in title:
             axis.set_ylim(0, 1)
     return figure
+
+
+def _output_losses(rows):
+    """Columns of a log with the loss of one output, as Keras names them."""
+    columns = rows[0] if rows else ()
+    return [n for n in columns if n.endswith('_loss') and not n.startswith('val_')]
 
 
 def save_curves(log_file, path):

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet.network import losses as _losses
@@ -29,9 +30,9 @@ def anchor_settings(model):
     }
 
 
-def config_anchors(model):
-    """float32 [A, 4] anchors of a ModelConfig, pixels of the network's input."""
-    return anchors(**anchor_settings(model))
+def config_anchors(config):
+    """float32 [A, 4] anchors of a Config, in pixels of the network's input."""
+    return anchors(**anchor_settings(config.model))
 
 
 def build(features, config):
@@ -71,7 +72,7 @@ def _join(towers, width, name):
 
 def targets(config):
     """The function (boxes [N, 4], classes [N]) -> ({'classes': [A], 'boxes': [A, 4]}, number of positive anchors)."""
-    anchor_boxes = config_anchors(config.model)
+    anchor_boxes = config_anchors(config)
 
     def encode_example(boxes, classes):
         ids, codes = match(boxes, classes, anchor_boxes)
@@ -86,6 +87,19 @@ def targets(config):
 def positives(targets):
     """Number of anchors with an object, float32; those that the class loss ignores count too, as officially."""
     return tf.reduce_sum(tf.cast(targets['classes'] != BACKGROUND, tf.float32))
+
+
+def objects(targets, config):
+    """Targets of one image -> boxes [N, 4] and classes [N] encoded in them, positive anchors [P, 4].
+
+    Several anchors encode the same box; they agree up to rounding, so each box is returned once.
+    """
+    positive = targets['classes'] >= 0
+    anchor_boxes = config_anchors(config)[positive]
+    boxes = np.round(decode(targets['boxes'][positive], anchor_boxes).numpy(), 1)
+    rows = np.concatenate([boxes, targets['classes'][positive, None]], 1)
+    rows = np.unique(rows, axis=0)
+    return rows[:, :4], rows[:, 4].astype(np.int32), anchor_boxes
 
 
 def losses(config):
@@ -112,7 +126,7 @@ def losses(config):
 
 def candidates(outputs, config):
     """Network outputs -> boxes [B, N, 4] in pixels of the network's input, scores, classes [B, N]: what enters NMS."""
-    boxes = decode(outputs['boxes'], tf.constant(config_anchors(config.model)))
+    boxes = decode(outputs['boxes'], tf.constant(config_anchors(config)))
     return top_pairs(outputs['classes'], boxes, config.detect.max_nms_inputs)
 
 
@@ -134,4 +148,19 @@ def detect(outputs, config):
     return clip(boxes, *size), *rest
 
 
-HEAD = Head(build=build, targets=targets, losses=losses, positives=positives, detect=detect)
+def codes(outputs, config):
+    """Network outputs -> box codes [B, A, 4] relative to the anchors, scores [B, A, num_classes]."""
+    return outputs['boxes'], tf.sigmoid(outputs['classes'])
+
+
+HEAD = Head(
+    build=build,
+    targets=targets,
+    losses=losses,
+    positives=positives,
+    detect=detect,
+    candidates=candidates,
+    anchors=config_anchors,
+    codes=codes,
+    objects=objects,
+)

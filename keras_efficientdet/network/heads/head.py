@@ -1,30 +1,60 @@
-"""What a detection head is, and the tower of shared convolutions that every head is made of."""
+"""What a detection head is, and the tower of shared convolutions that heads are made of."""
 
 import dataclasses
-import typing
+from collections.abc import Callable
 
 import keras
+import numpy as np
+import tensorflow as tf
 
+from keras_efficientdet.config import Config
 from keras_efficientdet.network.blocks import activation, batch_norm, conv2d, separable_conv2d
 from keras_efficientdet.network.layers import StochasticDepth
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """Five functions; training, data, evaluation, export and serving see nothing else of a head.
+    """The functions of one detection head. The rest of the library uses nothing else of it.
 
-    build(features, config) -> {name: Keras tensor [B, ...]}
-    targets(config) -> function (boxes [N, 4] pixels of the input, classes [N]) -> ({name: target}, positives)
-    losses(config) -> ({name: keras.losses.Loss}, {name: weight})
-    positives(targets [B, ...]) -> float32, how many positives the batch has: the losses are divided by 1 + that
-    detect(outputs, config) -> boxes [B, D, 4] pixels of the input, scores [B, D], classes [B, D], count [B]
+    Throughout, boxes are float32 ymin xmin ymax xmax in pixels of the network's input, classes are
+    0-based, and `config` is the whole Config. Output names are the head's own choice; targets,
+    losses and sample weights have the same names.
+
+    Every head has:
+      build(features {level: [B, h, w, C]}, config) -> {name: Keras tensor [B, ...], float32}.
+      targets(config) -> a function (boxes [N, 4], classes int32 [N]) of one image ->
+        ({name: target [...]}, number of positives float32 []). N may be 0. It runs inside tf.data,
+        so the shapes of its targets must be static.
+      losses(config) -> ({name: keras.losses.Loss}, {name: weight}). A loss returns one value per
+        image, the sum over its places; dividing by 1 + positives is left to the sample weights.
+      positives(targets {name: [B, ...]}) -> float32 [], the number of positives in a batch.
+      detect(outputs {name: [B, ...]}, config) -> boxes [B, D, 4], scores float32 [B, D], classes
+        int32 [B, D], count int32 [B]; best first, rows from `count` on are 0. It becomes part of
+        exported graphs.
+
+    Optional, None where a head has no such thing. What needs it is then refused with an error, or
+    left out where it is only shown:
+      candidates(outputs, config) -> boxes [B, N, 4], scores [B, N], classes int32 [B, N]: what
+        enters non-maximum suppression. Needed by evaluation.numpy_nms.
+      anchors(config) -> np.ndarray [A, 4], ordered by level, y, x, scale, aspect ratio. Needed by
+        the anchor checks of the doctor.
+      codes(outputs, config) -> box codes [B, A, 4] (`ops.anchors.encode`) relative to `anchors`,
+        scores [B, A, num_classes]. Given together with `anchors`. Needed by exports whose
+        non-maximum suppression is outside of the graph (TFLite nms='op', ONNX nms=False).
+      objects(targets of one image, as arrays, config) -> np.ndarrays boxes [N, 4], classes [N],
+        anchors [P, 4]: the ground truth read back from the targets, and the anchors that are to
+        find it. For drawing.
     """
 
-    build: typing.Callable
-    targets: typing.Callable
-    losses: typing.Callable
-    positives: typing.Callable
-    detect: typing.Callable
+    build: Callable[[dict, Config], dict]
+    targets: Callable[[Config], Callable]
+    losses: Callable[[Config], tuple[dict, dict]]
+    positives: Callable[[dict], tf.Tensor]
+    detect: Callable[[dict, Config], tuple]
+    candidates: Callable[[dict, Config], tuple] | None = None
+    anchors: Callable[[Config], np.ndarray] | None = None
+    codes: Callable[[dict, Config], tuple] | None = None
+    objects: Callable[[dict, Config], tuple] | None = None
 
 
 def conv_tower(
