@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Blood cells: EfficientDet-Lite0 at 384x512, batch 8, from the ImageNet backbone, by the recipe for small data; figures of the
-# test split at the end. Settings were chosen on val (results/bccd.csv).
+# Trains EfficientDet-Lite0 on blood cells (BCCD) at 384x512, batch size 8, from the ImageNet backbone, with
+# the recipe for small data sets, and prints the metrics on the test split. The settings were chosen on the
+# validation split (results/bccd.csv).
 # Usage: results/bccd.sh DATA_FOLDER OUTPUT_FOLDER [more flags of tools/train.py]
 set -euo pipefail
 data=$1 output=$2
