@@ -4,7 +4,9 @@ import collections
 import dataclasses
 import json
 import pathlib
+import tarfile
 
+import numpy as np
 import pytest
 import yaml
 
@@ -12,6 +14,8 @@ from keras_efficientdet.config import (
     HPARAMS,
     SECTIONS,
     Config,
+    LabelMap,
+    choices,
     class_ids,
     class_names,
     load_config,
@@ -105,7 +109,11 @@ CONVERTED = [
     ('image_size=320', 'model', 'image_size', (320, 320)),
     ('image_size=[96, 160]', 'model', 'image_size', (96, 160)),
     ({'aspect_ratios': [1.0, [1.4, 0.7]]}, 'model', 'aspect_ratios', (1.0, (1.4, 0.7))),
-    ('anchor_scale=[1, 2, 3, 4, 5]', 'model', 'anchor_scale', (1, 2, 3, 4, 5)),
+    ('anchor_scale=[1, 2, 3, 4, 5]', 'model', 'anchor_scale', (1.0, 2.0, 3.0, 4.0, 5.0)),
+    ({'num_classes': np.int64(7)}, 'model', 'num_classes', 7),
+    ({'image_size': (np.int32(96), np.int64(160))}, 'model', 'image_size', (96, 160)),
+    ({'image_size': np.int64(320)}, 'model', 'image_size', (320, 320)),
+    ({'learning_rate': np.float32(0.5)}, 'train', 'learning_rate', 0.5),
 ]
 
 
@@ -130,7 +138,7 @@ ERRORS = [
     ({'detect': 'fats'}, "unknown preset 'fats' of detect; valid: official_eval, fast"),
     ({'iou_loss_type': 3}, 'iou_loss_type must be'),
     ({'freeze': 'efficientnet'}, 'freeze must be'),
-    ({'freeze': [3]}, 'each of freeze must be str'),
+    ({'freeze': [3]}, 'each of train.freeze must be str'),
     ({'learning_rat': 1}, "unknown key 'learning_rat'; did you mean train.learning_rate?"),
     ('model.anchor_scales=3', 'did you mean model.anchor_scale?'),
     ('model.learning_rate=1', 'did you mean train.learning_rate?'),
@@ -143,7 +151,7 @@ ERRORS = [
     ({'learning_rate': 'fast'}, "learning_rate must be float, found str 'fast'"),
     ({'per_class': 1}, 'per_class must be bool, found int 1'),
     ({'mean_rgb': 127.0}, 'mean_rgb must be'),
-    ({'mean_rgb': ['a', 1, 2]}, "each of mean_rgb must be float, found str 'a'"),
+    ({'mean_rgb': ['a', 1, 2]}, "each of model.mean_rgb must be float, found str 'a'"),
     ({'learning_rate': 'nan'}, 'learning_rate must be float'),
     ({'image_size': [True, 5]}, 'image_size must be one positive int'),
     ({'act_type': None}, 'act_type must be str'),
@@ -154,13 +162,18 @@ ERRORS = [
     ({'image_size': [640, 0]}, 'positive'),
     ({'image_size': 12.5}, '12.5'),
     ({'label_map': {1: 'a', 2: 'b'}}, 'label_map has 2 classes but num_classes is 90'),
-    ({'label_map': ['a', 'b'], 'num_classes': 2}, 'ids to names'),
-    ({'label_map': {'cat': 1}, 'num_classes': 1}, 'ids to names'),
-    ({'method': 'soft'}, "method of NMS must be one of gaussian, hard, linear, diou, found 'soft'"),
-    ({'sigma': 0.0}, 'sigma of NMS must be above 0'),
-    ({'max_output_size': 0}, 'found 0 and 5000'),
-    ({'min_level': 6}, 'found 6 to 7'),
-    ({'max_level': 4}, 'found 3 to 4'),
+    ({'label_map': ['a', 'b'], 'num_classes': 2}, 'category ids and class names in class order'),
+    ({'label_map': {'cat': 1}, 'num_classes': 1}, 'category ids and class names in class order'),
+    ({'label_map': {1.5: 'cat'}, 'num_classes': 1}, 'category ids and class names'),
+    ({'label_map': 'coco'}, 'category ids and class names'),
+    (
+        {'label_map': [[1, 'cat'], [1, 'dog']], 'num_classes': 2},
+        r'label_map: ids must be unique, found \[1\] more than once',
+    ),
+    ({'label_map': {1: 'cat', '1': 'dog'}, 'num_classes': 2}, 'ids must be unique'),
+    ({'aspect_ratios': [[1, 2, 3]]}, 'each of model.aspect_ratios must be a list of 2'),
+    ({'anchor_scale': [4.0, 5.0]}, 'one for each of the 5 levels 3 to 7'),
+    ({'jitter_min': 3.0}, r'jitter_min must not be above jitter_max, found 3\.0 and 2\.0'),
 ]
 
 
@@ -190,31 +203,79 @@ def test_yaml_that_is_no_mapping(tmp_path):
         load_config(tmp_path / 'list.yaml')
 
 
+def through_yaml(values):
+    """Written by default settings, which sort the keys of mappings."""
+    return yaml.safe_load(yaml.safe_dump(values))
+
+
+def through_json(values):
+    return json.loads(json.dumps(values))
+
+
+PERMUTED = {'num_classes': 2, 'label_map': {18: 'dog', 3: 'cat'}}
+
+
 @pytest.mark.parametrize('name', NAMES)
-@pytest.mark.parametrize(
-    'through',
-    [lambda d: d, lambda d: json.loads(json.dumps(d)), lambda d: yaml.safe_load(yaml.safe_dump(d))],
-    ids=['dict', 'json', 'yaml'],
-)
+@pytest.mark.parametrize('through', [dict, through_json, through_yaml])
 def test_to_dict_round_trip(name, through):
     config = load_config(
-        name,
-        {
-            'num_classes': 2,
-            'label_map': {18: 'dog', 3: 'cat'},
-            'aspect_ratios': [1.0, [1.4, 0.7]],
-            'image_size': [96, 160],
-        },
+        name, {**PERMUTED, 'aspect_ratios': [1.0, [1.4, 0.7]], 'image_size': [96, 160]}
     )
     again = load_config(Config(), through(config.to_dict()))
-    assert again == config
+    assert again == config and hash(again) == hash(config)
+    assert class_ids(again.model) == (18, 3)
+    assert class_names(again.model) == ('dog', 'cat')
 
 
-def test_to_dict_keeps_the_class_order():
-    config = load_config('efficientdet-d0', {'num_classes': 2, 'label_map': {18: 'dog', 3: 'cat'}})
-    again = load_config(Config(), json.loads(json.dumps(config.to_dict())))
-    assert class_ids(config.model) == class_ids(again.model) == (18, 3)
-    assert class_names(config.model) == class_names(again.model) == ('dog', 'cat')
+def test_configurations_of_another_class_order_are_different():
+    config = load_config('efficientdet-d0', PERMUTED)
+    other = load_config('efficientdet-d0', {'num_classes': 2, 'label_map': {3: 'cat', 18: 'dog'}})
+    assert config != other
+    assert hash(config) != hash(other)
+    assert json.dumps(config.to_dict()) != json.dumps(other.to_dict())
+
+
+FORMS_OF_A_LABEL_MAP = [
+    {18: 'dog', 3: 'cat'},
+    {'18': 'dog', '3': 'cat'},
+    [[18, 'dog'], [3, 'cat']],
+    [('18', 'dog'), (np.int64(3), 'cat')],
+    [{'id': 18, 'name': 'dog'}, {'id': 3, 'name': 'cat', 'supercategory': 'animal'}],
+    LabelMap({18: 'dog', 3: 'cat'}),
+]
+
+
+@pytest.mark.parametrize('label_map', FORMS_OF_A_LABEL_MAP, ids=str)
+def test_forms_of_a_label_map(label_map):
+    config = load_config('efficientdet-d0', {'num_classes': 2, 'label_map': label_map})
+    assert list(config.model.label_map.items()) == [(18, 'dog'), (3, 'cat')]
+    assert config.to_dict()['model']['label_map'] == [[18, 'dog'], [3, 'cat']]
+
+
+def test_a_label_map_is_a_read_only_mapping_with_an_order():
+    labels = LabelMap({18: 'dog', 3: 'cat'})
+    assert (labels[18], labels.get(4), len(labels), 3 in labels) == ('dog', None, 2, True)
+    assert dict(labels) == labels == {18: 'dog', 3: 'cat'}
+    assert labels != {3: 'cat', 18: 'dog'} and labels != LabelMap({3: 'cat', 18: 'dog'})
+    assert labels != [[18, 'dog'], [3, 'cat']]
+    assert repr(labels) == "LabelMap({18: 'dog', 3: 'cat'})"
+    with pytest.raises(TypeError):
+        labels[18] = 'wolf'
+
+
+OLD = pathlib.Path(__file__).parent / 'goldens' / 'old_models'
+
+
+@pytest.mark.parametrize('lane', ['keras2', 'keras3'])
+def test_trainings_of_the_first_version_keep_their_class_order(lane, tmp_path, monkeypatch):
+    monkeypatch.setitem(choices.SCALINGS, 'tiny', (0.05, 0.1))
+    with tarfile.open(OLD / lane / 'fit.tar.gz') as archive:
+        archive.extractall(tmp_path, filter='data')
+    config = load_config(tmp_path / 'fit' / 'config.yaml')
+    with np.load(tmp_path / 'fit' / 'checkpoint' / 'epoch-0001.npz') as arrays:
+        stored = json.loads(str(arrays['state']))['config']
+    for found in (config, load_config(Config(), stored)):
+        assert list(found.model.label_map.items()) == [(18, 'dog'), (1, 'cat'), (400, 'van')]
 
 
 def test_classes_without_label_map():
@@ -237,17 +298,94 @@ def test_yaml_files_hold_known_keys_only():
             assert set(values) <= {f.name for f in dataclasses.fields(SECTIONS[section])}, path
 
 
-@pytest.mark.parametrize(
-    ('override', 'message'),
-    [
-        (
-            'autoaugment_policy=v4',
-            r"autoaugment_policy must be one of v0, v1, v2, v3, randaug or null, found 'v4'",
-        ),
-        ('mosaic_prob=1.5', r'mosaic_prob must lie between 0 and 1, found 1\.5'),
-        ('color_jitter=-0.1', 'color_jitter must lie'),
-    ],
-)
-def test_augmentation_that_cannot_be(override, message):
+NONSENSE = [
+    ('batch_size=0', 'train.batch_size must be at least 1, found 0'),
+    ('batch_size=-4', 'at least 1, found -4'),
+    ('num_classes=0', 'model.num_classes must be at least 1'),
+    ('num_epochs=0', 'train.num_epochs must be at least 1'),
+    ('steps_per_execution=0', 'at least 1'),
+    ('accumulation_steps=0', 'at least 1'),
+    ('learning_rate=-1', r'train.learning_rate must be above 0, found -1\.0'),
+    ('learning_rate=0', 'above 0'),
+    ('lr_warmup_epoch=-1', 'at least 0'),
+    ('momentum=5', r'train.momentum must be at least 0 and below 1, found 5\.0'),
+    ('momentum=1', 'below 1'),
+    ('moving_average_decay=1', 'below 1'),
+    ('optimizer=adamw', "train.optimizer must be one of sgd, adam, found 'adamw'"),
+    ('lr_decay_method=cos', 'one of cosine, stepwise, polynomial, constant'),
+    ('backbone_name=resnet50', 'model.backbone_name must be one of efficientnet-b0, '),
+    ('head=centre', 'one of anchor'),
+    ('fpn_name=panet', 'one of bifpn, qufpn'),
+    ('fpn_weight_method=max', 'one of fastattn, channel_fastattn, attn, channel_attn, sum'),
+    ('act_type=gelu', 'one of swish, '),
+    ('iou_loss_type=eiou', 'one of iou, giou, diou, ciou'),
+    ('mixed_precision=float16', 'one of mixed_float16, mixed_bfloat16'),
+    ('aspect_ratios=[a]', "each of model.aspect_ratios must be .*, found str 'a'"),
+    ('aspect_ratios=[]', 'a list of at least one'),
+    ('aspect_ratios=[1.0, [1.4, -0.7]]', 'model.aspect_ratios must be above 0'),
+    ('anchor_scale=0', 'model.anchor_scale must be above 0'),
+    ('stddev_rgb=[1, 0, 1]', 'model.stddev_rgb must be above 0'),
+    ('mean_rgb=[1, 2]', 'model.mean_rgb must be a list of 3'),
+    ('min_level=6', 'model.min_level must be at least 1 and at most 5, found 6'),
+    ('max_level=4', 'model.max_level must be at least 5, found 4'),
+    ('survival_prob=1.2', 'at least 0 and at most 1'),
+    ('freeze=["("]', 'train.freeze must be a list of regular expressions'),
+    ('seed=-1', 'train.seed must be at least 0'),
+    ('shuffle_buffer=0', 'at least 1'),
+    ('autoaugment_policy=v4', "one of v0, v1, v2, v3, randaug, found 'v4'"),
+    ('mosaic_prob=1.5', r'data.mosaic_prob must be at least 0 and at most 1, found 1\.5'),
+    ('color_jitter=-0.1', 'data.color_jitter must be at least 0'),
+    ('method=soft', "detect.method must be one of gaussian, hard, linear, diou, found 'soft'"),
+    ('sigma=0', 'detect.sigma must be above 0'),
+    ('iou_thresh=50', 'at least 0 and at most 1'),
+    ('max_output_size=0', 'detect.max_output_size must be at least 1, found 0'),
+    ('max_nms_inputs=-1', 'detect.max_nms_inputs must be at least 0, found -1'),
+]
+
+
+@pytest.mark.parametrize(('override', 'message'), NONSENSE, ids=[n[0] for n in NONSENSE])
+def test_values_outside_of_range_or_choices(override, message):
     with pytest.raises(ConfigError, match=message):
         load_config('efficientdet-d0', override)
+
+
+FREE = {'name', 'data_service'}  # any text
+
+
+def test_every_key_but_switches_has_a_rule():
+    for section in SECTIONS.values():
+        for field in dataclasses.fields(section):
+            if field.type is not bool and field.name not in FREE:
+                assert field.metadata.get('rule'), field.name
+
+
+def test_defaults_keep_their_own_rules():
+    assert load_config(Config(), Config().to_dict()) == Config()
+
+
+def test_choices_are_what_is_implemented():
+    from keras_efficientdet.network import blocks, heads, iou_losses, layers
+    from keras_efficientdet.network.pyramids import graphs
+    from keras_efficientdet.training import schedules
+
+    assert set(choices.ACTIVATIONS) == set(blocks.ACTIVATIONS)
+    assert set(choices.FUSIONS) == {*layers.FUSIONS, 'sum'}
+    assert set(choices.PYRAMIDS) == set(graphs.GRAPHS)
+    assert set(choices.IOU_LOSSES) == set(iou_losses.IOU_TYPES)
+    assert set(choices.DECAYS) == set(schedules.DECAYS)
+    assert 'anchor' in heads.HEADS
+
+
+def test_choices_in_a_table_are_looked_up_when_they_are_checked(monkeypatch):
+    monkeypatch.setitem(choices.SCALINGS, 'efficientnet-x', (1.0, 1.0))
+    assert load_config('efficientdet-d0', 'backbone_name=efficientnet-x')
+
+
+def test_a_path_may_hold_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path('run=3').mkdir()
+    pathlib.Path('run=3/mine.yaml').write_text('num_epochs: 7\n')
+    assert load_config('efficientdet-d0', 'run=3/mine.yaml').train.num_epochs == 7
+    with pytest.raises(ConfigError, match=r'no such configuration file: run=4/mine\.yaml'):
+        load_config('efficientdet-d0', 'run=4/mine.yaml')
+    assert load_config('efficientdet-d0', 'name=my.yaml').model.name == 'my.yaml'

@@ -269,6 +269,34 @@ def test_other_settings_in_the_same_folder_are_refused(changes, steps, words, tm
     assert all(np.array_equal(a, b) for a, b in zip(before, other.get_weights(), strict=True))
 
 
+CLASSES = {'num_classes': 2, 'label_map': {18: 'dog', 1: 'cat'}}
+
+
+def with_stored_label_map(folder, label_map):
+    """Rewrites the checkpoint in a folder so that its configuration has another `label_map`."""
+    path = checkpoints_in(folder)[-1]
+    state, arrays = contents(path)
+    state['config']['model']['label_map'] = label_map
+    np.savez(path, state=json.dumps(state), **arrays)
+
+
+def test_the_same_classes_in_another_order_are_refused(tmp_path):
+    writer(toy(**CLASSES), tmp_path)
+    other = toy(num_classes=2, label_map={1: 'cat', 18: 'dog'})
+    with pytest.raises(ConfigError, match=r"label_map is \[\[18, 'dog'\], \[1, 'cat'\]\] there"):
+        restore(other, tmp_path / 'checkpoint', 10)
+    assert restore(toy(**CLASSES), tmp_path / 'checkpoint', 10).epoch == 1
+
+
+def test_a_label_map_that_an_older_version_stored_is_read_in_its_order(tmp_path):
+    writer(toy(**CLASSES), tmp_path)
+    with_stored_label_map(tmp_path / 'checkpoint', {'18': 'dog', '1': 'cat'})
+    assert restore(toy(**CLASSES), tmp_path / 'checkpoint', 10).epoch == 1
+    with_stored_label_map(tmp_path / 'checkpoint', {'1': 'cat', '18': 'dog'})
+    with pytest.raises(ConfigError, match='label_map is'):
+        restore(toy(**CLASSES), tmp_path / 'checkpoint', 10)
+
+
 def test_settings_that_no_weight_depends_on_may_change(tmp_path):
     writer(toy(), tmp_path)
     assert (

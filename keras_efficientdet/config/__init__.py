@@ -1,10 +1,12 @@
-"""What a model, its data and its training are set to: the schema, and how a Config is read and changed."""
+"""What a model, its data, its training and its detections are set to.
 
+`schema` holds every key with its type, default and range, `loading` reads and changes a Config.
+"""
+
+from keras_efficientdet.config.choices import AUTOAUGMENT_POLICIES, NMS_METHODS
+from keras_efficientdet.config.label_maps import LabelMap
 from keras_efficientdet.config.loading import HPARAMS, check_config, load_config, model_names
 from keras_efficientdet.config.schema import (
-    AUTOAUGMENT_POLICIES,
-    NMS_METHODS,
-    PRECISIONS,
     PRESETS,
     SECTIONS,
     Config,
@@ -19,11 +21,11 @@ __all__ = [
     'AUTOAUGMENT_POLICIES',
     'HPARAMS',
     'NMS_METHODS',
-    'PRECISIONS',
     'PRESETS',
     'SECTIONS',
     'Config',
     'DetectConfig',
+    'LabelMap',
     'ModelConfig',
     'TrainConfig',
     'check_config',

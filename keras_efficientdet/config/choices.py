@@ -1,4 +1,4 @@
-"""Tables of names that keys of a configuration choose from; the code that a name stands for is elsewhere."""
+"""The names that a configuration key can choose from. The code behind each name is elsewhere."""
 
 # EfficientNet by name: (width, depth), the factors of B0 (EfficientNet paper, table 2).
 SCALINGS = {
@@ -21,3 +21,14 @@ SCALINGS = {
 
 # {name: network.heads.Head}, filled by network.heads, which imports every head.
 HEADS = {}
+
+# The names of what other rooms implement; a test holds each tuple equal to its implementations.
+ACTIVATIONS = ('swish', 'silu', 'swish_native', 'relu', 'relu6', 'hswish', 'mish', 'srelu')
+AUTOAUGMENT_POLICIES = ('v0', 'v1', 'v2', 'v3', 'randaug')
+DECAYS = ('cosine', 'stepwise', 'polynomial', 'constant')
+FUSIONS = ('fastattn', 'channel_fastattn', 'attn', 'channel_attn', 'sum')
+IOU_LOSSES = ('iou', 'giou', 'diou', 'ciou')
+NMS_METHODS = ('gaussian', 'hard', 'linear', 'diou')  # the last two: only in ops/numpy_nms.py
+OPTIMIZERS = ('sgd', 'adam')
+PRECISIONS = ('mixed_float16', 'mixed_bfloat16')  # Keras' own names
+PYRAMIDS = ('bifpn', 'qufpn')

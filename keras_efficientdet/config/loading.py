@@ -2,100 +2,84 @@
 
 import dataclasses
 import difflib
+import os
 import pathlib
 import typing
+from collections.abc import Mapping, Sequence
 
 import yaml
 
-from keras_efficientdet.config.schema import (
-    AUTOAUGMENT_POLICIES,
-    NMS_METHODS,
-    PRECISIONS,
-    PRESETS,
-    SECTIONS,
-    Config,
-)
+from keras_efficientdet.config.rules import check, rule_of
+from keras_efficientdet.config.schema import PRESETS, SECTIONS, Config
 from keras_efficientdet.config.values import convert
 from keras_efficientdet.errors import ConfigError
 
 HPARAMS = pathlib.Path(__file__).resolve().parents[1] / 'hparams'
-_SECTION_OF = {f.name: s for s, cls in SECTIONS.items() for f in dataclasses.fields(cls)}
+_YAML = ('.yaml', '.yml')
+_FIELDS = {name: {f.name: f for f in dataclasses.fields(cls)} for name, cls in SECTIONS.items()}
+_TYPES = {name: typing.get_type_hints(cls) for name, cls in SECTIONS.items()}
+_SECTION_OF = {name: section for section, fields in _FIELDS.items() for name in fields}
+
+Override = Mapping | str | os.PathLike
 
 
-def model_names():
-    """Names that `load_config` knows, sorted."""
+def model_names() -> list[str]:
+    """The names of the published models that `load_config` takes, sorted."""
     return sorted(p.stem for p in HPARAMS.glob('*.yaml'))
 
 
-def load_config(name_or_yaml='efficientdet-d0', overrides=()):
-    """Returns the Config of a named model or of a yaml file, with overrides applied in order.
+def load_config(
+    name_or_yaml: str | os.PathLike | Config = 'efficientdet-d0',
+    overrides: Override | Sequence[Override] = (),
+) -> Config:
+    """Returns the Config of a model, with overrides applied in their order.
 
     Args:
-      name_or_yaml: 'efficientdet-d0', a path to a yaml file of differences (its key `base` names the model it
-        starts from), or a Config.
-      overrides: a dict (nested, dotted or flat keys), one 'key=value' string, a path to a yaml file, or a sequence of these.
-        'detect=fast' sets the whole section from PRESETS.
+      name_or_yaml: a name like 'efficientdet-d0' (`model_names` lists them), a Config to start
+        from, or the path of a yaml file. A file holds only what differs from the model named by
+        its key `base`; without `base` it differs from the defaults.
+      overrides: one of the following or a sequence of them: a dict, whose keys are nested
+        ({'train': {'seed': 1}}), dotted ('train.seed') or plain ('seed'); a text 'key=value' with
+        the value in yaml; the path of a yaml file. 'detect=fast' sets the whole section `detect`
+        to a preset.
     Raises:
-      ConfigError: unknown model, preset or key (the nearest valid one is named), or a value of the wrong type.
+      ConfigError: an unknown model, preset or key (the message suggests the nearest one), a value
+        of the wrong type or outside of the range or choices of its key, or values of several keys
+        that contradict each other.
     """
     config = name_or_yaml if isinstance(name_or_yaml, Config) else _from_yaml(_find(name_or_yaml))
-    if isinstance(overrides, (dict, str, pathlib.Path)):
+    if isinstance(overrides, Mapping | str | os.PathLike):
         overrides = [overrides]
     for override in overrides:
         config = _apply(config, _as_dict(override))
     return check_config(config)
 
 
-def check_config(config):
-    """Returns `config` after the checks that need more than one field. Raises ConfigError."""
-    labels = config.model.label_map
-    if labels is not None and len(labels) != config.model.num_classes:
+def check_config(config: Config) -> Config:
+    """Returns `config` after the checks that need more than one key. Raises ConfigError."""
+    model, data = config.model, config.data
+    if model.label_map is not None and len(model.label_map) != model.num_classes:
         raise ConfigError(
-            f'label_map has {len(labels)} classes but num_classes is {config.model.num_classes}; '
-            "set both (the data set's own ids go into label_map, num_classes counts them)"
+            f'label_map has {len(model.label_map)} classes but num_classes is {model.num_classes}; '
+            'set both, num_classes to the number of classes in label_map'
         )
-    if not 1 <= config.model.min_level <= 5 <= config.model.max_level:
+    levels = model.max_level - model.min_level + 1
+    if isinstance(model.anchor_scale, tuple) and len(model.anchor_scale) != levels:
         raise ConfigError(
-            'levels must satisfy 1 <= min_level <= 5 <= max_level, found '
-            f'{config.model.min_level} to {config.model.max_level}'
+            f'anchor_scale must be one number or one for each of the {levels} levels '
+            f'{model.min_level} to {model.max_level}, found {model.anchor_scale}'
         )
-    _check_augmentation(config.data)
-    _check_detection(config.detect)
-    if config.train.mixed_precision not in PRECISIONS:
+    if data.jitter_min > data.jitter_max:
         raise ConfigError(
-            f'mixed_precision {config.train.mixed_precision!r}: expected one of {PRECISIONS}'
+            f'jitter_min must not be above jitter_max, found {data.jitter_min} and '
+            f'{data.jitter_max}; set both'
         )
     return config
 
 
-def _check_augmentation(data):
-    if data.autoaugment_policy not in (None, *AUTOAUGMENT_POLICIES):
-        raise ConfigError(
-            f'autoaugment_policy must be one of {", ".join(AUTOAUGMENT_POLICIES)} or null, found '
-            f'{data.autoaugment_policy!r}'
-        )
-    for key in ('color_jitter', 'mosaic_prob', 'mixup_prob'):
-        if not 0.0 <= getattr(data, key) <= 1.0:
-            raise ConfigError(f'{key} must lie between 0 and 1, found {getattr(data, key)}')
-
-
-def _check_detection(detect):
-    if detect.method not in NMS_METHODS:
-        raise ConfigError(
-            f'method of NMS must be one of {", ".join(NMS_METHODS)}, found {detect.method!r}'
-        )
-    if not detect.sigma > 0.0:
-        raise ConfigError(f'sigma of NMS must be above 0, found {detect.sigma}')
-    if detect.max_output_size < 1 or detect.max_nms_inputs < 0:
-        raise ConfigError(
-            'max_output_size must be 1 or more and max_nms_inputs 0 or more, found '
-            f'{detect.max_output_size} and {detect.max_nms_inputs}'
-        )
-
-
 def _find(name):
     path = pathlib.Path(name)
-    if path.suffix in ('.yaml', '.yml'):
+    if path.suffix in _YAML:
         if not path.is_file():
             raise ConfigError(f'no such configuration file: {path}')
         return path
@@ -114,16 +98,27 @@ def _read_yaml(path):
 def _from_yaml(path):
     values = _read_yaml(path)
     base = values.pop('base', None)
-    return _apply(_from_yaml(_find(base)) if base else Config(), values)
+    start = _from_yaml(_find(base)) if base else Config()
+    return _apply(start, values)
 
 
 def _as_dict(override):
-    if isinstance(override, dict):
+    """{key: value} of any form of an override."""
+    if isinstance(override, Mapping):
         return override
-    if '=' in str(override):
-        key, _, text = str(override).partition('=')
-        return {key.strip(): yaml.safe_load(text)}
-    return _read_yaml(_find(override))
+    if not isinstance(override, str) or _is_path(override):
+        return _read_yaml(_find(override))
+    key, _, text = override.partition('=')
+    return {key.strip(): yaml.safe_load(text)}
+
+
+def _is_path(text):
+    """Whether a text is a path and not key=value. A path may hold '=', like run=3/mine.yaml."""
+    key, equals, _ = text.partition('=')
+    if not equals:
+        return True
+    is_key = key.strip().rpartition('.')[2] in {*_SECTION_OF, *SECTIONS}
+    return text.endswith(_YAML) and (pathlib.Path(text).is_file() or not is_key)
 
 
 def _apply(config, values):
@@ -131,16 +126,25 @@ def _apply(config, values):
         key = str(key)
         if key == 'detect' and isinstance(value, str):
             value = _preset(value)
-        if key in SECTIONS and isinstance(value, dict):
+        if key in SECTIONS and isinstance(value, Mapping):
             config = _apply(config, {f'{key}.{k}': v for k, v in value.items()})
-            continue
-        section, name = _locate(key)
-        part = getattr(config, section)
-        changed = dataclasses.replace(
-            part, **{name: convert(key, value, typing.get_type_hints(type(part))[name])}
-        )
-        config = dataclasses.replace(config, **{section: changed})
+        else:
+            config = _set(config, key, value)
     return config
+
+
+def _set(config, key, value):
+    """A copy of `config` with one key set; its value is converted to the key's type and checked."""
+    section, name = _locate(key)
+    rule = rule_of(_FIELDS[section][name])
+    full_name = f'{section}.{name}'
+    if rule.read is not None:
+        value = rule.read(value)
+    else:
+        value = convert(full_name, value, _TYPES[section][name])
+    check(full_name, value, rule)
+    changed = dataclasses.replace(getattr(config, section), **{name: value})
+    return dataclasses.replace(config, **{section: changed})
 
 
 def _preset(name):
@@ -159,9 +163,11 @@ def _locate(key):
 
 
 def _nearest(name, valid):
+    """The end of a message: the nearest valid name, or all of them where none is near."""
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return (
-        f'; did you mean {_SECTION_OF.get(close[0], "")}{"." if close[0] in _SECTION_OF else ""}{close[0]}?'
-        if close
-        else f'; valid: {", ".join(valid)}'
-    )
+    if not close:
+        return f'; valid: {", ".join(valid)}'
+    name = close[0]
+    if name in _SECTION_OF:
+        name = f'{_SECTION_OF[name]}.{name}'
+    return f'; did you mean {name}?'

@@ -1,77 +1,103 @@
-"""Values of a configuration: what a yaml file or a command line says, as the type that the field wants."""
+"""Values as yaml, json or a command line give them -> the types that configuration keys have."""
 
 import math
+import numbers
 import types
 import typing
+from collections.abc import Mapping
 
+from keras_efficientdet.config.label_maps import LabelMap
 from keras_efficientdet.errors import ConfigError
 
-
-def convert(key, value, wanted):
-    """`value` as the annotated type, or ConfigError. An int is a float, a list a tuple, a str no number."""
-    special = {'image_size': image_size, 'label_map': _label_map}.get(key.rpartition('.')[2])
-    if special:
-        return special(value)
-    for kind in typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,):
-        origin = typing.get_origin(kind) or kind
-        if origin is float and (number := _number(value)) is not None:
-            return number
-        if origin is tuple and isinstance(value, list | tuple):
-            return _items(key, value, typing.get_args(kind))
-        if isinstance(value, origin) and isinstance(value, bool) == (origin is bool):
-            return value
-    raise ConfigError(
-        f'{key} must be {getattr(wanted, "__name__", wanted)}, found {type(value).__name__} {value!r}'
-    )
+_UNFIT = object()  # what `_as` returns where a value is not of a type; None is a value
 
 
-def _items(key, values, kinds):
-    """A tuple of what the annotation says: each converted for tuple[float, ...], anything (lists as tuples) for a bare tuple."""
-    if kinds[:1] in ((float,), (str,)):
-        return tuple(convert(f'each of {key}', v, kinds[0]) for v in values)
-    return tuple(tuple(v) if isinstance(v, list) else v for v in values)
+def convert(name: str, value, kind) -> typing.Any:
+    """`value` as the annotated type `kind` of the key `name`.
+
+    Whole numbers become floats and lists become tuples where the key has such a type. Text is read
+    as a float, because yaml 1.1 reads 1e-3, without a dot, as text; it is never read as an int.
+
+    Raises:
+      ConfigError: a value of another type, infinite or not a number.
+    """
+    for option in _options(kind):
+        if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
+            return _tuple(name, value, typing.get_args(option))
+        converted = _as(value, option)
+        if converted is not _UNFIT:
+            return converted
+    raise ConfigError(f'{name} must be {_named(kind)}, found {type(value).__name__} {value!r}')
 
 
-def _number(value):
-    """A finite float, or None. Text counts where it is a number: yaml 1.1 reads 1e-3 (no dot) as text."""
+def _options(kind):
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+
+
+def _tuple(name, values, kinds):
+    """The annotation tuple[X, ...] or tuple[X, X]: each item is converted to X."""
+    fixed = Ellipsis not in kinds
+    if fixed and len(values) != len(kinds):
+        raise ConfigError(f'{name} must be a list of {len(kinds)}, found {values!r}')
+    return tuple(convert(f'each of {name}', value, kinds[0]) for value in values)
+
+
+def _as(value, kind):
+    if kind is float:
+        return _finite(value)
+    if kind is int:
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+        return int(value) if whole else _UNFIT  # numpy's integers become Python's
+    return value if isinstance(value, typing.get_origin(kind) or kind) else _UNFIT
+
+
+def _finite(value):
+    if isinstance(value, bool):
+        return _UNFIT
     try:
-        return None if isinstance(value, bool) or not math.isfinite(float(value)) else float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        return None
+        return _UNFIT
+    return number if math.isfinite(number) else _UNFIT
 
 
-def image_size(value):
-    """(height, width) from an int (square) or a pair. Raises ConfigError for anything else."""
+def _named(kind):
+    return getattr(kind, '__name__', None) or str(kind)
+
+
+def image_size(value: typing.Any) -> tuple[int, int]:
+    """(height, width) in pixels, from one int (a square) or a pair; Python's or numpy's integers.
+
+    Raises:
+      ConfigError: anything else.
+    """
     if isinstance(value, str):
         raise ConfigError(
-            f'image_size {value!r}: write [height, width]; the official text form means WIDTHxHEIGHT, which '
-            'has cost people weeks, so it is not read here'
+            f'image_size {value!r}: write [height, width]; text is refused because the official '
+            'configurations write WIDTHxHEIGHT, which is easily taken for the reverse'
         )
-    pair = (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
-    if (
-        not isinstance(pair, list | tuple)
-        or len(pair) != 2
-        or any(type(v) is not int or v < 1 for v in pair)
-    ):
+    pair = value if isinstance(value, list | tuple) else (value, value)
+    if len(pair) != 2 or not all(map(_is_size, pair)):
         raise ConfigError(
             f'image_size must be one positive int or [height, width], found {value!r}'
         )
-    return tuple(pair)
+    height, width = pair
+    return int(height), int(width)
 
 
-def _label_map(value):
-    """{int id: str name}; ids may be text, as json leaves them."""
-    if value is None:
-        return None
-    if not isinstance(value, dict) or any(not str(k).lstrip('-').isdigit() for k in value):
-        raise ConfigError(
-            f'label_map must map ids to names, like {{1: cat, 18: dog}}, found {value!r}'
-        )
-    return {int(k): str(v) for k, v in value.items()}
+def _is_size(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
 
 
-def plain(value):
-    """Nested dicts and sequences as dicts and lists, fit for yaml and json."""
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    return [plain(v) for v in value] if isinstance(value, list | tuple) else value
+def label_map(value: typing.Any) -> LabelMap | None:
+    """The LabelMap of what a file or a caller gives; None stays None. Raises ConfigError."""
+    return value if value is None or isinstance(value, LabelMap) else LabelMap(value)
+
+
+def plain(value: typing.Any) -> typing.Any:
+    """Nested dicts, lists and numbers for yaml and json; a LabelMap becomes [[id, name], ...]."""
+    if isinstance(value, LabelMap):
+        return value.to_list()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientdet.config import Config, load_config
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.files import replaced_file
 from keras_efficientdet.keras_compat import build_once
@@ -143,15 +144,14 @@ def _assign(model, arrays, path):
 
 
 def _check(path, state, config, steps_per_epoch):
-    config = json.loads(
-        json.dumps(config)
-    )  # as the checkpoint has it: ids of a label_map are text there
+    # Read as any configuration is: a checkpoint of an older version may lack keys that now have
+    # defaults, and keeps the label map in an older form.
+    saved = load_config(Config(), state['config']).to_dict()
     found = [
-        f'{section}.{key} is {state["config"].get(section, {}).get(key)!r} there and {value!r} now'
+        f'{section}.{key} is {saved[section][key]!r} there and {value!r} now'
         for section, values in config.items()
         for key, value in values.items()
-        if not {section, f'{section}.{key}'} & _FREE
-        and state['config'].get(section, {}).get(key) != value
+        if not {section, f'{section}.{key}'} & _FREE and saved[section][key] != value
     ]
     if state['steps_per_epoch'] != steps_per_epoch:
         found.append(
