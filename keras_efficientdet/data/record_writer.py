@@ -105,7 +105,7 @@ def write_summary(source, counts, folder):
         'images': len(source.photos),
         'boxes': sum(counts['boxes', i] for i in source.label_map),
         'images_without_boxes': counts['without'],
-        'label_map': source.label_map,
+        'label_map': dict(source.label_map),
         'boxes_per_class': {name: counts['boxes', i] for i, name in source.label_map.items()},
         'crowd_boxes': counts['crowd'],
         'changes': {k: n for k, n in changes.items() if n},
