@@ -68,7 +68,7 @@ def test_unknown_names():
     with pytest.raises(ValueError, match='expected one of cosine'):
         LearningRate(1.0, 1.0, 1, 1, 'exponential')
     with pytest.raises(ValueError, match='one of sgd, adam'):
-        load_config("efficientdet-d0", {"optimizer": "lion"})
+        load_config('efficientdet-d0', {'optimizer': 'lion'})
 
 
 @pytest.mark.parametrize(
