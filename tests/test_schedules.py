@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientdet import load_config
-from keras_efficientdet.training.optimizers import SGD, Adam, clip_twice, last_rate, optimizer
+from keras_efficientdet.training.optimizers import SGD, Adam, clip_twice, last_rate
 from keras_efficientdet.training.schedules import LearningRate, learning_rate
 
 CASES = official.golden('func/lr_schedules.json')

@@ -11,6 +11,7 @@ from keras_efficientdet.network.detection_model import DetectionModel
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.network.pyramids.pyramid import bifpn
 from keras_efficientdet.weights.class_count import class_count
+from keras_efficientdet.weights.files import is_keras_weights
 from keras_efficientdet.weights.imagenet import imagenet_backbone
 from keras_efficientdet.weights.official import load_backbone, load_official, official_weights
 from keras_efficientdet.weights.released import released_checkpoint, released_config, released_sets
@@ -61,7 +62,7 @@ def _load(network, weights, on_class_mismatch):
         return load_backbone(
             network, imagenet_backbone(network.detection_config.model.backbone_name)
         )
-    if not str(weights).endswith('.weights.h5'):
+    if not is_keras_weights(weights):
         return load_official(network, weights, on_class_mismatch=on_class_mismatch)
     count = (
         class_count(weights, network.detection_config.model)

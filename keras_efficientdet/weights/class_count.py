@@ -1,52 +1,77 @@
-"""How many classes do weights know? Asked before they meet a model of another number."""
+"""How many classes weights predict, found without building their model."""
 
 import os
+import re
+from collections.abc import Mapping
 
 import h5py
+import numpy as np
 
+from keras_efficientdet.config import ModelConfig
 from keras_efficientdet.errors import CheckpointError
-from keras_efficientdet.weights.files import read_checkpoint
+from keras_efficientdet.weights.files import is_keras_weights, read_checkpoint
 from keras_efficientdet.weights.released import released_sets
 
-COCO_CLASSES = 90  # places of the official COCO head
+COCO_CLASSES = 90  # outputs of the official COCO head, some of which no class uses
 _CLASS_BIAS = 'class_net/class-predict/bias'
+_BOX_CODES = 4
 
 
-def class_count(weights, model):
-    """Number of classes that weights predict, or None where it cannot be told.
+def class_count(
+    weights: str | os.PathLike | Mapping[str, np.ndarray], model: ModelConfig
+) -> int | None:
+    """The number of classes that weights predict, or None where it cannot be told.
 
     Args:
-      weights: what `models.efficientdet` takes, but 'imagenet'. model: ModelConfig of the same architecture.
+      weights: what `efficientdet(weights=...)` takes, except 'imagenet'.
+      model: configuration of the same architecture with any number of classes.
     Raises:
       CheckpointError: the weights cannot be read.
     """
     per_place = model.num_scales * len(model.aspect_ratios)
     if isinstance(weights, str) and weights in released_sets():
         return COCO_CLASSES
-    if isinstance(weights, str | os.PathLike) and str(weights).endswith('.weights.h5'):
-        return _of_keras_file(weights, model.fpn_num_filters, per_place)
-    values = read_checkpoint(weights) if isinstance(weights, str | os.PathLike) else weights
-    bias = next((value for name, value in values.items() if name.startswith(_CLASS_BIAS)), None)
-    return None if bias is None else len(bias) // per_place
+    if is_keras_weights(weights):
+        kind = 'separable_conv2d' if model.separable_conv else 'conv2d'
+        return _of_keras_file(weights, kind, per_place)
+    values = weights if isinstance(weights, Mapping) else read_checkpoint(weights)
+    for name, value in values.items():
+        if name.startswith(_CLASS_BIAS):  # or its moving average
+            return len(value) // per_place
+    return None
 
 
-def _of_keras_file(path, filters, per_place):
-    """Keras 2 names variables after their place only, so the two predicting convolutions are known by their shape."""
-    widths = []
+def _of_keras_file(path, kind, per_place):
+    """From the outputs of the two predicting convolutions, one of boxes and one of classes.
 
-    def look(_, value):
-        if isinstance(value, h5py.Dataset) and value.shape[:-1] == (1, 1, filters):
-            width = value.shape[-1]
-            if (
-                width % per_place == 0 and width != filters
-            ):  # of those within a tower there are many
-                widths.append(width // per_place)
+    Keras stores no layer names: it numbers the layers of each class in the order of `model.layers`,
+    which ends with the outputs. So the predicting convolutions are the last two of their class.
+    """
+    outputs = [width // per_place for width in _widths(path, kind)[-2:]]
+    if len(outputs) != 2 or _BOX_CODES not in outputs:
+        return None
+    outputs.remove(_BOX_CODES)
+    return outputs[0]
 
+
+def _widths(path, kind):
+    """The number of outputs of each layer of a class like 'separable_conv2d', in model order."""
     try:
         with h5py.File(path) as file:
-            file.visititems(look)
-    except OSError as error:
-        raise CheckpointError(f'{path}: cannot be read: {error}') from error
-    if 4 in widths:
-        widths.remove(4)  # the box prediction
-    return widths[0] if len(widths) == 1 else None
+            layers = file.get('layers', {})
+            numbered = {_number(name, kind): layers[name] for name in layers}
+            numbered.pop(None, None)
+            # The last variable of a convolution is its bias.
+            return [_last_variable(numbered[i]['vars']).shape[0] for i in sorted(numbered)]
+    except (OSError, KeyError) as error:
+        raise CheckpointError(f'{path}: cannot be read as Keras weights: {error}') from error
+
+
+def _number(name, kind):
+    """'conv2d' -> 0, 'conv2d_7' -> 7; None for a layer of another class."""
+    match = re.fullmatch(rf'{kind}(?:_(\d+))?', name)
+    return int(match[1] or 0) if match else None
+
+
+def _last_variable(variables):
+    return variables[str(len(variables) - 1)]
