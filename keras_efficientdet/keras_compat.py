@@ -14,3 +14,9 @@ def build_once(optimizer, variables):
     """Makes the optimizer's variables where they are not there; Keras 3's LossScaleOptimizer would make new ones each time."""
     if not getattr(optimizer, 'built', False):
         optimizer.build(variables)
+
+
+def layer_calls(model):
+    """(layer, output tensors) of each call of a layer in a functional model, in no order."""
+    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes]
+    return [(node.operation if KERAS_3 else node.layer, node.outputs) for node in nodes]

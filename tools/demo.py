@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 
-from absl import flags
 from command import run
 from drawn_shapes import draw_data_set
 from PIL import Image
@@ -36,11 +35,6 @@ from keras_efficientdet.evaluation.report.learning_curves import save_curves
 from keras_efficientdet.imaging.drawing import grid
 from keras_efficientdet.imaging.sources import read_image
 from keras_efficientdet.training import load_trained
-
-_OUTPUT = flags.DEFINE_string(
-    'output', 'demo_output', 'Folder for the results; what an earlier demo left there is replaced.'
-)
-_EPOCHS = flags.DEFINE_integer('epochs', 8, 'Epochs of 40 steps.')
 
 PICTURES = {'train': 320, 'val': 80}
 SEEDS = {'train': 1, 'val': 2}
@@ -77,8 +71,18 @@ print('keras_efficientdet imported there:', 'keras_efficientdet' in sys.modules)
 """
 
 
-def main(_):
-    output, started = pathlib.Path(_OUTPUT.value), time.monotonic()
+def define(flags):
+    flags.DEFINE_string(
+        'output',
+        'demo_output',
+        'Folder for the results; what an earlier demo left there is replaced.',
+    )
+    flags.DEFINE_integer('epochs', 8, 'Epochs of 40 steps.')
+
+
+def main(given):
+    output = pathlib.Path(given.output)
+    started = time.monotonic()
     start_afresh(output)
     with stage(
         f'drawing {PICTURES["train"]} pictures for training and {PICTURES["val"]} held-out ones'
@@ -86,7 +90,7 @@ def main(_):
         for split in PICTURES:
             make_records(output / 'data', split)
     with stage('training efficientdet-lite0 on them, from an ImageNet backbone'):
-        train(output)
+        train(output, given.epochs)
     with stage('evaluating the stored weights on the held-out pictures'):
         model = load_trained(output / 'run')
         figures = evaluate(
@@ -108,8 +112,8 @@ def main(_):
         f'{output / "detections.png"} and {output / "curves.png"}'
     )
     if not figures['AP50'] >= WANTED_AP50:
-        sys.exit(
-            f'error: AP50 {figures["AP50"]:.3f} on the held-out pictures, expected at least {WANTED_AP50:.2f}'
+        raise ValueError(
+            f'AP50 {figures["AP50"]:.3f} on the held-out images, expected at least {WANTED_AP50:.2f}'
         )
 
 
@@ -150,12 +154,12 @@ def make_records(folder, split):
     )
 
 
-def train(output):
+def train(output, epochs):
     """Leaves the training in run/, its curves in curves.png."""
     data = output / 'data'
     config = load_config(
         'efficientdet-lite0',
-        [label_overrides(data / 'train'), SETTINGS, {'num_epochs': _EPOCHS.value}],
+        [label_overrides(data / 'train'), SETTINGS, {'num_epochs': epochs}],
     )
     fit(
         config,
@@ -204,4 +208,4 @@ def ask_stranger(folder, picture):
 
 
 if __name__ == '__main__':
-    run(main)
+    run(sys.modules[__name__])

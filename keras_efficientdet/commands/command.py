@@ -1,0 +1,177 @@
+"""What the commands share: a quiet TensorFlow import, flags, messages, and one-line errors."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import logging
+import os
+import re
+import sys
+import tempfile
+import typing
+import warnings
+
+from absl import flags
+
+_NOISE = re.compile(
+    'cuda|cuDNN|cuBLAS|cuFFT|TensorRT|oneDNN|absl::InitializeLog|AVX|rebuild TensorFlow'
+    '|cpu_feature',
+    re.I,
+)
+_HELP = {'--help', '-help', '-h', '--helpshort', '--helpfull'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a command has found: the document of --json, and whether the exit status is 1."""
+
+    json: typing.Any
+    failed: bool = False
+
+
+class Definer:
+    """The DEFINE functions of absl.flags, bound to the flags of one command.
+
+    Every command has a collection of its own, so that two commands can define the same name.
+    """
+
+    def __init__(self, values, name):
+        self._values = values
+        self._name = name  # the heading of the flags in --help
+
+    def __getattr__(self, name):
+        define = getattr(flags, name)
+        return functools.partial(define, flag_values=self._values, module_name=self._name)
+
+
+def import_tensorflow():
+    """Imports TensorFlow without its start-up noise.
+
+    No environment variable silences all of it, so stderr is held back during the import and
+    replayed without the lines that every start prints.
+    """
+    if 'tensorflow' in sys.modules:
+        return
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    warnings.filterwarnings('ignore', module='tensorflow_addons')
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+            held.seek(0)
+            lines = held.read().decode(errors='replace').splitlines(keepends=True)
+            sys.stderr.write(''.join(line for line in lines if not _NOISE.search(line)))
+
+
+def define_set(define, text):
+    """Defines --set, which `key=value` words after the flags add to."""
+    define.DEFINE_multi_string('set', [], f'{text} key=value words after the flags do the same.')
+
+
+def define_json(define):
+    """Defines --json."""
+    define.DEFINE_bool('json', False, 'Print one JSON document on stdout; messages go to stderr.')
+
+
+def run(command, name, arguments):
+    """Runs a command; returns its exit status.
+
+    Errors that the user can correct are one line on stderr and status 1. With the environment
+    variable KERAS_EFFICIENTDET_TRACEBACK they are raised.
+
+    Args:
+      command: module with `define` and `main`. name: how the user calls it, for its help.
+    """
+    values = flags.FlagValues()
+    command.define(Definer(values, name))
+    if _HELP & set(arguments):
+        listed = values.get_help(include_special_flags=False)
+        print(f'{command.__doc__}\nflags:{listed}')
+        return 0
+    try:
+        given = parsed(values, name, arguments)
+        return _finished(command.main, given)
+    except (ValueError, OSError, ImportError) as error:
+        if os.environ.get('KERAS_EFFICIENTDET_TRACEBACK'):
+            raise
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+
+
+def parsed(values, name, arguments):
+    """The flags with the values that were given. Raises ValueError for arguments that do not fit.
+
+    Words of the form key=value are added to --set.
+    """
+    values.set_gnu_getopt(True)  # words and flags in any order
+    try:
+        _, *words = values([name, *arguments])
+    except flags.Error as error:
+        raise ValueError(f'{error} (`{name} --help` lists the flags)') from error
+    flags.FLAGS.mark_as_parsed()  # of libraries that define flags of their own
+    settings = [word for word in words if '=' in word and 'set' in values]
+    other = [word for word in words if word not in settings]
+    if other:
+        kinds = 'a --flag or key=value' if 'set' in values else 'a --flag'
+        raise ValueError(f'unexpected argument {other[0]!r}: expected {kinds}')
+    if settings:
+        values['set'].value = [*values.set, *settings]
+    return values
+
+
+def _finished(main, given):
+    """Runs `main` with its messages on the screen; returns the exit status."""
+    as_json = 'json' in given and given.json
+    stdout = sys.stdout
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        stack.enter_context(messages_on(sys.stdout))
+        outcome = main(given)
+    if as_json:
+        print(json.dumps(outcome.json, indent=2, default=float), file=stdout)
+    return int(outcome is not None and outcome.failed)
+
+
+@contextlib.contextmanager
+def messages_on(stream):
+    """Shows what the library logs as plain lines of a stream.
+
+    They are not handed on to the root logger, where absl's handler would print them again.
+    """
+    log = logging.getLogger('keras_efficientdet')
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter('%(message)s'))
+    before = log.level, log.propagate
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.level, log.propagate = before
+
+
+def detection_config(model, given):
+    """The Config of a trained model with settings of the section `detect` changed.
+
+    Raises ValueError for a key that the network was built with.
+    """
+    from keras_efficientdet.config import load_config
+
+    config = load_config(model.detection_config, given)
+    built = model.detection_config.to_dict()['model']
+    wanted = config.to_dict()['model']
+    changed = [key for key in wanted if wanted[key] != built[key] and key != 'label_map']
+    if changed:
+        raise ValueError(
+            f'--set: {", ".join(changed)} cannot be changed, the network was made with '
+            f'{built[changed[0]]!r}; keys of the section `detect` can'
+        )
+    return config
