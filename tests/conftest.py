@@ -11,6 +11,7 @@ import pytest
 from tensorflow.python.framework import func_graph
 
 from keras_efficientdet import Detector, efficientdet, load_config
+from keras_efficientdet.commands import main
 from keras_efficientdet.network.layers import BatchNorm
 from keras_efficientdet.weights import official as checkpoints
 
@@ -123,6 +124,15 @@ def _measure_norms(model, images):
 @pytest.fixture(scope='session')
 def small_detector(small_model):
     return Detector(small_model)
+
+
+@pytest.fixture
+def inside(monkeypatch, tmp_path):
+    """The function (arguments): runs `efficientdet ARGUMENTS` in this process, with a cache of
+    records of its own; returns the exit status. Errors are raised."""
+    monkeypatch.setenv('KERAS_HOME', str(tmp_path / 'home'))
+    monkeypatch.setenv('KERAS_EFFICIENTDET_TRACEBACK', '1')
+    return lambda *arguments: main.run([str(argument) for argument in arguments])
 
 
 @pytest.fixture

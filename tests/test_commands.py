@@ -166,7 +166,7 @@ def test_bad_input_in_a_process(started, tmp_path):
 
 def test_the_traceback_is_there_for_those_who_want_it(monkeypatch):
     monkeypatch.setenv('KERAS_EFFICIENTDET_TRACEBACK', '1')
-    with pytest.raises(FileNotFoundError, match='no_model/config.yaml'):
+    with pytest.raises(FileNotFoundError, match=r'no_model/config\.yaml'):
         main.run(['evaluate', '--model=no_model', '--data=d'])
 
 

@@ -9,10 +9,6 @@ import pathlib
 import sys
 import time
 
-if __name__ == '__main__':
-    # The folder of this script: its modules must not hide top-level modules of the same name.
-    del sys.path[0]
-
 import numpy as np
 
 THREADS = len(os.sched_getaffinity(0))
@@ -157,4 +153,6 @@ def main(engine, folder, *numbers):
 
 
 if __name__ == '__main__':
+    # The folder of this script: its modules must not hide those that an engine imports.
+    del sys.path[0]
     main(*sys.argv[1:])
