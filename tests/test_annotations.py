@@ -1,4 +1,4 @@
-"""Every public function and record is annotated; `make lint` checks that the annotations are true."""
+"""Every public function and record is annotated; `make lint` checks the annotations."""
 
 import dataclasses
 import inspect

@@ -19,12 +19,12 @@ SIZE = (200, 300)
 
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
-    """(folder, content of the COCO file) of 60 pictures."""
+    """(folder, content of the COCO file) of 60 images."""
     path = drawn_shapes.draw_data_set(60, 5, tmp_path_factory.mktemp('drawn') / 'set')
     return path.parent, json.loads(path.read_text())
 
 
-def test_same_seed_same_pictures_whatever_the_count(drawn, tmp_path):
+def test_same_seed_same_images_whatever_the_count(drawn, tmp_path):
     folder, content = drawn
     again = json.loads(drawn_shapes.draw_data_set(4, 5, tmp_path / 'again').read_text())
     assert again['images'] == content['images'][:4]
@@ -35,7 +35,7 @@ def test_same_seed_same_pictures_whatever_the_count(drawn, tmp_path):
         ).read_bytes()
 
 
-def test_other_seed_other_pictures(drawn, tmp_path):
+def test_other_seed_other_images(drawn, tmp_path):
     folder, _ = drawn
     drawn_shapes.draw_data_set(1, 6, tmp_path / 'other')
     assert (tmp_path / 'other' / '00000.png').read_bytes() != (folder / '00000.png').read_bytes()
@@ -53,7 +53,7 @@ def test_category_and_image_ids_have_gaps(drawn):
 
 
 def test_variety(drawn):
-    """All classes, several sizes, both formats, many objects in some pictures, and some pictures without any."""
+    """All classes, several sizes, both formats, many objects in an image, and empty images."""
     _, content = drawn
     per_class = collections.Counter(a['category_id'] for a in content['annotations'])
     assert (
@@ -80,7 +80,7 @@ def test_the_library_reads_it_unchanged(drawn):
 @pytest.mark.parametrize('shape', drawn_shapes.SHAPES)
 @pytest.mark.parametrize('angle', [0.0, 0.4, 2.0])
 def test_boxes_are_tight_around_the_painted_pixels(shape, angle):
-    """Found again from the pixels that painting changed, and not from the mask, which leaves out the faint ends of sharp tips."""
+    """Measured on the pixels that painting changed: the mask lacks the faint ends of sharp tips."""
     rng, before = np.random.default_rng(1), np.full((*SIZE, 3), 30.0, np.float32)
     place = (90.0, 140.0), 60.0, angle, SIZE
     filled = drawn_shapes.outline(shape, *place)
@@ -107,13 +107,13 @@ def test_outlines_have_the_area_of_their_shape(shape, share):
     assert filled.sum() == pytest.approx(share * 80**2, rel=0.02)
 
 
-def test_annotations_are_the_visible_pixels_of_the_picture(drawn):
+def test_annotations_are_the_visible_pixels_of_the_image(drawn):
     _, content = drawn
     by_image = collections.defaultdict(list)
     for a in content['annotations']:
         by_image[a['image_id']].append(a)
     for i, image in enumerate(content['images']):
-        _, objects = drawn_shapes.draw_picture(np.random.default_rng([5, i]))
+        _, objects = drawn_shapes.draw_image(np.random.default_rng([5, i]))
         assert len(objects) == len(by_image[image['id']])
         for (category, mask), a in zip(objects, by_image[image['id']], strict=True):
             x, y, width, height = a['bbox']

@@ -1,10 +1,11 @@
-"""All of it once, in minutes and without a download: draws a data set, trains on it, evaluates, exports, and detects.
+"""The whole way in minutes, without a download: draws data, trains, evaluates, exports, detects.
 
 Example:
   python tools/demo.py --output=demo_output
 
-Leaves detections.png, curves.png, saved_model/, the trained model (run/) and its data (data/) in the output folder.
-Exit status 1 if the detector does not reach AP50 0.80 on the held-out pictures.
+The output folder receives detections.png, curves.png, saved_model/, the trained model (run/) and
+its data (data/). The exit status is 1 if the detector does not reach AP50 0.80 on the held-out
+images.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ from keras_efficientdet.imaging.drawing import grid
 from keras_efficientdet.imaging.sources import read_image
 from keras_efficientdet.training import load_trained
 
-PICTURES = {'train': 320, 'val': 80}
+IMAGES = {'train': 320, 'val': 80}
 SEEDS = {'train': 1, 'val': 2}
 WANTED_AP50 = 0.80
 EVALUATE_EVERY = 4
@@ -58,15 +59,17 @@ import json, pathlib, sys
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-folder, picture = map(pathlib.Path, sys.argv[1:])
+folder, path = map(pathlib.Path, sys.argv[1:])
 labels = json.loads((folder / 'assets.extra' / 'labels.json').read_text())
 loaded = tf.saved_model.load(str(folder))
-pixels = np.asarray(Image.open(picture).convert('RGB'))
-found = {k: v.numpy()[0] for k, v in loaded.signatures['serving_default'](images=tf.constant(pixels[None])).items()}
-print(f'{picture.name}, {pixels.shape[1]}x{pixels.shape[0]} (width x height):')
+pixels = np.asarray(Image.open(path).convert('RGB'))
+outputs = loaded.signatures['serving_default'](images=tf.constant(pixels[None]))
+found = {name: value.numpy()[0] for name, value in outputs.items()}
+print(f'{path.name}, {pixels.shape[1]}x{pixels.shape[0]} (width x height):')
 for box, score, k in zip(found['boxes'], found['scores'], found['classes']):
     if score >= 0.3:
-        print(f'  {labels["names"][k]:<9} id {labels["ids"][k]:>2}  score {score:.2f}  box (yxyx) {box.round().astype(int)}')
+        name, id_ = labels['names'][k], labels['ids'][k]
+        print(f'  {name:<9} id {id_:>2}  score {score:.2f}  box (yxyx) {box.round().astype(int)}')
 print('keras_efficientdet imported there:', 'keras_efficientdet' in sys.modules)
 """
 
@@ -84,42 +87,36 @@ def main(given):
     output = pathlib.Path(given.output)
     started = time.monotonic()
     start_afresh(output)
-    with stage(
-        f'drawing {PICTURES["train"]} pictures for training and {PICTURES["val"]} held-out ones'
-    ):
-        for split in PICTURES:
+    with stage(f'drawing {IMAGES["train"]} images for training and {IMAGES["val"]} held-out ones'):
+        for split in IMAGES:
             make_records(output / 'data', split)
     with stage('training efficientdet-lite0 on them, from an ImageNet backbone'):
         train(output, given.epochs)
-    with stage('evaluating the stored weights on the held-out pictures'):
+    with stage('evaluating the stored weights on the held-out images'):
         model = load_trained(output / 'run')
-        figures = evaluate(
-            model,
-            dataset(output / 'data' / 'val', model.detection_config, training=False),
-            progress=False,
-        )
-        print(report(figures))
-    with stage('detecting in nine held-out pictures'):
+        data = dataset(output / 'data' / 'val', model.detection_config, training=False)
+        metrics = evaluate(model, data, progress=False)
+        print(report(metrics))
+    with stage('detecting in nine held-out images'):
         save_detections(model, held_out(output)[:9], output / 'detections.png')
     with stage('exporting a SavedModel'):
         exported = export_savedmodel(model, output / 'saved_model')
-    with stage(
-        'detecting with the SavedModel in a new Python that does not import keras_efficientdet'
-    ):
+    with stage('detecting with the SavedModel in a new Python without keras_efficientdet'):
         print(ask_stranger(exported, held_out(output)[0]))
+    seconds = time.monotonic() - started
     print(
-        f'AP50 {figures["AP50"]:.3f} (wanted {WANTED_AP50:.2f}) after {time.monotonic() - started:.0f} s; look at '
+        f'AP50 {metrics["AP50"]:.3f} (wanted {WANTED_AP50:.2f}) after {seconds:.0f} s; look at '
         f'{output / "detections.png"} and {output / "curves.png"}'
     )
-    if not figures['AP50'] >= WANTED_AP50:
+    if not metrics['AP50'] >= WANTED_AP50:
         raise ValueError(
-            f'AP50 {figures["AP50"]:.3f} on the held-out images, expected at least {WANTED_AP50:.2f}'
+            f'AP50 {metrics["AP50"]:.3f} on the held-out images, expected at least {WANTED_AP50}'
         )
 
 
 @contextlib.contextmanager
 def stage(what):
-    """Says what begins, and at its end how many seconds it took."""
+    """Prints what begins, and at its end how many seconds it took."""
     print(f'== {what}', flush=True)
     started = time.monotonic()
     yield
@@ -127,11 +124,14 @@ def stage(what):
 
 
 def start_afresh(output):
-    """Removes what an earlier demo made in a folder, and nothing else. Raises FileExistsError where it made none of it."""
+    """Removes what an earlier demo made in a folder, and nothing else.
+
+    Raises FileExistsError if something has one of the names that no demo made.
+    """
     left = [output / name for name in MADE if (output / name).exists()]
     if left and not (output / MARKER).exists():
         raise FileExistsError(
-            f'{left[0]} exists and is not of an earlier demo; choose another --output'
+            f'{left[0]} exists and was not made by an earlier demo; choose another --output'
         )
     for path in left:
         if path.is_dir():
@@ -143,14 +143,14 @@ def start_afresh(output):
 
 
 def make_records(folder, split):
-    """Draws a split and writes its records: data/<split>_pictures, data/<split>."""
-    annotations = draw_data_set(PICTURES[split], SEEDS[split], folder / f'{split}_pictures')
-    summary = write_records(
-        read_coco(annotations, annotations.parent), folder / split, progress=False
-    )
+    """Draws a split and writes its records: data/<split>_images, data/<split>."""
+    annotations = draw_data_set(IMAGES[split], SEEDS[split], folder / f'{split}_images')
+    source = read_coco(annotations, annotations.parent)
+    summary = write_records(source, folder / split, progress=False)
+    boxes = ', '.join(f'{name} {count}' for name, count in summary['boxes_per_class'].items())
     print(
-        f'{split}: {summary["images"]} pictures ({summary["images_without_boxes"]} without objects), boxes '
-        + ', '.join(f'{name} {count}' for name, count in summary['boxes_per_class'].items())
+        f'{split}: {summary["images"]} images ({summary["images_without_boxes"]} without objects), '
+        f'boxes {boxes}'
     )
 
 
@@ -173,37 +173,33 @@ def train(output, epochs):
 
 
 def held_out(output):
-    """Paths of the held-out pictures, in the order of the records."""
-    return [
-        photo.path
-        for photo in read_coco(
-            output / 'data/val_pictures/instances.json', output / 'data/val_pictures'
-        ).photos
-    ]
+    """Paths of the held-out images, in the order of the records."""
+    folder = output / 'data' / 'val_images'
+    return [photo.path for photo in read_coco(folder / 'instances.json', folder).photos]
 
 
 def save_detections(model, paths, target):
-    """A sheet of pictures with what the model finds in them."""
-    pictures = [read_image(p) for p in paths]
-    sheet = [
-        draw(picture, found)
-        for picture, found in zip(pictures, Detector(model)(pictures), strict=True)
-    ]
+    """Saves a sheet of images with what the model finds in them."""
+    images = [read_image(p) for p in paths]
+    found = Detector(model)(images)
+    sheet = [draw(image, detections) for image, detections in zip(images, found, strict=True)]
     Image.fromarray(grid(sheet, cell=(408, 408))).save(target)
 
 
-def ask_stranger(folder, picture):
-    """What the process prints that only has TensorFlow, NumPy and Pillow. Raises OSError if it fails."""
+def ask_stranger(folder, image):
+    """What a process prints that has only TensorFlow, NumPy and Pillow.
+
+    Raises OSError if it fails.
+    """
     done = subprocess.run(
-        [sys.executable, '-c', _STRANGER, folder, picture],
+        [sys.executable, '-c', _STRANGER, folder, image],
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise OSError(
-            f'the SavedModel failed in a new Python: {(done.stderr.strip().splitlines() or ["no message"])[-1]}'
-        )
+        last = (done.stderr.strip().splitlines() or ['no message'])[-1]
+        raise OSError(f'the SavedModel failed in a new Python: {last}')
     return done.stdout.rstrip()
 
 

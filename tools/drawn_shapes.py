@@ -1,7 +1,8 @@
-"""A detection data set drawn by code: discs, squares, triangles and stars on busy backgrounds, labelled as COCO does it.
+"""A detection data set drawn by code: shapes on busy backgrounds, annotated in COCO format.
 
-Each class has an outline and a pattern of two colours; colours, size and rotation say nothing of the class. Picture i of a
-seed is the same whatever the count.
+The classes are discs, squares, triangles and stars. Each has an outline and a pattern of two
+colours; colours, size and rotation are independent of the class. Image i of a seed is the same for
+any number of images.
 """
 
 import json
@@ -25,47 +26,34 @@ SHAPES = {
 SIZES = ((320, 320), (300, 400), (400, 300), (360, 360), (256, 384))  # (height, width)
 RADII = (18.0, 64.0)  # pixels from centre to corner: boxes of 25 to 128 pixels
 FEWEST_OBJECTS, MOST_OBJECTS = 3, 12
-EMPTY_SHARE = 0.04  # of the pictures
+EMPTY_SHARE = 0.04  # of the images
 LEAST_VISIBLE = 0.5  # of an object's pixels, for it to be labelled
-CONTRAST = 110.0  # least distance in RGB between a shape and what is behind it, and between its two colours
+# Smallest distance in RGB of a shape from what is behind it, and of its two colours.
+CONTRAST = 110.0
 _FINER = 2  # oversampling of outlines
 
 
 def draw_data_set(count, seed, folder):
-    """Draws `count` pictures, PNG and JPEG in turn, into a new folder, and a COCO file of them.
+    """Draws `count` images, PNG and JPEG in turn, into a new folder, and writes a COCO file.
 
     Returns:
-      path of the json file (instances.json in the folder; boxes are x, y, width, height in pixels).
+      path of the json file, instances.json in the folder.
     Raises:
       FileExistsError: the folder exists.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True)
-    pictures, annotations = [], []
+    images, annotations = [], []
     for i in range(count):
-        picture, objects = draw_picture(np.random.default_rng([seed, i]))
-        name, image_id = f'{i:05d}.{("png", "jpg")[i % 2]}', 1000 + 7 * i
-        Image.fromarray(picture).save(folder / name, quality=92)
-        pictures.append(
-            {
-                'id': image_id,
-                'file_name': name,
-                'height': picture.shape[0],
-                'width': picture.shape[1],
-            }
-        )
-        annotations += [
-            {
-                'image_id': image_id,
-                'category_id': category,
-                'bbox': box_of(mask),
-                'area': int(mask.sum()),
-                'iscrowd': 0,
-            }
-            for category, mask in objects
-        ]
+        image, objects = draw_image(np.random.default_rng([seed, i]))
+        name = f'{i:05d}.{("png", "jpg")[i % 2]}'
+        image_id = 1000 + 7 * i  # with gaps, as ids of real data sets have
+        Image.fromarray(image).save(folder / name, quality=92)
+        height, width = image.shape[:2]
+        images.append({'id': image_id, 'file_name': name, 'height': height, 'width': width})
+        annotations += [_annotation(image_id, *labelled) for labelled in objects]
     content = {
-        'images': pictures,
+        'images': images,
         'annotations': [{**a, 'id': n} for n, a in enumerate(annotations, 1)],
         'categories': [{'id': i, 'name': name} for i, name in CATEGORIES.items()],
     }
@@ -73,8 +61,22 @@ def draw_data_set(count, seed, folder):
     return folder / 'instances.json'
 
 
-def draw_picture(rng):
-    """One picture uint8 [H, W, 3], and [(category id, bool [H, W] of its visible pixels)] of the objects to be labelled."""
+def _annotation(image_id, category, mask):
+    return {
+        'image_id': image_id,
+        'category_id': category,
+        'bbox': box_of(mask),
+        'area': int(mask.sum()),
+        'iscrowd': 0,
+    }
+
+
+def draw_image(rng):
+    """An image and its objects.
+
+    Returns:
+      (uint8 [H, W, 3], [(category id, bool [H, W] of the visible pixels)] of the objects to label)
+    """
     size = SIZES[rng.integers(len(SIZES))]
     canvas = background(rng, size)
     number = 0 if rng.random() < EMPTY_SHARE else rng.integers(FEWEST_OBJECTS, MOST_OBJECTS + 1)
@@ -90,7 +92,10 @@ def draw_picture(rng):
 
 
 def outline(shape, centre, radius, angle, size):
-    """float32 [H, W] in 0..1: how much of each pixel a shape fills. centre (y, x) and radius in pixels, angle in radians."""
+    """float32 [H, W] in 0..1: how much of each pixel a shape fills.
+
+    centre (y, x) and radius are in pixels, angle in radians.
+    """
     corners, inner = SHAPES[shape]
     turns = angle + 2 * np.pi * np.arange(corners) / corners
     radii = radius * np.where(np.arange(corners) % 2, inner, 1.0)
@@ -103,9 +108,14 @@ def outline(shape, centre, radius, angle, size):
 
 
 def pattern(shape, centre, radius, angle, size):
-    """bool [H, W]: where a shape has its second colour - rings, checks, stripes, or (star) none; turned with the shape."""
+    """bool [H, W]: where a shape has its second colour.
+
+    A disc has rings, a square checks, a triangle stripes and a star none; the pattern turns with the
+    shape.
+    """
     y, x = (np.mgrid[: size[0], : size[1]] - np.reshape(centre, (2, 1, 1))) / radius
-    across, along = y * np.cos(angle) - x * np.sin(angle), y * np.sin(angle) + x * np.cos(angle)
+    across = y * np.cos(angle) - x * np.sin(angle)
+    along = y * np.sin(angle) + x * np.cos(angle)
     waves = {
         'disc': np.cos(np.hypot(y, x) * 3 * np.pi),
         'square': np.sin(across * 6) * np.sin(along * 6),
@@ -116,7 +126,7 @@ def pattern(shape, centre, radius, angle, size):
 
 
 def paint(rng, canvas, filled, second):
-    """Canvas float32 [H, W, 3] with a shape over it, shaded, in two colours of which the first stands out from behind."""
+    """Canvas float32 [H, W, 3] with a shaded shape over it, whose first colour stands out."""
     behind = np.tensordot(filled, canvas, 2) / filled.sum()  # [3]
     color = _distinct_color(rng, behind)
     colors = np.where(second[..., None], _distinct_color(rng, color), color)
@@ -125,7 +135,10 @@ def paint(rng, canvas, filled, second):
 
 
 def visible(layers):
-    """What later layers leave of [(category, mask bool [H, W])]; those that are hidden for the most part are left out."""
+    """What later layers leave visible of [(category, mask bool [H, W])].
+
+    Objects that are hidden for the most part are left out.
+    """
     kept, covered = [], False
     for category, mask in reversed(layers):
         seen = mask & ~np.asarray(covered)
@@ -148,20 +161,24 @@ def box_of(mask):
 
 def background(rng, size):
     """float32 [H, W, 3] in 0..255: a gradient with soft blotches, dots and strokes."""
-    start, end = _color(rng), _color(rng)
-    picture = Image.fromarray(
+    start = _color(rng)
+    end = _color(rng)
+    image = Image.fromarray(
         (start + (end - start) * _ramp(rng, size)[..., None]).astype(np.uint8)
     )
-    _blotches(rng, ImageDraw.Draw(picture), size)
-    picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(6, 14)))
-    pen = ImageDraw.Draw(picture)
+    _blotches(rng, ImageDraw.Draw(image), size)
+    image = image.filter(ImageFilter.GaussianBlur(rng.uniform(6, 14)))
+    pen = ImageDraw.Draw(image)
     _dots(rng, pen, size)
     _strokes(rng, pen, size)
-    return np.asarray(picture, np.float32)
+    return np.asarray(image, np.float32)
 
 
 def _placed(rng, size):
-    """(centre (y, x), radius, angle), the whole shape inside the picture; small ones as frequent as large ones."""
+    """(centre (y, x), radius, angle) of a shape that lies inside the image.
+
+    The radius is uniform in its logarithm, so small shapes are as frequent as large ones.
+    """
     radius = float(np.exp(rng.uniform(*np.log(RADII))))
     return rng.uniform(radius + 1, np.array(size) - radius - 1), radius, rng.uniform(0, 2 * np.pi)
 
