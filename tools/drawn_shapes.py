@@ -110,8 +110,8 @@ def outline(shape, centre, radius, angle, size):
 def pattern(shape, centre, radius, angle, size):
     """bool [H, W]: where a shape has its second colour.
 
-    A disc has rings, a square checks, a triangle stripes and a star none; the pattern turns with the
-    shape.
+    A disc has rings, a square checks, a triangle stripes, and a star none. The pattern turns with
+    the shape.
     """
     y, x = (np.mgrid[: size[0], : size[1]] - np.reshape(centre, (2, 1, 1))) / radius
     across = y * np.cos(angle) - x * np.sin(angle)
@@ -163,9 +163,7 @@ def background(rng, size):
     """float32 [H, W, 3] in 0..255: a gradient with soft blotches, dots and strokes."""
     start = _color(rng)
     end = _color(rng)
-    image = Image.fromarray(
-        (start + (end - start) * _ramp(rng, size)[..., None]).astype(np.uint8)
-    )
+    image = Image.fromarray((start + (end - start) * _ramp(rng, size)[..., None]).astype(np.uint8))
     _blotches(rng, ImageDraw.Draw(image), size)
     image = image.filter(ImageFilter.GaussianBlur(rng.uniform(6, 14)))
     pen = ImageDraw.Draw(image)
