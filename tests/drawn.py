@@ -1,4 +1,4 @@
-"""Small data sets drawn by code: grey pictures with filled rectangles, and the COCO file that lists them."""
+"""Small data sets drawn by code: grey images with filled rectangles, and their COCO file."""
 
 import json
 
@@ -34,7 +34,10 @@ def picture(height, width, annotations):
 
 
 def noisy(image, strength, seed):
-    """`image` with coarse and fine noise: batch norm of what hardly varies would divide rounding by nearly nothing."""
+    """`image` with coarse and fine noise.
+
+    Batch norm of values that hardly vary would divide rounding errors by nearly nothing.
+    """
     draw, (height, width, _) = np.random.default_rng(seed), image.shape
     coarse = np.kron(
         draw.normal(0.0, strength, (-(-height // 16), -(-width // 16), 3)), np.ones((16, 16, 1))
@@ -45,7 +48,10 @@ def noisy(image, strength, seed):
 
 
 def write_coco(folder, photos, labels=None, noise=0.0):
-    """Writes photos [(height, width, annotations)] as PNG. Returns (annotation file, folder of pictures)."""
+    """Writes photos [(height, width, annotations)] as PNG.
+
+    Returns (annotation file, folder of the images).
+    """
     (folder / 'images').mkdir(parents=True, exist_ok=True)
     content = {
         'images': [],

@@ -1,6 +1,7 @@
 """Deliberately broken copies of the library, each of which some test must notice.
 
-Run: python tests/mutations.py [name part ...]   (or make mutations). Exit status 1 if a broken copy passes its tests.
+Run: python tests/mutations.py [name part ...]   (or make mutations). The exit status is 1 if a
+broken copy passes its tests.
 """
 
 import os
@@ -241,15 +242,15 @@ MUTATIONS = (
     Mutation(
         'boxes rotate the other way',
         'data/augment/affine.py',
-        '(e * x - b * y)',
-        '(e * x + b * y)',
+        'x_row = (-b / determinant',
+        'x_row = (b / determinant',
         'test_affine.py',
     ),
     Mutation(
         'a box that left grows back',
-        'data/augment/geometry.py',
-        'tf.where(with_area(cut)[:, None], cut, 0.0)',
-        'cut',
+        'data/augment/annotations.py',
+        'return tf.where(same[:, None], cut, 0.0)',
+        'return cut',
         'test_affine.py',
     ),
     Mutation(
@@ -262,8 +263,8 @@ MUTATIONS = (
     Mutation(
         'mosaic boxes not moved to their quarter',
         'data/augment/mixing.py',
-        'cut[kept] + tf.tile(',
-        'cut[kept] + 0. * tf.tile(',
+        'axis_aligned((1.0, 1.0), to_corner, room)',
+        'axis_aligned((1.0, 1.0), (0.0, 0.0), room)',
         'test_mixing.py',
     ),
     Mutation(
@@ -333,16 +334,18 @@ def noticed(mutation):
         )
         if done.returncode not in (0, 1):
             raise RuntimeError(
-                f'{mutation.name}: pytest could not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}'
+                f'{mutation.name}: pytest could not run:\n{done.stdout[-2000:]}'
+                f'{done.stderr[-2000:]}'
             )
         return done.returncode == 1
 
 
 def broken(text, mutation):
-    """The file's text with the mutation. Raises ValueError where its place is not found exactly once."""
+    """The file's text with the mutation. Raises ValueError unless its place is there just once."""
     if text.count(mutation.old) != 1:
         raise ValueError(
-            f'{mutation.name}: {mutation.old!r} occurs {text.count(mutation.old)} times in {mutation.file}'
+            f'{mutation.name}: {mutation.old!r} occurs {text.count(mutation.old)} times in '
+            f'{mutation.file}'
         )
     return text.replace(mutation.old, mutation.new)
 

@@ -1,4 +1,7 @@
-"""A Source written in the formats of other programs, so that it can be read back; the pictures are linked, not copied."""
+"""A Source written in the formats of other programs, so that it can be read back.
+
+Images are linked, not copied.
+"""
 
 import pathlib
 from xml.sax.saxutils import escape
@@ -35,7 +38,7 @@ def write_voc(source, folder, splits=None):
 
 
 def write_yolo(source, folder, split='train'):
-    """images/<split>, labels/<split> and data.yaml; ids are those of the source in order, from 0 on."""
+    """images/<split>, labels/<split> and data.yaml; ids are 0, 1, ... in its order."""
     images, labels = folder / 'images' / split, folder / 'labels' / split
     images.mkdir(parents=True)
     labels.mkdir(parents=True)
@@ -74,7 +77,10 @@ def write_csv(source, folder):
 
 
 def csv_rows(source):
-    """[(path, width, height, xmin, ymin, xmax, ymax, class)] of all boxes; pictures without boxes have empty places."""
+    """[(path, width, height, xmin, ymin, xmax, ymax, class)] of all boxes.
+
+    Images without boxes have a row with empty places.
+    """
     for photo in source.photos:
         for box, i in zip(photo.boxes, photo.ids, strict=True):
             ymin, xmin, ymax, xmax = (float(v) for v in box)
@@ -97,7 +103,10 @@ def _link(photo, folder):
 
 
 def assert_same(found, expected):
-    """Two Sources of the same pictures in any order, with the same boxes and class names; ids may differ."""
+    """Two Sources have the same images in any order, with the same boxes and class names.
+
+    Ids may differ.
+    """
     by_name = {photo.path.name: photo for photo in found.photos}
     assert len(by_name) == len(found.photos) == len(expected.photos)
     for photo in expected.photos:

@@ -1,4 +1,4 @@
-"""A small data set that is in order, and ways to plant one fault in it: what the tests of the doctor share."""
+"""A small data set without faults, and ways to plant one in it, for the tests of the doctor."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ SETTINGS = {
 
 
 def photos(count, seed):
-    """(height, width, three boxes, one of each class) of `count` pictures that all look different."""
+    """(height, width, three boxes, one per class) of `count` images that all look different."""
     rng = np.random.default_rng(seed)
 
     def place(side):
@@ -37,7 +37,10 @@ def photos(count, seed):
 
 
 def sources(make_folder):
-    """{'train': Source of 24 pictures, 'val': Source of 8}, both in order. make_folder: name -> empty folder."""
+    """{'train': Source of 24 images, 'val': Source of 8}, both without faults.
+
+    make_folder: name -> empty folder.
+    """
     return {
         name: read_coco(*drawn.write_coco(make_folder(name), photos(count, count), LABELS))
         for name, count in (('train', 24), ('val', 8))

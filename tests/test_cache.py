@@ -24,7 +24,7 @@ from keras_efficientdet import (
     read_folder,
 )
 from keras_efficientdet.config.label_maps import LABEL_MAPS
-from keras_efficientdet.data import cache
+from keras_efficientdet.data import cache, records
 from keras_efficientdet.data import record_writer as writer
 from keras_efficientdet.data.pipeline import validation_dataset
 
@@ -47,7 +47,8 @@ def photos(tmp_path):
     return drawn.write_coco(tmp_path / 'photos', PHOTOS)[0].parent
 
 
-def test_a_folder_is_converted_once(photos, home, monkeypatch, capsys):
+def test_a_folder_is_converted_once(photos, home, monkeypatch, caplog):
+    caplog.set_level('INFO', 'keras_efficientdet')
     folder = cache.records_of(photos)
     assert pathlib.Path(folder).parent == home
     writer.write_records(read_folder(photos), photos.parent / 'by_hand', progress=False)
@@ -55,10 +56,9 @@ def test_a_folder_is_converted_once(photos, home, monkeypatch, capsys):
         assert (pathlib.Path(folder) / path.name).read_bytes() == path.read_bytes()
     monkeypatch.setattr(cache, 'write_records', lambda *_: pytest.fail('converted again'))
     assert cache.records_of(str(photos)) == folder == cache.records_of(photos / 'instances.json')
-    assert (
-        f'read as coco, because of instances.json in {photos}\nrecords: {folder}'
-        in capsys.readouterr().out
-    )
+    reason, place = caplog.messages[:2]
+    assert reason.endswith(f'read as coco, because of instances.json in {photos}')
+    assert place == f'records: {folder}'
 
 
 def new_box(photos):
@@ -121,7 +121,8 @@ def test_records_pass_through(photos, tmp_path, home):
     assert not home.exists() and label_overrides(tmp_path / 'not_there') == {}
 
 
-def test_folder_and_split(photos, tmp_path, capsys):
+def test_folder_and_split(photos, tmp_path, caplog):
+    caplog.set_level('INFO', 'keras_efficientdet')
     voc = other_formats.write_voc(read_folder(photos), tmp_path / 'voc', {'train': 2, 'val': 1})
     train, val = cache.records_of(voc / 'train'), cache.records_of(voc / 'valid')
     assert [
@@ -130,9 +131,25 @@ def test_folder_and_split(photos, tmp_path, capsys):
     assert label_overrides(voc / 'val') == {
         'model': {'label_map': LABEL_MAPS['voc'], 'num_classes': 20}
     }
-    assert f'{voc}, split train: read as voc' in capsys.readouterr().out
+    assert any(f'{voc}, split train: read as voc' in text for text in caplog.messages)
     with pytest.raises(DataError, match="no split 'test'"):
         cache.records_of(voc / 'test')
+
+
+def test_label_overrides_convert_nothing(photos, home):
+    expected = {'model': {'label_map': drawn.LABELS, 'num_classes': 3}}
+    for data in (photos, str(photos / 'instances.json'), read_folder(photos)):
+        assert label_overrides(data) == expected
+    assert not home.exists()
+
+
+def test_records_that_were_opened_are_taken_everywhere(photos):
+    found = records.open_records(cache.records_of(photos))
+    assert cache.records_of(found) is found is records.open_records(found)
+    assert (found.count, str(found)) == (3, cache.records_of(photos))
+    assert label_overrides(found) == label_overrides(photos)
+    config = load_config('efficientdet-lite0', [label_overrides(found), {'image_size': 64}])
+    assert len(list(validation_dataset(found, config))) == 1
 
 
 def test_pipelines_of_photos(photos):
@@ -156,8 +173,9 @@ def test_a_fault_leaves_nothing(photos, home):
 
 
 _CHILD = """
-import os, pathlib, sys, time
-from keras_efficientdet import cache
+import logging, os, pathlib, sys, time
+from keras_efficientdet.data import cache
+logging.basicConfig(level='INFO', stream=sys.stdout, format='%(message)s')
 write = cache.write_records
 def slowly(source, folder):
     working = pathlib.Path(f'{folder}.writing-{os.getpid()}')
@@ -176,7 +194,7 @@ print(cache.records_of('photos'), flush=True)
 
 
 def test_processes_that_start_at_once_and_one_that_is_killed(photos, home, tmp_path):
-    """One converts, the others wait; it is killed half-way, another takes over, the last finds the result."""
+    """One converts and the others wait; it is killed, another takes over, one finds it done."""
     root = pathlib.Path(__file__).resolve().parents[1]
     environment = {**os.environ, 'PYTHONPATH': str(root), 'TF_CPP_MIN_LOG_LEVEL': '3'}
     children = [

@@ -1,4 +1,4 @@
-"""COCO annotation files: real ones counted again by a plain loop, and drawn ones with every fault."""
+"""COCO annotation files: real ones counted again by a plain loop, drawn ones with every fault."""
 
 import json
 import pathlib
@@ -12,7 +12,10 @@ from keras_efficientdet.errors import DataError
 
 
 def counted(path):
-    """What a plain loop over the json finds: {image id: [(category, box, crowd, area)]} of boxes with area, and those without."""
+    """What a plain loop over the json finds.
+
+    {image id: [(category, box, crowd, area)]} of boxes with area, and those without.
+    """
     content = json.loads(path.read_text())
     sizes = {image['id']: (image['width'], image['height']) for image in content['images']}
     rows, empty = {i: [] for i in sizes}, 0

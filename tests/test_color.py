@@ -1,4 +1,4 @@
-"""Colours against Pillow on both lanes, and against tensorflow-addons where it can be imported, bit for bit."""
+"""Colours against Pillow and, where it can be imported, tensorflow-addons, bit for bit."""
 
 import numpy as np
 import pytest

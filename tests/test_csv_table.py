@@ -79,7 +79,7 @@ GOOD = ['a.png', 1, 2, 3, 4, 'cat']
         ([GOOD, ['a.png', 1, 2]], r'line 2: 3 columns, expected at least 6'),
         (
             [GOOD, ['b.png', 1, 2, 3, 4, 'cat']],
-            r'line 2: its picture b\.png is not there; looked in .*images',
+            r'line 2: its image b\.png is not there; looked in .*images',
         ),
         (
             [GOOD, ['a.png', 1, 2, 3, 4, 'cow']],

@@ -9,7 +9,7 @@ import other_formats
 import pytest
 
 from keras_efficientdet import DataError, read_coco, read_folder, write_records
-from keras_efficientdet.data.formats.folder import detect
+from keras_efficientdet.data.formats.folder import formats_of
 
 
 @pytest.fixture
@@ -37,11 +37,14 @@ def coco(source, folder):
     ],
     ids=['coco', 'voc', 'yolo', 'csv'],
 )
-def test_each_format_is_known_and_the_reason_printed(source, tmp_path, capsys, write, kind, reason):
+def test_each_format_is_recognised_and_the_reason_logged(
+    source, tmp_path, caplog, write, kind, reason
+):
     folder = write(source, tmp_path / 'mine')
-    other_formats.assert_same(read_folder(folder), source)
-    printed = capsys.readouterr().out
-    assert printed.startswith(f'{folder}: read as {kind}, because of ') and reason in printed
+    with caplog.at_level('INFO', 'keras_efficientdet'):
+        other_formats.assert_same(read_folder(folder), source)
+    (logged,) = caplog.messages
+    assert logged.startswith(f'{folder}: read as {kind}, because of ') and reason in logged
 
 
 def test_real_folders_with_several_files(real):
@@ -151,7 +154,7 @@ def test_what_was_looked_for_and_found(source, tmp_path):
     (tmp_path / 'odd').mkdir()
     (tmp_path / 'odd' / 'notes.json').write_text(json.dumps({'images': []}))
     (tmp_path / 'odd' / 'empty.json').touch()
-    assert detect(tmp_path / 'odd') == {}
+    assert formats_of(tmp_path / 'odd') == {}
     with pytest.raises(
         DataError,
         match=r'no data set of a known format; looked for coco .*; found empty\.json, notes',
@@ -168,13 +171,16 @@ def test_what_was_looked_for_and_found(source, tmp_path):
 def test_pictures_that_are_nowhere(source, tmp_path):
     source.photos[0].path.parent.rename(tmp_path / 'elsewhere')
     with pytest.raises(
-        DataError, match=r"instances\.json: its pictures, like \['1\.png'\], are in none of"
+        DataError, match=r"instances\.json: its images, like \['1\.png'\], are in none of"
     ):
         read_folder(tmp_path / 'drawn')
 
 
 def test_tables_of_all_splits_number_classes_alike(source, tmp_path):
-    """Given as folder/split or as the file itself; other tables beside them do not count, a list of classes does."""
+    """Given as folder/split or as the file itself.
+
+    Other tables beside them do not count, a list of classes does.
+    """
     folder = other_formats.write_csv(source, tmp_path / 'mine')
     header, *rows = (folder / 'all.csv').read_text().splitlines()
     (folder / 'all.csv').unlink()

@@ -1,4 +1,4 @@
-"""Mosaic and mixup: painted boxes found again, partners that cost no decoding, and examples that are neither lost nor doubled."""
+"""Mosaic and mixup: painted boxes found again, partners without decoding, no example lost."""
 
 import numpy as np
 import tensorflow as tf

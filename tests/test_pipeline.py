@@ -1,4 +1,7 @@
-"""The input pipeline against the official one, and its promises: every example once, known length, same seed same batches."""
+"""The input pipeline against the official one, and its promises.
+
+Every example comes once, the length is known, and the same seed gives the same batches.
+"""
 
 import drawn
 import numpy as np
@@ -84,7 +87,8 @@ def test_evaluation_batch_is_the_official_one(name, golden, golden_file):
     np.testing.assert_allclose(labels['area'].numpy()[valid], truth[..., 5][valid])
     most = labels['boxes'].shape[1]
     assert most == max(valid.sum(1)) and arrays['groundtruth_data'][:, most:, 6].max() == -1
-    # Official boxes went through the network's pixels and were cut there, which costs them up to one of its pixels.
+    # Official boxes went through pixels of the network's input and were clipped there, which moves
+    # them by up to one of these pixels.
     assert (
         np.max(
             np.abs(labels['boxes'].numpy() - truth[..., :4])[valid] / arrays['image_scales'].max()
@@ -373,5 +377,5 @@ def test_an_epoch_of_the_stream_takes_every_example_once_in_another_order(seven)
         and np.sum(matches, 1).min() >= 1
         and not np.all(np.diag(matches))
     )
-    with pytest.raises(DataError, match='7 examples, fewer than the 8'):
+    with pytest.raises(DataError, match=r'7 examples, fewer than .*steps_per_execution = 8'):
         steps_in_epoch(seven, config_for(batch_size=4, steps_per_execution=2))

@@ -1,10 +1,11 @@
-"""Policies: their tables, boxes that stay on their objects whatever is drawn, and one example from one seed."""
+"""Policies: their tables, boxes that stay on their objects, and one example from one seed."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_efficientdet.config import AUTOAUGMENT_POLICIES
+from keras_efficientdet.data import augment
 from keras_efficientdet.data.augment import operations, policies
 
 HW, BOX = (300, 360), (110, 130, 190, 230)
@@ -17,6 +18,18 @@ def painted():
     return tf.constant(image), tf.constant([BOX], tf.float32)
 
 
+def operated(name, image, boxes, level, probability, seed):
+    """(image, boxes) after an operation."""
+    image, transform = operations.apply(name, image, boxes, level, probability, seed)
+    return image, augment.move({'boxes': boxes}, transform)['boxes']
+
+
+def distorted(change, image, boxes, *arguments):
+    """(image, boxes) after a change of an example."""
+    example = change({'image': image, 'boxes': boxes}, *arguments)
+    return example['image'], example['boxes']
+
+
 @pytest.fixture(scope='module')
 def distort():
     """{policy: the graph of `distort`}: each traced once."""
@@ -27,7 +40,8 @@ def distort():
     ]
     return {
         name: tf.function(
-            lambda i, b, s, name=name: policies.distort(i, b, name, s), input_signature=shapes
+            lambda i, b, s, name=name: distorted(policies.distort, i, b, name, s),
+            input_signature=shapes,
         )
         for name in AUTOAUGMENT_POLICIES
     }
@@ -83,7 +97,7 @@ def test_small_pictures_are_moved_and_hidden_in_proportion(hw, level, wanted):
         ('TranslateX_BBox', 1, wanted[0]),
         ('TranslateY_BBox', 0, wanted[1]),
     ):
-        moved, boxes = operations.OPERATIONS[name](image, box, level, *more)
+        moved, boxes = operated(name, image, box, level, *more)
         grey = np.all(moved.numpy()[..., 0] != 255, 1 - axis)
         assert grey.sum() == pixels and pixels <= hw[axis] // 2
         assert abs(boxes[0, axis] - box[0, axis]) in (
@@ -92,7 +106,7 @@ def test_small_pictures_are_moved_and_hidden_in_proportion(hw, level, wanted):
         )  # one pixel is cut at half a side
     hidden = np.stack(
         [
-            operations.OPERATIONS['Cutout'](image, box, level, tf.constant(1.0), [k, 1])[0][..., 0]
+            operated('Cutout', image, box, level, tf.constant(1.0), [k, 1])[0][..., 0]
             for k in range(20)
         ]
     )
@@ -113,8 +127,8 @@ def test_every_operation(name):
     image, boxes = painted()
     changed = False
     for seed in range(3):
-        found, moved = operations.OPERATIONS[name](
-            image, boxes, tf.constant(3.0), tf.constant(1.0), tf.constant([seed, 1])
+        found, moved = operated(
+            name, image, boxes, tf.constant(3.0), tf.constant(1.0), tf.constant([seed, 1])
         )
         assert found.dtype == tf.uint8 and found.shape == image.shape and moved.shape == boxes.shape
         outside = np.ones(HW, bool)
@@ -129,11 +143,16 @@ def test_every_operation(name):
         else:
             np.testing.assert_array_equal(moved, boxes)
         changed |= bool(np.any(found != image))
-        none = operations.OPERATIONS[name](
-            image, tf.zeros([0, 4]), tf.constant(3.0), tf.constant(1.0), tf.constant([seed, 1])
+        none = operated(
+            name,
+            image,
+            tf.zeros([0, 4]),
+            tf.constant(3.0),
+            tf.constant(1.0),
+            tf.constant([seed, 1]),
         )
         assert none[1].shape == (0, 4)
-    # One white box: its inside has one level only (Equalize), is the same mirrored (Flip); 4 levels of 10 keep 1 bit.
+    # The inside of the one white box has one level (Equalize) and is its own mirror image (Flip).
     assert changed or name in ('Equalize_Only_BBoxes', 'Flip_Only_BBoxes', 'Solarize_Only_BBoxes')
 
 
@@ -142,8 +161,10 @@ def test_every_operation_equals_itself_in_map():
 
     def all_of(image, boxes):
         return {
-            name: operation(image, boxes, tf.constant(3.0), tf.constant(1.0), tf.constant([5, 1]))
-            for name, operation in operations.OPERATIONS.items()
+            name: operated(
+                name, image, boxes, tf.constant(3.0), tf.constant(1.0), tf.constant([5, 1])
+            )
+            for name in operations.OPERATIONS
         }
 
     (inside,), alone = (
@@ -151,7 +172,7 @@ def test_every_operation_equals_itself_in_map():
         all_of(image, boxes),
     )
     for name, (picture, moved) in alone.items():
-        # A graph optimiser may round an angle in another way, which moves the nearest pixel here and there.
+        # A graph optimiser may round an angle differently, which changes some nearest pixels.
         assert np.mean(np.any(inside[name][0] != picture, -1)) <= (
             1e-3 if 'Rotate' in name else 0
         ), name
@@ -170,7 +191,7 @@ def test_policies_are_stateless_and_differ_by_seed(name, distort):
         lambda s: distort[name](image, boxes, s), num_parallel_calls=2
     )
     for (picture, moved), (again, moved_again) in zip(alone, mapped, strict=True):
-        # A graph optimiser may round an angle in another way, which moves the nearest pixel here and there.
+        # A graph optimiser may round an angle differently, which changes some nearest pixels.
         assert np.mean(np.any(picture != again, -1)) < 1e-3
         np.testing.assert_allclose(moved, moved_again, atol=1e-3)
         assert np.all(moved >= 0) and np.all(moved.numpy()[:, 2:] <= HW)
@@ -181,7 +202,7 @@ def test_policies_are_stateless_and_differ_by_seed(name, distort):
 def test_each_operation_comes_with_its_probability():
     image, boxes = painted()
     table = ((('Solarize', 0.3, 0), ('TranslateX_BBox', 0.0, 10)),)
-    run = tf.function(lambda seed: policies.autoaugment(image, boxes, table, seed))
+    run = tf.function(lambda s: distorted(policies.autoaugment, image, boxes, table, s))
     results = [run(tf.constant([k, 3])) for k in range(150)]
     share = np.mean([np.any(picture != image) for picture, _ in results])
     assert 0.2 < share < 0.4

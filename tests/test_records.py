@@ -1,4 +1,7 @@
-"""TFRecords: official files read, ours written with the official features, odd pictures, and faults that leave nothing behind."""
+"""TFRecords: official files read, ours written with the official features, odd images.
+
+Faults leave nothing behind.
+"""
 
 import collections
 import io
@@ -470,7 +473,7 @@ def _other_size(folder):
         (_no_picture, 'cannot be read as a picture'),
         (_broken_picture, 'cannot be read as a picture'),
         (_text_as_picture, 'cannot be read as a picture'),
-        (_other_size, 'the picture is 31x20 (width x height), its annotation says 30x20'),
+        (_other_size, 'the image is 31x20 (width x height), but its annotation states 30x20'),
     ],
     ids=lambda v: getattr(v, '__name__', ''),
 )

@@ -1,4 +1,4 @@
-"""Pascal VOC: the official converter's recorded outputs, real photos, other layouts, planted faults."""
+"""Pascal VOC: recorded outputs of the official converter, real data, other layouts, faults."""
 
 import tarfile
 
@@ -133,7 +133,7 @@ def test_what_is_not_there_is_named(drawn_voc, tmp_path):
         read_voc(drawn_voc, 'test')
     (drawn_voc / 'JPEGImages' / '2.png').unlink()
     with pytest.raises(
-        DataError, match=r'2\.xml: its picture 2\.png is not there; looked in .*JPEGImages'
+        DataError, match=r'2\.xml: its image 2\.png is not there; looked in .*JPEGImages'
     ):
         read_voc(drawn_voc)
     (drawn_voc / 'ImageSets' / 'Main' / 'train.txt').write_text('1\nmissing\n')

@@ -98,7 +98,7 @@ def test_polygons_and_pictures_without_labels_are_counted(folder):
         ('-1 0.5 0.5 0.25 0.5', 'class -1 is not among'),
         (
             '0 20 10 10 10',
-            'values must be parts of the picture between 0 and 1, found 20 10 10 10; are these pixels',
+            'expected normalised coordinates between 0 and 1, found 20 10 10 10; are these pixels',
         ),
         ('0 -0.1 0.5 0.2 0.2', 'between 0 and 1'),
         ('0 0.5 0.5 0.25', 'expected `class cx cy w h` or a polygon.*found 4 values'),
@@ -130,16 +130,16 @@ def test_faults_of_the_yaml(folder, text, message):
 
 
 def test_what_is_not_there_is_named(folder):
-    with pytest.raises(DataError, match=r"no pictures of split 'train'"):
+    with pytest.raises(DataError, match=r"no images of split 'train'"):
         read_yolo(folder, 'train')
     (folder / 'labels' / 'b.txt').write_text('')
-    with pytest.raises(DataError, match=r'labels/b\.txt: there is no picture to this label file'):
+    with pytest.raises(DataError, match=r'labels/b\.txt: there is no image for this label file'):
         read_yolo(folder)
     for path in (folder / 'labels').iterdir():
         path.unlink()
     with pytest.raises(
         DataError,
-        match=r'none of 1 pictures has a label file; that of .*a\.png would be .*labels/a\.txt',
+        match=r'none of 1 images has a label file; that of .*a\.png would be .*labels/a\.txt',
     ):
         read_yolo(folder)
 

@@ -9,9 +9,17 @@ from keras_efficientdet.ops import images
 
 
 def augmented_example(example, seed, config):
-    """(image float32 [height, width, 3], boxes [N, 4] in its pixels, classes [N]) of an example, or of one and its partners.
+    """An example as the network sees it in training.
 
-    All random numbers follow from `seed` (int64 scalar), so the result does not depend on the thread that makes it.
+    All random numbers follow from `seed`, so the result does not depend on the thread.
+
+    Args:
+      example: dict as `records.parse` returns it, or a tuple of one and the partners it mixes with.
+      seed: int64 scalar.
+      config: Config.
+    Returns:
+      dict of image float32 [height, width, 3], normalised, boxes float32 [N, 4] in its pixels,
+      classes int32 [N] and crowd bool [N], without objects that have left the image.
     """
     data, model = config.data, config.model
     draws = tf.unstack(tf.random.stateless_uniform([4], tf.stack([seed, 0])))
@@ -19,47 +27,48 @@ def augmented_example(example, seed, config):
         example = augment.mix(
             example, model.image_size, data.mosaic_prob, data.mixup_prob, tf.stack([seed, 1])
         )
-    image, boxes = example['image'], example['boxes']
     if data.autoaugment_policy:
-        image, boxes = augment.distort(image, boxes, data.autoaugment_policy, tf.stack([seed, 2]))
+        example = augment.distort(example, data.autoaugment_policy, tf.stack([seed, 2]))
     if data.color_jitter:
-        image = augment.color_jitter(image, data.color_jitter, tf.stack([seed, 3]))
+        jittered = augment.color_jitter(example['image'], data.color_jitter, tf.stack([seed, 3]))
+        example = {**example, 'image': jittered}
     if data.input_rand_hflip:
-        image, boxes = augment.random_flip(image, boxes, draws[0])
+        example = augment.moved(example, *augment.random_flip(example['image'], draws[0]))
     if data.input_rand_vflip:
-        image, boxes = augment.random_vertical_flip(
-            image, boxes, tf.random.stateless_uniform([], tf.stack([seed, 5]))
-        )
+        draw = tf.random.stateless_uniform([], tf.stack([seed, 5]))
+        example = augment.moved(example, *augment.random_vertical_flip(example['image'], draw))
     if data.grid_mask:
-        image = augment.grid_mask(image, tf.stack([seed, 4]))
-    image, boxes, _ = augment.scale_jitter(
-        image,
-        boxes,
+        masked = augment.grid_mask(example['image'], tf.stack([seed, 4]))
+        example = {**example, 'image': masked}
+    jittered = augment.scale_jitter(
+        example['image'],
         model.image_size,
         data.jitter_min,
         data.jitter_max,
         draws[1:],
         _normalizer(model),
     )
-    kept = augment.with_area(boxes)
+    example = augment.moved(example, *jittered)
+    kept = augment.with_area(example['boxes'])
     if data.skip_crowd_during_training:
         kept &= ~example['crowd']
-    return image, boxes[kept], example['classes'][kept]
+    return augment.select(example, kept)
 
 
 def plain_example(example, config):
-    """(image float32 [height, width, 3], boxes [N, 4] in its pixels, classes [N], scale) of an example as it is."""
-    size, picture = config.model.image_size, example['image']
-    image_hw = tf.unstack(tf.shape(picture)[:2])
+    """An example as it is, at the size of the network.
+
+    Returns:
+      the example (see `augmented_example`) with all its objects, and the scale (float32 scalar) by
+      which its image was resized.
+    """
+    size = config.model.image_size
+    image_hw = tf.unstack(tf.shape(example['image'])[:2])
     scale = images.fit_scale(image_hw, size)
-    image = images.resize_and_pad(picture, size, scale, finish=_normalizer(config.model))
+    image = images.resize_and_pad(example['image'], size, scale, finish=_normalizer(config.model))
     scaled = images.scaled_size(image_hw, scale)
-    return (
-        image,
-        augment.move_boxes(example['boxes'], image_hw, scaled, tf.constant([0, 0]), size),
-        example['classes'],
-        scale,
-    )
+    transform = augment.scaled_and_cropped(image_hw, scaled, tf.constant([0, 0]), size)
+    return augment.moved(example, image, transform), scale
 
 
 def _normalizer(model):

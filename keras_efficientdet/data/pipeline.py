@@ -1,13 +1,18 @@
-"""records -> examples -> batches -> (images, targets, weights) for `fit`, or (images, labels) for evaluation."""
+"""records -> examples -> batches.
 
+Batches are (images, targets, weights) for `fit`, or (images, labels) for evaluation.
+"""
+
+import math
 import typing
 
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.config import class_ids
+from keras_efficientdet.config import Config, class_ids
 from keras_efficientdet.data import augment, records
 from keras_efficientdet.data.cache import records_of
+from keras_efficientdet.data.data_set import Data
 from keras_efficientdet.data.example import augmented_example, plain_example
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.network.heads import head_of
@@ -17,10 +22,11 @@ _READERS = 8
 
 
 class Share(typing.NamedTuple):
-    """The part of the training data that one of several workers reads, in batches for one of its replicas.
+    """The part of the training data that one of several workers reads, batched for its replicas.
 
-    By file it reads every `workers`-th file, and repeats early ones where it has fewer than others; else every
-    `workers`-th example of the same order, so that the workers together see what one device would.
+    By file, a worker reads every `workers`-th file, and repeats examples if its files hold fewer
+    than those of others. Otherwise it reads every `workers`-th example of one common order, so that
+    all workers together see what one device would.
     """
 
     workers: int = 1
@@ -29,80 +35,90 @@ class Share(typing.NamedTuple):
     by_file: bool = False
 
 
-def dataset(data, config, *, training):
+def dataset(data: Data, config: Config, *, training: bool) -> tf.data.Dataset:
     """The input pipeline of a data set.
 
     Args:
-      data: what `cache.records_of` takes: TFRecords, a folder of any known format, folder/split, or a Source.
-      training: True for shuffled, augmented batches for `fit`, the incomplete last batch dropped; False for every
-        example once, in order.
+      data: what `cache.records_of` takes: TFRecords, a folder of any known format, folder/split, or
+        a Source.
+      config: Config.
+      training: True for shuffled, augmented batches for `fit`, without an incomplete last batch;
+        False for every example once, in order.
     Returns:
-      tf.data.Dataset of known length. With training: (images float32 [B, H, W, 3], targets {'classes': int32 [B, A],
-      'boxes': float32 [B, A, 4]}, weights {'classes': [B], 'boxes': [B]}), the weights 1 / (1 + positives in the batch).
-      Without: (images, labels {'boxes': [B, M, 4] pixels of the original, 'classes': int32 [B, M] (-1 = padding),
-      'crowd': bool [B, M], 'area': [B, M], 'scale': [B], 'id': int64 [B]}).
+      tf.data.Dataset of known length.
+      With training: (images float32 [B, H, W, 3], targets {'classes': int32 [B, A], 'boxes':
+      float32 [B, A, 4]}, weights {'classes': float32 [B], 'boxes': float32 [B]}); each weight is
+      1 / (1 + positive anchors in the batch).
+      Without: (images, labels {'boxes': float32 [B, M, 4] (ymin, xmin, ymax, xmax in pixels of the
+      original image), 'classes': int32 [B, M] (-1 = padding), 'crowd': bool [B, M], 'area': float32
+      [B, M], 'scale': float32 [B], 'id': int64 [B]}).
     Raises:
-      DataError: no data, a fault in it, or fewer examples than one batch. While iterating: InvalidArgumentError naming the
-      image whose label is not in the configuration's label_map.
+      DataError: there is no data, it has a fault, or it has fewer examples than one batch.
+      InvalidArgumentError: during iteration; names the image whose label is not in the
+        configuration's label_map.
     """
-    files_or_dir = records_of(data)
-    count, batch = records.count_examples(files_or_dir), config.train.batch_size
-    if training and count < batch:
+    found = records.open_records(records_of(data))
+    batch = config.train.batch_size
+    if training and found.count < batch:
         raise DataError(
-            f'{files_or_dir}: {count} examples, fewer than one batch of {batch}; lower train.batch_size'
+            f'{found}: {found.count} examples, fewer than one batch of {batch}; lower '
+            'train.batch_size'
         )
     if training:
-        examples = _mixable(_examples(files_or_dir, config, config.train.seed), config)
+        examples = _mixable(_examples(found, config, config.train.seed), config)
         seeds = tf.data.Dataset.random(config.train.seed, rerandomize_each_iteration=True)
         batches = _training_batches(tf.data.Dataset.zip((examples, seeds)), config, batch)
-        return batches.apply(tf.data.experimental.assert_cardinality(count // batch)).prefetch(
-            AUTOTUNE
-        )
+        return _of_length(batches, found.count // batch)
     batches = (
-        _examples(files_or_dir, config)
+        _examples(found, config)
         .map(lambda e: _evaluation_example(e, config), AUTOTUNE)
         .padded_batch(batch, padding_values=_PADDING)
     )
-    return batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(
-        AUTOTUNE
-    )
+    return _of_length(batches, math.ceil(found.count / batch))
 
 
-def steps_in_epoch(files_or_dir, config):
-    """Steps of one epoch of `training_stream`: whole batches, and whole calls of `steps_per_execution` of them.
+def steps_in_epoch(place: records.Place, config: Config) -> int:
+    """Steps of one epoch of `training_stream`, a multiple of `steps_per_execution`.
 
-    Raises DataError where there is not one.
+    Raises DataError if the examples are fewer than steps_per_execution batches.
     """
     together = config.train.batch_size * config.train.steps_per_execution
-    count = records.count_examples(files_or_dir)
+    count = records.count_examples(place)
     if count < together:
         raise DataError(
-            f'{files_or_dir}: {count} examples, fewer than the {together} of train.batch_size * '
-            'train.steps_per_execution; lower one of them'
+            f'{place}: {count} examples, fewer than train.batch_size * '
+            f'train.steps_per_execution = {together}; lower one of them'
         )
     return count // together * config.train.steps_per_execution
 
 
-def training_stream(files_or_dir, config, first_epoch, share=Share()):  # noqa: B008
-    """The batches of `dataset(training=True)` without end, for `fit(steps_per_epoch=steps_in_epoch(...))`.
+def training_stream(
+    place: records.Place,
+    config: Config,
+    first_epoch: int,
+    share: Share = Share(),  # noqa: B008
+) -> tf.data.Dataset:
+    """The batches of `dataset(training=True)` without end, `steps_in_epoch` of them per epoch.
 
-    Order and augmentation of an epoch depend on train.seed and the epoch's number alone (counted from 0), so a training
-    that starts at `first_epoch` sees what one from the start sees then. With a `share` batches are of batch_size / replicas
-    images and have the weights of that part of the batch (`replicas.ReplicatedModel` corrects them).
+    Order and augmentation of an epoch depend only on train.seed and the epoch's number (from 0 on):
+    a training that is resumed at `first_epoch` sees what an uninterrupted one would.
+
+    With a `share`, a batch has batch_size / replicas images, and weights that count only its own
+    positive anchors (`ReplicatedModel` corrects them).
     """
     batch, seed = config.train.batch_size, config.train.seed
-    files = (
-        records.record_files(files_or_dir)[share.worker :: share.workers] if share.by_file else None
-    )
-    per_epoch = (
-        steps_in_epoch(files_or_dir, config) * batch // (share.workers if share.by_file else 1)
-    )
+    found = records.open_records(place)
+    per_epoch = steps_in_epoch(found, config) * batch
+    files = None
+    if share.by_file:
+        files = list(found.files)[share.worker :: share.workers]
+        per_epoch //= share.workers
 
     def one_epoch(number):
-        tf.random.set_seed(
-            seed + 1
-        )  # of this function's graph only; 0 and a tensor as seed is an error
-        examples = _examples(files_or_dir, config, number, reshuffle=False, files=files)
+        # Set for the graph of this function only. A tensor (`number`) as the seed of an operation
+        # is an error where the graph's seed is 0, hence + 1.
+        tf.random.set_seed(seed + 1)
+        examples = _examples(found, config, number, reshuffle=False, files=files)
         return _mixable(examples.repeat() if share.by_file else examples, config).take(per_epoch)
 
     def draw(position):
@@ -114,43 +130,57 @@ def training_stream(files_or_dir, config, first_epoch, share=Share()):  # noqa: 
     seeded = tf.data.Dataset.zip((examples, seeds))
     mine = seeded if share.by_file else seeded.shard(share.workers, share.worker)
     batches = _training_batches(mine, config, batch // share.replicas)
-    return batches.apply(
-        tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
-    ).prefetch(AUTOTUNE)
+    return _of_length(batches, tf.data.INFINITE_CARDINALITY)
 
 
-def validation_dataset(data, config):
-    """(images, targets, weights) of every example once, not augmented: what `validation_data` wants."""
-    files_or_dir = records_of(data)
-    count, batch = records.count_examples(files_or_dir), config.train.batch_size
+def validation_dataset(data: Data, config: Config) -> tf.data.Dataset:
+    """(images, targets, weights) of every example once, not augmented, for `validation_data`."""
+    found = records.open_records(records_of(data))
     encode = head_of(config).targets(config)
 
     def plain(example):
-        image, boxes, classes, _ = plain_example(example, config)
-        kept = augment.with_area(boxes) & ~example['crowd']
-        return image, *encode(boxes[kept], classes[kept])
+        example, _ = plain_example(example, config)
+        kept = augment.with_area(example['boxes']) & ~example['crowd']
+        objects = augment.select(example, kept)
+        return example['image'], *encode(objects['boxes'], objects['classes'])
 
-    batches = _with_weights(_examples(files_or_dir, config).map(plain, AUTOTUNE).batch(batch))
-    return batches.apply(tf.data.experimental.assert_cardinality(-(-count // batch))).prefetch(
-        AUTOTUNE
+    batches = _with_weights(
+        _examples(found, config).map(plain, AUTOTUNE).batch(config.train.batch_size)
     )
+    return _of_length(batches, math.ceil(found.count / config.train.batch_size))
 
 
-def augmented(data, config):
-    """What a network sees in training, for people to look at: (image float32 [height, width, 3], boxes [N, 4] in its pixels,
-    classes [N]) of every example once, shuffled and augmented as `dataset` does."""
-    examples = _mixable(_examples(records_of(data), config, config.train.seed), config)
+def augmented(data: Data, config: Config) -> tf.data.Dataset:
+    """Every example once, shuffled and augmented as for training, for people to look at.
+
+    Returns:
+      tf.data.Dataset of (image float32 [height, width, 3], boxes float32 [N, 4] in its pixels,
+      classes int32 [N]).
+    """
+    found = records.open_records(records_of(data))
+    examples = _mixable(_examples(found, config, config.train.seed), config)
     seeds = tf.data.Dataset.random(config.train.seed, rerandomize_each_iteration=True)
-    return tf.data.Dataset.zip((examples, seeds)).map(
-        lambda e, seed: augmented_example(e, seed, config), AUTOTUNE
-    )
+
+    def shown(example, seed):
+        example = augmented_example(example, seed, config)
+        return example['image'], example['boxes'], example['classes']
+
+    return tf.data.Dataset.zip((examples, seeds)).map(shown, AUTOTUNE)
 
 
-def _examples(files_or_dir, config, seed=None, reshuffle=True, files=None):
-    """Examples of all files, or of `files`; shuffled where there is a seed, anew for each iteration if `reshuffle`."""
+def _of_length(batches, count):
+    """The batches with their number declared, prefetched."""
+    return batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(AUTOTUNE)
+
+
+def _examples(found, config, seed=None, reshuffle=True, files=None):
+    """Examples of all files, or of `files`.
+
+    With a seed they are shuffled, in a new order for each iteration if `reshuffle`.
+    """
     ids = class_ids(config.model)
-    records.check_labels(files_or_dir, config.model.label_map or dict.fromkeys(ids))
-    files = files or records.record_files(files_or_dir)
+    records.check_labels(found, config.model.label_map or dict.fromkeys(ids))
+    files = files or list(found.files)
     names = tf.data.Dataset.from_tensor_slices(files)
     if seed is not None:
         names = names.shuffle(len(files), seed, reshuffle)
@@ -163,21 +193,19 @@ def _examples(files_or_dir, config, seed=None, reshuffle=True, files=None):
 
 
 def _mixable(examples, config):
-    """With partners, where examples are to be mixed."""
-    return (
-        augment.with_partners(examples)
-        if config.data.mosaic_prob or config.data.mixup_prob
-        else examples
-    )
+    """The examples, each with its partners if the configuration mixes examples."""
+    if config.data.mosaic_prob or config.data.mixup_prob:
+        return augment.with_partners(examples)
+    return examples
 
 
 def _training_batches(seeded, config, batch):
-    """(example, seed) -> (images, targets, weights), on a tf.data service where there is one."""
+    """(example, seed) -> (images, targets, weights); on a tf.data service if one is configured."""
     encode = head_of(config).targets(config)
 
     def make(example, seed):
-        image, boxes, classes = augmented_example(example, seed, config)
-        return image, *encode(boxes, classes)
+        example = augmented_example(example, seed, config)
+        return example['image'], *encode(example['boxes'], example['classes'])
 
     examples = seeded.map(make, AUTOTUNE)
     if config.data.data_service:
@@ -197,7 +225,7 @@ def _with_weights(batches):
     return batches.map(add, AUTOTUNE)
 
 
-# An int64 of numpy: workers cannot be joined once a tensor of TensorFlow exists.
+# The id is an int64 of numpy, not of TensorFlow: workers cannot be joined once a tensor exists.
 _PADDING = (
     0.0,
     {'boxes': 0.0, 'classes': -1, 'crowd': False, 'area': 0.0, 'scale': 0.0, 'id': np.int64(0)},
@@ -205,10 +233,10 @@ _PADDING = (
 
 
 def _evaluation_example(example, config):
-    image, _, classes, scale = plain_example(example, config)
-    return image, {
+    prepared, scale = plain_example(example, config)
+    return prepared['image'], {
         'boxes': example['boxes'],
-        'classes': classes,
+        'classes': example['classes'],
         'crowd': example['crowd'],
         'area': example['area'],
         'scale': 1.0 / scale,

@@ -1,10 +1,11 @@
-"""Photos with boxes -> TFRecord files with the official feature names."""
+"""Images with boxes -> TFRecord files with the official feature names."""
 
 import collections
 import contextlib
 import hashlib
 import io
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -16,28 +17,41 @@ from PIL import Image
 from tqdm import tqdm
 
 from keras_efficientdet.data.records import SUMMARY
-from keras_efficientdet.data.source import Change
+from keras_efficientdet.data.source import Change, Photo, Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import named, png, rgb, upright
 from keras_efficientdet.ops import images
 from keras_efficientdet.threads import in_order
 
 PHOTOS_PER_SHARD = 250
+# Keys of the Counter that `serialize` returns, beside (_BOXES, category id).
+_BOXES, _CROWD, _WITHOUT_BOXES, _CONVERTED = 'boxes', 'crowd', 'without', 'png'
 
 
-def write_records(source, output_dir, *, workers=None, progress=True):
+def write_records(
+    source: Source,
+    output_dir: str | os.PathLike,
+    *,
+    workers: int | None = None,
+    progress: bool = True,
+) -> dict:
     """Writes a Source as sharded TFRecords beside a summary (dataset.json).
 
-    All pictures are decoded once, so that a broken file is found now and not after hours of training. JPEG and PNG files
-    are stored as they are; others, and those turned by EXIF, are stored as PNG.
+    All images are decoded once, so that a broken file is found now and not after hours of training.
+    JPEG and PNG files are stored as they are; other formats, and images that EXIF turns, are
+    stored as PNG.
 
     Args:
-      workers: threads; default: as many as cores. The files are the same, byte for byte, for any number.
+      source: Source.
+      output_dir: a new folder.
+      workers: threads, as many as cores by default. The files are the same, byte for byte, for any
+        number.
+      progress: shows a progress bar.
     Returns:
-      the summary: images, boxes, boxes_per_class, label_map and what was changed.
+      the summary: images, boxes, boxes_per_class, label_map, changes and so on.
     Raises:
-      DataError: no photos; a picture is missing, broken, or of another size than its annotation; the folder exists.
-        Nothing is left in output_dir then.
+      DataError: there are no images; an image is missing, broken, or of another size than its
+        annotation states; the folder exists. Then nothing is left in output_dir.
     """
     with new_folder(source, output_dir) as folder:
         counts = _write(source, folder, workers or os.cpu_count(), progress)
@@ -46,7 +60,10 @@ def write_records(source, output_dir, *, workers=None, progress=True):
 
 @contextlib.contextmanager
 def new_folder(source, output_dir):
-    """A folder to write the records of a Source in; it becomes output_dir at the end, or is gone after an error."""
+    """A folder for the records of a Source; it becomes output_dir at the end.
+
+    After an error nothing is left of it.
+    """
     output_dir = pathlib.Path(output_dir)
     if output_dir.exists():
         raise DataError(f'{output_dir} exists; remove it or choose another folder')
@@ -62,8 +79,8 @@ def new_folder(source, output_dir):
 
 
 def shard_names(source):
-    """File names; photo i is in file i modulo their number."""
-    shards = -(-len(source.photos) // PHOTOS_PER_SHARD)
+    """File names of the shards; image i is in shard i modulo their number."""
+    shards = math.ceil(len(source.photos) / PHOTOS_PER_SHARD)
     return [f'{i:05d}-of-{shards:05d}.tfrecord' for i in range(shards)]
 
 
@@ -83,69 +100,76 @@ def _write(source, folder, workers, progress):
 
 
 def serialize(photo, label_map):
-    """(bytes of the tf.train.Example, Counter of what is in it) of a Photo. Raises DataError, naming the picture."""
+    """A Photo as bytes of a tf.train.Example, and a Counter of its content for `write_summary`.
+
+    Raises DataError, which names the image.
+    """
     encoded, kind = _encoded(photo)
     counts = collections.Counter(
-        {('boxes', i): n for i, n in collections.Counter(photo.ids).items()}
-    )
-    counts.update(
         {
-            'crowd': sum(photo.crowd),
-            'without': not photo.ids,
-            'png': kind == 'png' and not str(photo.path).lower().endswith('.png'),
+            _CROWD: sum(photo.crowd),
+            _WITHOUT_BOXES: not photo.ids,
+            _CONVERTED: kind == 'png' and not str(photo.path).lower().endswith('.png'),
         }
     )
-    return _example(photo, encoded, kind, label_map).SerializeToString(deterministic=True), counts
+    for category_id in photo.ids:
+        counts[_BOXES, category_id] += 1
+    example = _example(photo, encoded, kind, label_map)
+    return example.SerializeToString(deterministic=True), counts
 
 
 def write_summary(source, counts, folder):
-    """Writes and returns what the sum of the Counters of `serialize` says of the records in a folder."""
-    changes = {**source.changes, Change.STORED_AS_PNG: counts['png']}
+    """Writes and returns the summary of a folder of records.
+
+    counts: the sum of the Counters that `serialize` returned for them.
+    """
+    changes = {**source.changes, Change.STORED_AS_PNG: counts[_CONVERTED]}
     summary = {
         'images': len(source.photos),
-        'boxes': sum(counts['boxes', i] for i in source.label_map),
-        'images_without_boxes': counts['without'],
-        'label_map': dict(source.label_map),
-        'boxes_per_class': {name: counts['boxes', i] for i, name in source.label_map.items()},
-        'crowd_boxes': counts['crowd'],
-        'changes': {k: n for k, n in changes.items() if n},
+        'boxes': sum(counts[_BOXES, i] for i in source.label_map),
+        'images_without_boxes': counts[_WITHOUT_BOXES],
+        'label_map': dict(source.label_map),  # json takes no other mapping
+        'boxes_per_class': {name: counts[_BOXES, i] for i, name in source.label_map.items()},
+        'crowd_boxes': counts[_CROWD],
+        'changes': {change: count for change, count in changes.items() if count},
     }
     (folder / SUMMARY).write_text(json.dumps(summary, indent=1))
     return summary
 
 
 def _encoded(photo):
-    """(bytes, 'jpeg' or 'png') that decode to the pixels which the boxes refer to."""
+    """(bytes, 'jpeg' or 'png') that decode to the pixels to which the boxes refer."""
     with named(photo.path):
         data = picture_bytes(photo)
-        picture = Image.open(io.BytesIO(data))
-        turned = upright(picture)
-    shown = turned if turned.size == (photo.width, photo.height) else picture
-    if shown.size != (photo.width, photo.height):
+        stored = Image.open(io.BytesIO(data))
+        turned = upright(stored)
+    # Annotations refer to the image either as viewers turn it, or as it is stored.
+    size = (photo.width, photo.height)
+    shown = turned if turned.size == size else stored
+    if shown.size != size:
         raise DataError(
-            f'{photo.path}: the picture is {shown.width}x{shown.height} (width x height), its annotation says '
-            f'{photo.width}x{photo.height}'
+            f'{photo.path}: the image is {shown.width}x{shown.height} (width x height), but its '
+            f'annotation states {photo.width}x{photo.height}; correct the annotation'
         )
-    if (
-        shown is picture
-        and picture.mode in ('RGB', 'L')
-        and picture.format in ('JPEG', 'PNG')
-        and _decodes(data)
-    ):
-        return data, picture.format.lower()
+    unchanged = shown is stored and stored.mode in ('RGB', 'L')
+    if unchanged and stored.format in ('JPEG', 'PNG') and _decodes(data):
+        return data, stored.format.lower()
     with named(photo.path):
         return png(rgb(shown)), 'png'
 
 
-def picture_bytes(photo):
-    """The encoded picture of a Photo. Raises OSError where its file cannot be read."""
+def picture_bytes(photo: Photo) -> bytes:
+    """The encoded image of a Photo. Raises OSError if its file cannot be read."""
     if photo.data is None:
         return photo.path.read_bytes()
     return photo.data if isinstance(photo.data, bytes) else png(Image.fromarray(photo.data))
 
 
 def _decodes(data):
-    """Whether TensorFlow reads it too: Pillow forgives a missing end of file, which would stop a training."""
+    """Whether TensorFlow decodes it too.
+
+    Pillow tolerates a missing end of file, at which a training would stop.
+    """
     try:
         return images.decode(data) is not None
     except tf.errors.InvalidArgumentError:
@@ -154,7 +178,7 @@ def _decodes(data):
 
 def _example(photo, encoded, kind, label_map):
     normalized = np.asarray(photo.boxes) / [photo.height, photo.width, photo.height, photo.width]
-    sides = dict(zip(('ymin', 'xmin', 'ymax', 'xmax'), normalized.T, strict=True))
+    ymin, xmin, ymax, xmax = normalized.T
     features = {
         'image/encoded': [encoded],
         'image/format': [kind.encode()],
@@ -167,7 +191,10 @@ def _example(photo, encoded, kind, label_map):
         'image/object/class/text': [label_map[i].encode() for i in photo.ids],
         'image/object/is_crowd': [int(c) for c in photo.crowd],
         'image/object/area': np.asarray(photo.areas, float),
-        **{f'image/object/bbox/{k}': v for k, v in sides.items()},
+        'image/object/bbox/ymin': ymin,
+        'image/object/bbox/xmin': xmin,
+        'image/object/bbox/ymax': ymax,
+        'image/object/bbox/xmax': xmax,
     }
     return tf.train.Example(
         features=tf.train.Features(feature={k: _feature(v) for k, v in features.items()})
@@ -175,7 +202,7 @@ def _example(photo, encoded, kind, label_map):
 
 
 def _feature(values):
-    if not len(values):  # of no type: an empty float list would not parse as the labels of no boxes
+    if not len(values):  # without a type: labels would not parse from an empty float list
         return tf.train.Feature()
     if isinstance(values[0], bytes):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))

@@ -1,32 +1,41 @@
-"""Records by an Apache Beam pipeline, for data sets that outgrow one machine. apache-beam is optional (extra `beam`)."""
+"""Records by an Apache Beam pipeline, for data sets that outgrow one machine.
+
+apache-beam is optional (extra `beam`).
+"""
 
 import collections
 import json
+import os
 import pathlib
 import uuid
 
 import tensorflow as tf
 
 from keras_efficientdet.data.record_writer import new_folder, serialize, shard_names, write_summary
+from keras_efficientdet.data.source import Source
 
 
-def write_records_beam(source, output_dir, options=()):
-    """`write_records` as a pipeline: the same files, byte for byte. The unit of work is a file of 250 pictures.
+def write_records_beam(source: Source, output_dir: str | os.PathLike, options=()) -> dict:
+    """`write_records` as a pipeline: the same files, byte for byte. The unit of work is a shard.
 
     Args:
-      output_dir: new folder that every worker can reach under this name, as it must the pictures.
-      options: Beam's own, like ['--runner=FlinkRunner', '--flink_master=...']; default: Beam's direct runner, here.
+      source: Source. Every worker must be able to read its images under their paths.
+      output_dir: a new folder that every worker can reach under this path.
+      options: Beam's own, such as ['--runner=FlinkRunner', '--flink_master=...']. Default: Beam's
+        direct runner, on this machine.
     Returns:
       the summary, as `write_records` does.
     Raises:
-      DataError: as `write_records`; a fault of a picture comes out as the runner reports it, with the same text.
-      ImportError: apache-beam is not there.
+      DataError: as `write_records`; the runner wraps an error about an image in one of its own,
+        with the same text.
+      ImportError: apache-beam is not installed.
     """
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
     with new_folder(source, output_dir) as folder:
-        photos, names = list(source.photos), shard_names(source)
+        photos = list(source.photos)
+        names = shard_names(source)
         shards = [(str(folder / name), photos[i :: len(names)]) for i, name in enumerate(names)]
         with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
             _ = (
@@ -42,9 +51,14 @@ def write_records_beam(source, output_dir, options=()):
 
 
 def _write_shard(shard, label_map):
-    """Writes one file and its counts. Under other names first: runners repeat work that failed, or seems to be slow."""
-    path, photos = pathlib.Path(shard[0]), shard[1]
-    counts, working = collections.Counter(), path.with_name(f'{path.name}.{uuid.uuid4().hex}')
+    """Writes a shard and its counts.
+
+    Under a temporary name first: runners repeat work that failed or seems slow.
+    """
+    name, photos = shard
+    path = pathlib.Path(name)
+    working = path.with_name(f'{path.name}.{uuid.uuid4().hex}')
+    counts = collections.Counter()
     with tf.io.TFRecordWriter(str(working)) as writer:
         for photo in photos:
             serialized, counted = serialize(photo, label_map)
@@ -55,7 +69,8 @@ def _write_shard(shard, label_map):
 
 
 def _take_counts(path):
-    """{what: number} of a file of counts, which is removed."""
+    """Reads and removes a file of counts."""
     items = json.loads(path.read_text())
     path.unlink()
-    return {tuple(what) if isinstance(what, list) else what: n for what, n in items}
+    # json has turned the keys that are tuples into lists.
+    return {tuple(key) if isinstance(key, list) else key: count for key, count in items}

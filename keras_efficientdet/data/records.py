@@ -1,6 +1,13 @@
-"""What a data set is (Photo, Source), and TFRecord files read: ours and the official ones."""
+"""TFRecord files read, ours and the official ones: where they are, what they hold, and the parser.
 
+The functions take a place (a folder, a glob pattern, one path or a list of paths) or the Records
+that `open_records` returns for it, which spares them from looking at the files again.
+"""
+
+import dataclasses
+import functools
 import json
+import os
 import pathlib
 
 import tensorflow as tf
@@ -10,29 +17,84 @@ from keras_efficientdet.errors import DataError, MissingRecordsError
 from keras_efficientdet.ops import images
 
 SUMMARY = 'dataset.json'
+_SIDES = ('ymin', 'xmin', 'ymax', 'xmax')
 
 
-def record_files(files_or_dir):
-    """The TFRecord files of a folder, a glob pattern, one path or a list of paths, sorted. Raises
-    MissingRecordsError if there are none."""
-    if isinstance(files_or_dir, list | tuple):
-        paths = [str(p) for p in files_or_dir]
-    elif pathlib.Path(files_or_dir).is_dir():
-        paths = [str(p) for p in pathlib.Path(files_or_dir).iterdir() if '.tfrecord' in p.name]
+@dataclasses.dataclass(frozen=True, eq=False)
+class Records:
+    """TFRecord files that were found at a place, which is what it is called in messages."""
+
+    place: str
+    files: tuple[str, ...]
+    summary: dict  # what `write_records` left beside the files; empty where there is none
+
+    @functools.cached_property
+    def count(self) -> int:
+        """Number of examples: from the summary, else by reading all files."""
+        if self.summary:
+            return self.summary['images']
+        return sum(1 for _ in tf.data.TFRecordDataset(list(self.files)))
+
+    def __str__(self):
+        return self.place
+
+
+Place = str | os.PathLike | list | tuple | Records
+
+
+def open_records(place: Place) -> Records:
+    """Finds the TFRecord files of a place. Raises MissingRecordsError if there are none."""
+    if isinstance(place, Records):
+        return place
+    return Records(str(place), tuple(_found(place)), _read_summary(place))
+
+
+def is_record_file(name: str) -> bool:
+    """Whether a file name is that of TFRecords: x.tfrecord, x.tfrecord-00000-of-00010."""
+    return '.tfrecord' in name
+
+
+def holds_records(folder: pathlib.Path) -> bool:
+    """Whether a folder has TFRecord files in it."""
+    return any(is_record_file(path.name) for path in folder.iterdir())
+
+
+def record_files(place: Place) -> list[str]:
+    """The TFRecord files of a place, sorted. Raises MissingRecordsError if there are none."""
+    return list(place.files) if isinstance(place, Records) else _found(place)
+
+
+def summary_of(place: Place) -> dict | None:
+    """The summary that `write_records` left in a folder, or None."""
+    return (place.summary if isinstance(place, Records) else _read_summary(place)) or None
+
+
+def count_examples(place: Place) -> int:
+    """Number of examples: from the summary, else by reading all files."""
+    return open_records(place).count
+
+
+def _found(place):
+    if isinstance(place, list | tuple):
+        paths = [str(path) for path in place]
+    elif pathlib.Path(place).is_dir():
+        paths = [str(path) for path in pathlib.Path(place).iterdir() if is_record_file(path.name)]
     else:
-        paths = tf.io.gfile.glob(str(files_or_dir))
+        paths = tf.io.gfile.glob(str(place))
     if not paths:
         raise MissingRecordsError(
-            f'{files_or_dir}: no TFRecord files; make some with tools/make_records.py'
+            f'{place}: no TFRecord files; make some with tools/make_records.py'
         )
     return sorted(paths)
 
 
-def summary_of(files_or_dir):
-    """The summary that `write_records` left in a folder, or None."""
-    path = pathlib.Path(str(files_or_dir)) / SUMMARY
+def _read_summary(place):
+    """The summary in a folder, with whole numbers as class ids; else an empty dict."""
+    if isinstance(place, list | tuple):
+        return {}
+    path = pathlib.Path(place) / SUMMARY
     if not path.is_file():
-        return None
+        return {}
     summary = json.loads(path.read_text())
     label_map = {int(i): name for i, name in summary['label_map'].items()}
     changes = {_change(text): count for text, count in summary.get('changes', {}).items()}
@@ -40,43 +102,41 @@ def summary_of(files_or_dir):
 
 
 def _change(text):
-    """The Change of a text; a text that only another version knows stays as it is."""
+    """The Change of a text; a text that only another version has stays as it is."""
     return Change(text) if text in set(Change) else text
 
 
-def check_labels(files_or_dir, label_map):
-    """Raises DataError where the summary of the records lists classes that `label_map` {id: name} lacks, numbers otherwise or
-    calls otherwise. A name of None goes with any."""
-    summary = summary_of(files_or_dir) or {'label_map': {}}
-    unknown = {i: name for i, name in summary['label_map'].items() if i not in label_map}
+def check_labels(place: Place, label_map) -> None:
+    """Holds the classes in the summary of records against those of a configuration.
+
+    Args:
+      label_map: {id: name} of the configuration; a name of None fits any name.
+    Raises:
+      DataError: the records have a class that `label_map` lacks, under another id, or under
+        another name.
+    """
+    stored = (summary_of(place) or {}).get('label_map', {})
+    unknown = {i: name for i, name in stored.items() if i not in label_map}
     if unknown:
         raise DataError(
-            f'{files_or_dir}: the records hold classes {unknown}, but the configuration knows only the ids '
-            f'{str(list(label_map))[:200]}; set label_map and num_classes (label_overrides gives both)'
+            f'{place}: the records hold classes {unknown}, but the configuration has only the ids '
+            f'{str(list(label_map))[:200]}; set label_map and num_classes (label_overrides gives '
+            'both)'
         )
     ids = {name: i for i, name in label_map.items()}
-    moved = {name: i for i, name in summary['label_map'].items() if ids.get(name, i) != i}
-    for name, i in moved.items():
-        raise DataError(
-            f'{files_or_dir}: class {name!r} has id {i} in these records, and id {ids[name]} in the configuration; '
-            'number both alike (the readers take a label_map)'
-        )
-    for i, name in summary['label_map'].items():
+    for i, name in stored.items():
+        if ids.get(name, i) != i:
+            raise DataError(
+                f'{place}: class {name!r} has id {i} in these records, and id {ids[name]} in the '
+                'configuration; use the same ids in both (the readers take a label_map)'
+            )
+    for i, name in stored.items():
         if label_map[i] not in (None, name):
             raise DataError(
-                f'{files_or_dir}: id {i} is class {name!r} in these records, and {label_map[i]!r} in the '
-                'configuration; call both alike, or number them apart (the readers take a label_map)'
+                f'{place}: id {i} is class {name!r} in these records, and {label_map[i]!r} in the '
+                'configuration; use the same name in both, or different ids (the readers take a '
+                'label_map)'
             )
-
-
-def count_examples(files_or_dir):
-    """Number of examples: from the summary, else by reading the files through."""
-    summary = summary_of(files_or_dir)
-    return (
-        summary['images']
-        if summary
-        else sum(1 for _ in tf.data.TFRecordDataset(record_files(files_or_dir)))
-    )
 
 
 _SCHEMA = {
@@ -85,34 +145,33 @@ _SCHEMA = {
     'image/object/class/label': tf.io.VarLenFeature(tf.int64),
     'image/object/is_crowd': tf.io.VarLenFeature(tf.int64),
     'image/object/area': tf.io.VarLenFeature(tf.float32),
-    **{
-        f'image/object/bbox/{side}': tf.io.VarLenFeature(tf.float32)
-        for side in ('ymin', 'xmin', 'ymax', 'xmax')
-    },
+    **{f'image/object/bbox/{side}': tf.io.VarLenFeature(tf.float32) for side in _SIDES},
 }
 
 
-def parse(serialized, class_ids):
-    """One record -> example: image uint8 [H, W, 3], boxes float32 [N, 4] pixels, classes int32 [N] 0-based, id int64,
-    crowd bool [N], area float32 [N] pixels.
+def parse(serialized: tf.Tensor, class_ids: tuple[int, ...]) -> dict[str, tf.Tensor]:
+    """One serialized record -> an example.
 
-    `class_ids` lists the data set's own ids in class order; a label that is not among them fails, naming the image.
+    Args:
+      serialized: string scalar.
+      class_ids: the category ids in class order.
+    Returns:
+      dict of image uint8 [H, W, 3], boxes float32 [N, 4] (ymin, xmin, ymax, xmax in pixels),
+      classes int32 [N] (from 0 on), id int64 scalar, crowd bool [N], area float32 [N] in pixels.
+    Raises:
+      InvalidArgumentError: a label that is not among class_ids; the message names the image.
     """
+    parsed = tf.io.parse_single_example(serialized, _SCHEMA)
     record = {
-        k: tf.sparse.to_dense(v) if isinstance(v, tf.SparseTensor) else v
-        for k, v in tf.io.parse_single_example(serialized, _SCHEMA).items()
+        key: tf.sparse.to_dense(value) if isinstance(value, tf.SparseTensor) else value
+        for key, value in parsed.items()
     }
     image = images.decode(record['image/encoded'])
     size = tf.cast(tf.tile(tf.shape(image)[:2], [2]), tf.float32)
-    boxes = (
-        tf.stack(
-            [record[f'image/object/bbox/{side}'] for side in ('ymin', 'xmin', 'ymax', 'xmax')], -1
-        )
-        * size
-    )
+    boxes = size * tf.stack([record[f'image/object/bbox/{side}'] for side in _SIDES], -1)
     count = tf.shape(boxes)[0]
     sides = boxes[:, 2:] - boxes[:, :2]
-    stored = record['image/object/area']
+    areas = record['image/object/area']
     return {
         'image': image,
         'boxes': boxes,
@@ -120,13 +179,16 @@ def parse(serialized, class_ids):
         'id': _numeric_id(record),
         'crowd': tf.cast(_or_default(record['image/object/is_crowd'], count, 0), tf.bool),
         'area': tf.where(
-            tf.size(stored) == count, _or_default(stored, count, 0.0), sides[:, 0] * sides[:, 1]
+            tf.size(areas) == count, _or_default(areas, count, 0.0), sides[:, 0] * sides[:, 1]
         ),
     }
 
 
 def _or_default(values, count, default):
-    """`values` where there are `count` of them, else that many defaults: official VOC files have no is_crowd."""
+    """`values` if there are `count` of them, else that many defaults.
+
+    Official VOC files have no is_crowd.
+    """
     return tf.cond(
         tf.size(values) == count,
         lambda: values,
@@ -150,7 +212,7 @@ def _classes(record, class_ids):
             record['image/source_id'],
             'has labels',
             labels,
-            'but the configuration knows only',
+            'but the configuration has only',
             str(list(class_ids))[:200],
             '- set label_map and num_classes to the ids of this data set',
         ],
@@ -161,7 +223,7 @@ def _classes(record, class_ids):
 
 
 def _numeric_id(record):
-    """int64: the source id where it is a number, else a hash of it (of the picture, where it is empty)."""
+    """int64: the source id if it is a number, else a hash of it, or of the image if it is empty."""
     name = record['image/source_id']
     is_number = tf.strings.regex_full_match(name, '-?[0-9]{1,18}')
     text = tf.where(tf.equal(name, ''), record['image/encoded'], name)

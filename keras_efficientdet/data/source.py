@@ -22,7 +22,7 @@ class Change(str, enum.Enum):
     NO_LABEL_FILE = 'pictures without a label file, taken as without objects'
     STORED_AS_PNG = 'pictures stored as PNG'
 
-    # str() and format() of a mixed-in enum differ between versions of Python; here both give the text.
+    # str() and format() of a member differ between versions of Python; here both give the text.
     __str__ = str.__str__
     __format__ = str.__format__
 
@@ -31,30 +31,30 @@ BOXES_LEFT_OUT = frozenset({Change.EMPTY_BOX, Change.BOX_OUTSIDE})
 BOXES_CUT = frozenset({Change.BOX_CUT})
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Photo:
-    """A picture with what is known of it. boxes [N, 4] ymin xmin ymax xmax in pixels; ids are the data set's own."""
+    """An image with its annotations; ids, areas and crowd have one entry per box."""
 
-    path: pathlib.Path  # where `data` holds the picture: only its name
+    path: pathlib.Path  # only a name where `data` holds the image
     id: int | str
     height: int
     width: int
-    boxes: np.ndarray
-    ids: tuple
-    areas: tuple
-    crowd: tuple
-    data: bytes | np.ndarray | None = (
-        None  # a picture that is no file: encoded, or uint8 [H, W, 3] or [H, W]
-    )
+    boxes: np.ndarray  # [N, 4]: ymin, xmin, ymax, xmax in pixels
+    ids: tuple[int, ...]  # category ids of the data set
+    areas: tuple[float, ...]  # in pixels
+    crowd: tuple[bool, ...]
+    # An image that is not a file: encoded, or uint8 [H, W, 3] or [H, W].
+    data: bytes | np.ndarray | None = None
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """What a data format yields: the photos, {own id: name} in class order, and {Change: count} of what was changed.
+    """A data set as its reader returns it.
 
-    `photos` has a length and can be gone through again; a format that makes them on the way has its counts right after that.
+    A reader may make photos while they are iterated over; then `changes` is complete once the
+    iteration has ended.
     """
 
-    photos: collections.abc.Collection
-    label_map: dict
-    changes: dict
+    photos: collections.abc.Collection[Photo]  # can be iterated over more than once
+    label_map: dict[int, str]  # {category id: name} in class order
+    changes: dict[Change, int]  # how often each was made

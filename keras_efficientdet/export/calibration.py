@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from keras_efficientdet.config import class_ids
-from keras_efficientdet.data.records import parse, record_files
+from keras_efficientdet.data.records import is_record_file, parse, record_files
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.evaluation.coco import evaluate
 from keras_efficientdet.files import replaced_file
@@ -51,7 +51,7 @@ def calibration_pictures(source, config):
 def _of_path(path, config):
     """Pictures of records, or of the picture files directly in a folder."""
     there = sorted(pathlib.Path(path).iterdir()) if pathlib.Path(path).is_dir() else None
-    if there is None or any('.tfrecord' in file.name for file in there):
+    if there is None or any(is_record_file(file.name) for file in there):
         return _of_records(record_files(path), config)
     pictures = [file for file in there if file.suffix.lower() in IMAGE_SUFFIXES]
     if not pictures:

@@ -1,30 +1,42 @@
-"""Training examples made different each time. All functions are stateless: the same seed gives the same example in any thread.
+"""Random changes of training examples.
 
-Pictures are uint8 [H, W, 3] until `scale_jitter`, boxes float32 [N, 4] in pixels. A box that leaves its picture keeps its row
-and loses its area; `with_area` says which are left.
+All functions are stateless: the same seed gives the same example in any thread. Images are uint8
+[H, W, 3] until `scale_jitter`. Operations that move pixels return (image, Transform); `moved` makes
+the annotations of an example follow (see annotations.py). A box that leaves its image keeps its row
+and becomes all 0; `with_area` and `select` drop it.
 """
 
+from keras_efficientdet.data.augment.annotations import (
+    Transform,
+    move,
+    moved,
+    select,
+    with_area,
+)
 from keras_efficientdet.data.augment.color import jitter as color_jitter
 from keras_efficientdet.data.augment.geometry import (
-    move_boxes,
     random_flip,
     random_vertical_flip,
     scale_jitter,
-    with_area,
+    scaled_and_cropped,
 )
 from keras_efficientdet.data.augment.masks import grid_mask
 from keras_efficientdet.data.augment.mixing import mix, with_partners
 from keras_efficientdet.data.augment.policies import distort
 
 __all__ = [
+    'Transform',
     'color_jitter',
     'distort',
     'grid_mask',
     'mix',
-    'move_boxes',
+    'move',
+    'moved',
     'random_flip',
     'random_vertical_flip',
     'scale_jitter',
+    'scaled_and_cropped',
+    'select',
     'with_area',
     'with_partners',
 ]

@@ -1,23 +1,25 @@
 """Several examples made one: mosaic of four, mixup of two.
 
-An example is a dict of image uint8 [H, W, 3], boxes float32 [N, 4] in pixels, classes int32 [N] and crowd bool [N].
+An example is a dict of image uint8 [H, W, 3], boxes float32 [N, 4] in pixels, classes int32 [N] and
+crowd bool [N].
 """
 
 import tensorflow as tf
 
-from keras_efficientdet.data.augment.geometry import within
+from keras_efficientdet.data.augment.annotations import axis_aligned, move, select, unmoved
 from keras_efficientdet.ops.boxes import area
 
-KEYS = ('image', 'boxes', 'classes', 'crowd')
-MOSAIC_CENTRE = (0.25, 0.75)  # where the four pictures meet, of height and width
-VISIBLE = 0.1  # a box of which less than this share is left has no object to show
+ANNOTATIONS = ('boxes', 'classes', 'crowd')
+KEYS = ('image', *ANNOTATIONS)
+MOSAIC_CENTRE = (0.25, 0.75)  # range of the point where the images meet, as a share of the sides
+VISIBLE = 0.1  # a box of which a smaller share of the area is left is dropped
 MIXUP_BETA = 1.5  # both parameters of the beta distribution
 
 
 def with_partners(examples):
-    """Dataset of examples -> dataset of (example, the three before it), newest first. Nothing is decoded twice.
+    """Dataset of examples -> dataset of (example, the three before it), newest first.
 
-    The first three examples have empty pictures for partners.
+    Nothing is decoded twice. Where there is no example before, a partner is an empty image.
     """
     nothing = {
         'image': tf.zeros([0, 0, 3], tf.uint8),
@@ -30,7 +32,10 @@ def with_partners(examples):
 
 
 def mix(examples, size, mosaic_prob, mixup_prob, seed):
-    """The first of four examples, with its partners where the draws say so. seed: int [2]."""
+    """The first of four examples, mixed with its partners by the given probabilities.
+
+    size: (height, width) of a mosaic. seed: int [2].
+    """
     seeds = tf.random.experimental.stateless_split(seed, 3)
     draws = tf.random.stateless_uniform([2], seeds[0])
     complete = tf.shape(examples[3]['image'])[0] > 0
@@ -52,65 +57,79 @@ def mix(examples, size, mosaic_prob, mixup_prob, seed):
 
 
 def mosaic(examples, size, seed):
-    """Four examples -> one of `size` (height, width): each fills a quarter, cut but not distorted, around a drawn centre.
+    """Four examples -> one of `size` (height, width), around a drawn centre.
 
-    Boxes of which less than a tenth is left are dropped. Source: Bochkovskiy et al. 2020, YOLOv4 (arXiv 2004.10934).
+    Each image fills a quarter; it is cropped but keeps its aspect ratio. Boxes of which less than a
+    tenth of the area is left are dropped.
+
+    Source: Bochkovskiy et al. 2020, YOLOv4 (arXiv 2004.10934).
     """
     draws = tf.random.stateless_uniform([5, 2], seed)
     low, high = MOSAIC_CENTRE
-    top, left = tf.unstack(
-        tf.cast(tf.cast(size, tf.float32) * (low + (high - low) * draws[0]), tf.int32)
-    )
-    places = [
+    centre = tf.cast(tf.cast(size, tf.float32) * (low + (high - low) * draws[0]), tf.int32)
+    top, left = tf.unstack(centre)
+    bottom, right = size[0] - top, size[1] - left
+    quarters = [  # corner (y, x) and room (height, width)
         ((0, 0), (top, left)),
-        ((0, left), (top, size[1] - left)),
-        ((top, 0), (size[0] - top, left)),
-        ((top, left), (size[0] - top, size[1] - left)),
+        ((0, left), (top, right)),
+        ((top, 0), (bottom, left)),
+        ((top, left), (bottom, right)),
     ]
     parts = [
         _part(example, corner, room, draw)
         for example, (corner, room), draw in zip(
-            examples, places, tf.unstack(draws[1:]), strict=True
+            examples, quarters, tf.unstack(draws[1:]), strict=True
         )
     ]
-    joined = {key: tf.concat([part[key] for part in parts], 0) for key in KEYS[1:]}
-    upper, lower = (tf.concat([parts[i]['image'], parts[i + 1]['image']], 1) for i in (0, 2))
+    upper = tf.concat([parts[0]['image'], parts[1]['image']], 1)
+    lower = tf.concat([parts[2]['image'], parts[3]['image']], 1)
     image = tf.concat([upper, lower], 0)
     image.set_shape([*size, 3])
-    return {'image': image, **joined}
+    return {'image': image, **_joined(parts)}
+
+
+def _joined(parts):
+    """The annotations of all parts together."""
+    return {key: tf.concat([part[key] for part in parts], 0) for key in ANNOTATIONS}
 
 
 def _part(example, corner, room, draw):
-    """The example scaled until it covers a room (height, width), cut to it from a drawn offset on, boxes moved to `corner`."""
-    hw, room = tf.shape(example['image'])[:2], tf.stack(room)
+    """The example scaled until it covers a room (height, width), cropped to it at a drawn offset.
+
+    Its annotations are moved to the room's `corner` (top, left) in the mosaic.
+    """
+    hw = tf.shape(example['image'])[:2]
+    room = tf.stack(room)
     scale = tf.reduce_max(tf.cast(room, tf.float32) / tf.cast(hw, tf.float32))
     scaled = tf.maximum(room, tf.cast(tf.round(tf.cast(hw, tf.float32) * scale), tf.int32))
     offset = tf.cast(draw * tf.cast(scaled - room + 1, tf.float32), tf.int32)
-    image = tf.image.resize(example['image'], scaled)
+    image = tf.image.resize(example['image'], scaled)  # float32
     image = image[offset[0] : offset[0] + room[0], offset[1] : offset[1] + room[1]]
-    moved = example['boxes'] * tf.tile(tf.cast(scaled, tf.float32) / tf.cast(hw, tf.float32), [2])
-    moved -= tf.tile(tf.cast(offset, tf.float32), [2])
-    cut = within(moved, *tf.unstack(room))
-    kept = area(cut) > VISIBLE * area(moved)
-    return {
-        'image': tf.cast(tf.round(image), tf.uint8),
-        'boxes': cut[kept] + tf.tile(tf.cast(tf.stack(corner), tf.float32), [2]),
-        'classes': example['classes'][kept],
-        'crowd': example['crowd'][kept],
-    }
+    ratio = tf.cast(scaled, tf.float32) / tf.cast(hw, tf.float32)
+    shift = -tf.cast(offset, tf.float32)
+    whole = move(example, axis_aligned(tf.unstack(ratio), tf.unstack(shift), room))
+    bounds = tf.cast(tf.stack([tf.zeros_like(room), room]), tf.float32)
+    visible = move(whole, unmoved(image, bounds))
+    kept = area(visible['boxes']) > VISIBLE * area(whole['boxes'])
+    to_corner = tf.unstack(tf.cast(tf.stack(corner), tf.float32))
+    part = move(visible, axis_aligned((1.0, 1.0), to_corner, room))
+    return {**select(part, kept), 'image': tf.cast(tf.round(image), tf.uint8)}
 
 
 def mixup(first, second, seed):
-    """Two examples blended from their top left corners on, as large as both need; all boxes of both.
+    """Two examples blended, aligned at their top left corners and padded; all boxes of both.
 
-    Source: Zhang et al. 2019, Bag of Freebies for Training Object Detection Neural Networks (arXiv 1902.04103).
+    Source: Zhang et al. 2019, Bag of Freebies for Training Object Detection Neural Networks
+    (arXiv 1902.04103).
     """
     a, b = tf.unstack(tf.random.stateless_gamma([2], seed, MIXUP_BETA))
     hw = tf.maximum(tf.shape(first['image'])[:2], tf.shape(second['image'])[:2])
-    one, two = (tf.cast(_padded(e['image'], hw), tf.float32) for e in (first, second))
-    image = tf.cast(tf.round(two + a / (a + b) * (one - two)), tf.uint8)
+    one = tf.cast(_padded(first['image'], hw), tf.float32)
+    two = tf.cast(_padded(second['image'], hw), tf.float32)
+    share = a / (a + b)  # two gamma variables give one of the beta distribution
+    image = tf.cast(tf.round(two + share * (one - two)), tf.uint8)
     image.set_shape([None, None, 3])
-    return {'image': image, **{key: tf.concat([first[key], second[key]], 0) for key in KEYS[1:]}}
+    return {'image': image, **_joined((first, second))}
 
 
 def _padded(image, hw):

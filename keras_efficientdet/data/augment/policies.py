@@ -1,9 +1,10 @@
 """AutoAugment for detection and RandAugment.
 
-A policy is a table of sub-policies, one of which is drawn for each picture: [(operation, probability, magnitude 0..10), ...].
-v0 is that of Zoph et al. 2019, Learning Data Augmentation Strategies for Object Detection (arXiv 1906.11172), its appendix; its
-entries of probability 0 or magnitude 0 stand for the paper's empty sub-policy. v1, v2 and v3 are not in the paper: they are
-written down here as they are known from the authors' later trainings (docs/DIFFERENCES.md).
+A policy is a table of sub-policies, one of which is drawn for each image:
+[(operation, probability, magnitude 0..10), ...]. v0 is from the appendix of Zoph et al. 2019,
+Learning Data Augmentation Strategies for Object Detection (arXiv 1906.11172); entries of
+probability 0 or magnitude 0 represent the paper's empty sub-policy. v1, v2 and v3 are not in the
+paper; they follow the authors' later trainings (docs/DIFFERENCES.md).
 RandAugment: Cubuk et al. 2019 (arXiv 1909.13719).
 """
 
@@ -12,7 +13,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.data.augment.operations import BOXES_ALONE, OPERATIONS
+from keras_efficientdet.data.augment.annotations import moved, unmoved
+from keras_efficientdet.data.augment.operations import BOXES_ALONE, apply
 
 V0 = (
     (('TranslateX_BBox', 0.6, 4), ('Equalize', 0.8, 10)),
@@ -90,75 +92,74 @@ RANDOM_LAYERS, RANDOM_MAGNITUDE = 1, 15.0
 RANDOM_PROBABILITY = (0.2, 0.8)
 
 
-def distort(image, boxes, policy, seed):
-    """Changes a picture by a policy.
+def distort(example, policy, seed):
+    """Changes an example by a policy.
 
     Args:
-      image: uint8 [H, W, 3]. boxes: float32 [N, 4], pixels.
-      policy: 'v0', 'v1', 'v2', 'v3' or 'randaug'. seed: int [2].
+      example: dict of image uint8 [H, W, 3], boxes float32 [N, 4] in pixels and other annotations.
+      policy: 'v0', 'v1', 'v2', 'v3' or 'randaug'.
+      seed: int [2].
     Returns:
-      image uint8 [H, W, 3], boxes float32 [N, 4]; those that left the picture are all 0.
+      the changed example; boxes that left the image are all 0.
     """
-    return (
-        randaugment(image, boxes, seed)
-        if policy == 'randaug'
-        else autoaugment(image, boxes, POLICIES[policy], seed)
-    )
+    if policy == 'randaug':
+        return randaugment(example, seed)
+    return autoaugment(example, POLICIES[policy], seed)
 
 
-def autoaugment(image, boxes, table, seed):
+def autoaugment(example, table, seed):
     """One of the table's sub-policies, drawn; see `distort`."""
     names, indexes, probabilities, levels = _arrays(table)
-    seeds = tf.random.experimental.stateless_split(seed, indexes.shape[1] + 1)
+    steps = indexes.shape[1]
+    seeds = tf.random.experimental.stateless_split(seed, steps + 1)
     drawn = tf.random.stateless_uniform([], seeds[0], 0, len(table), tf.int32)
-    for k in range(indexes.shape[1]):
-        index, probability, level = (
-            tf.constant(values)[drawn, k] for values in (indexes, probabilities, levels)
-        )
-        image, boxes = _maybe(names, index, probability, level, image, boxes, seeds[k + 1])
-    return image, boxes
+    for k in range(steps):
+        index = tf.constant(indexes)[drawn, k]
+        probability = tf.constant(probabilities)[drawn, k]
+        level = tf.constant(levels)[drawn, k]
+        example = _maybe(names, index, probability, level, example, seeds[k + 1])
+    return example
 
 
-def randaugment(image, boxes, seed, layers=RANDOM_LAYERS, magnitude=RANDOM_MAGNITUDE):
-    """`layers` operations of `RANDOM` one after the other, each with a drawn probability; see `distort`."""
+def randaugment(example, seed, layers=RANDOM_LAYERS, magnitude=RANDOM_MAGNITUDE):
+    """`layers` operations of `RANDOM` in turn, each with a drawn probability; see `distort`."""
     low, high = RANDOM_PROBABILITY
     for own in tf.unstack(tf.random.experimental.stateless_split(seed, layers)):
         seeds = tf.random.experimental.stateless_split(own, 3)
         index = tf.random.stateless_uniform([], seeds[0], 0, len(RANDOM), tf.int32)
         probability = tf.random.stateless_uniform([], seeds[1], low, high)
-        image, boxes = _maybe(
-            RANDOM, index, probability, tf.constant(magnitude), image, boxes, seeds[2]
-        )
-    return image, boxes
+        level = tf.constant(magnitude)
+        example = _maybe(RANDOM, index, probability, level, example, seeds[2])
+    return example
 
 
 def _arrays(table):
-    """The operations that a table names, and for each [sub-policy, step] index among them, probability, magnitude.
+    """The names of the operations in a table, and its columns as arrays [sub-policy, step].
 
-    Shorter sub-policies end in steps of probability 0.
+    The columns are index among the names, probability and magnitude. Shorter sub-policies are
+    padded with steps of probability 0.
     """
     names = tuple(sorted({name for steps in table for name, _, _ in steps}))
     longest = max(len(steps) for steps in table)
-    rows = [[*steps, *[(names[0], 0.0, 0)] * (longest - len(steps))] for steps in table]
-    pick = [[[row[k][part] for k in range(longest)] for row in rows] for part in range(3)]
-    return (
-        names,
-        np.vectorize(names.index)(pick[0]).astype(np.int32),
-        np.float32(pick[1]),
-        np.float32(pick[2]),
-    )
+    nothing = (names[0], 0.0, 0)
+    rows = [[*steps, *[nothing] * (longest - len(steps))] for steps in table]
+    indexes = [[names.index(name) for name, _, _ in row] for row in rows]
+    probabilities = [[probability for _, probability, _ in row] for row in rows]
+    levels = [[level for _, _, level in row] for row in rows]
+    return names, np.int32(indexes), np.float32(probabilities), np.float32(levels)
 
 
-def _maybe(names, index, probability, level, image, boxes, seed):
+def _maybe(names, index, probability, level, example, seed):
     """Operation `index` of `names` with a probability. Only the branch that is taken runs."""
+    image, boxes = example['image'], example['boxes']
     seeds = tf.random.experimental.stateless_split(seed, 2)
     each_box = tf.gather(tf.constant([name in BOXES_ALONE for name in names]), index)
     taken = each_box | (tf.random.stateless_uniform([], seeds[0]) < probability)
     branches = [
-        functools.partial(OPERATIONS[name], image, boxes, level, probability, seeds[1])
-        for name in names
+        functools.partial(apply, name, image, boxes, level, probability, seeds[1]) for name in names
     ]
-    return tf.switch_case(
+    changed, transform = tf.switch_case(
         tf.where(taken & (probability > 0.0), index, len(names)),
-        [*branches, lambda: (image, boxes)],
+        [*branches, lambda: (image, unmoved(image))],
     )
+    return moved(example, changed, transform)

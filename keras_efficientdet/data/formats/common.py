@@ -1,4 +1,4 @@
-"""What the formats share: photos of rows of boxes, ids for names, where a picture is and how large."""
+"""Helpers that formats share: photos of rows of boxes, ids of names, and where an image file is."""
 
 import math
 import pathlib
@@ -8,14 +8,22 @@ import numpy as np
 from keras_efficientdet.data.source import Change, Photo
 from keras_efficientdet.errors import DataError
 
+_ROUNDING = 1e-3  # pixels by which a box may leave its image without being counted as cut
+
 
 def photo(path, id, size, rows, changes, data=None):
-    """A Photo of rows (box in pixels, own id, area or None, crowd). size: (height, width).
+    """A Photo of the rows of an annotation file.
 
-    Boxes are cut to the picture, those without area left out; `changes` (a Counter) counts both.
+    Boxes are clipped to the image; those without area are left out. Both are counted.
+
+    Args:
+      size: (height, width).
+      rows: list of (box (ymin, xmin, ymax, xmax) in pixels, category id, area or None, crowd).
+      changes: Counter of Change.
+      data: the image, if it is not a file (see `Photo`).
     """
     kept = []
-    for box, own_id, area, crowd in rows:
+    for box, category_id, area, crowd in rows:
         box = np.array(box, float)
         cut = np.clip(box, 0, [*size, *size])
         if np.any(box[2:] <= box[:2]):
@@ -23,8 +31,8 @@ def photo(path, id, size, rows, changes, data=None):
         elif np.any(cut[2:] <= cut[:2]):
             changes[Change.BOX_OUTSIDE] += 1
         else:
-            changes[Change.BOX_CUT] += int(np.any(np.abs(cut - box) > 1e-3))
-            kept.append((cut, own_id, area or float(np.prod(box[2:] - box[:2])), crowd))
+            changes[Change.BOX_CUT] += int(np.any(np.abs(cut - box) > _ROUNDING))
+            kept.append((cut, category_id, area or float(np.prod(box[2:] - box[:2])), crowd))
     boxes, ids, areas, crowds = zip(*kept, strict=True) if kept else ((), (), (), ())
     return Photo(path, id, *size, np.reshape(boxes, (-1, 4)), ids, areas, crowds, data)
 
@@ -34,8 +42,11 @@ def numbered(names):
     return dict(enumerate(sorted(set(names)), 1))
 
 
-def own_id(name, ids, where):
-    """The id of a class name in {name: id}. Raises DataError with `where` for a name that is not there."""
+def id_of(name, ids, where):
+    """The category id of a name in {name: id}.
+
+    Raises DataError, which begins with `where`, for a name that is not there.
+    """
     if name not in ids:
         raise DataError(f'{where}: class {name!r} is not among the classes {str(list(ids))[:300]}')
     return ids[name]
@@ -58,7 +69,10 @@ def number(text, what, where):
 
 
 def text_of(path):
-    """The text of a file in UTF-8, with a byte order mark or without. Raises DataError for other encodings."""
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    Raises DataError for other encodings.
+    """
     try:
         return path.read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
@@ -67,22 +81,33 @@ def text_of(path):
         ) from error
 
 
+def lines_of(path):
+    """The lines of a text file that are not empty, stripped."""
+    stripped = (line.strip() for line in text_of(path).splitlines())
+    return [line for line in stripped if line]
+
+
 def file_in(folder, name):
-    """The path of a name that may have been written on Windows: a backslash parts folders where there is no such file."""
+    """The path of a name that may have been written on Windows.
+
+    A backslash separates folders unless there is a file with a backslash in its name.
+    """
     path = pathlib.Path(folder) / name
-    return (
-        path
-        if '\\' not in name or path.is_file()
-        else pathlib.Path(folder) / name.replace('\\', '/')
-    )
+    if '\\' not in name or path.is_file():
+        return path
+    return pathlib.Path(folder) / name.replace('\\', '/')
 
 
-def find_picture(names, folders, where):
-    """The first of the names that is a file in one of the folders. Raises DataError with `where` if there is none."""
+def find_image(names, folders, where):
+    """The first of the names that is a file in one of the folders.
+
+    Raises DataError, which begins with `where`, if there is none.
+    """
     for folder in folders:
         for name in names:
-            if (found := file_in(folder, name)).is_file():
-                return found
+            path = file_in(folder, name)
+            if path.is_file():
+                return path
     raise DataError(
-        f'{where}: its picture {names[0]} is not there; looked in {", ".join(map(str, folders))}'
+        f'{where}: its image {names[0]} is not there; looked in {", ".join(map(str, folders))}'
     )

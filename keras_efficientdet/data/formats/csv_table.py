@@ -1,16 +1,21 @@
-"""CSV tables with one box a row: named columns in any order, or the six columns of keras-retinanet without a header."""
+"""CSV tables with one box per row.
+
+The columns are named in a header, in any order; or they are the six of keras-retinanet, without a
+header.
+"""
 
 import collections
 import csv
 import itertools
+import os
 import pathlib
 
 from keras_efficientdet.data.formats.common import (
-    find_picture,
+    find_image,
+    id_of,
     ids_of,
     number,
     numbered,
-    own_id,
     photo,
 )
 from keras_efficientdet.data.source import Source
@@ -30,53 +35,66 @@ COLUMNS = {
 _NEEDED = ('path', 'xmin', 'ymin', 'xmax', 'ymax', 'class')
 
 
-def read_csv(csv_file, image_dir=None, label_map=None):
-    """Reads a table of boxes, one a row, in pixels.
+def read_csv(
+    csv_file: str | os.PathLike,
+    image_dir: str | os.PathLike | list | tuple | None = None,
+    label_map: dict[int, str] | None = None,
+) -> Source:
+    """Reads a table of boxes, one per row, in pixels.
 
-    With a header the columns are found by name, in any order: path (or filename, image), xmin, ymin, xmax, ymax (or x1, ...),
-    class (or label), and width and height of the picture where they are there, as in TensorFlow's object detection tables.
-    Without one they are path, xmin, ymin, xmax, ymax, class, as in keras-retinanet. A row with a path alone is a picture
-    without objects. Boxes are cut to the picture, and counted; pictures are numbered from 1, in the order of the file.
+    With a header, as in tables of TensorFlow's object detection API, columns are found by name:
+    path (or filename, image), xmin, ymin, xmax, ymax (or x1, ...), class (or label), and optionally
+    width and height of the image. Without a header they are path, xmin, ymin, xmax, ymax, class, as
+    in keras-retinanet. A row with only a path is an image without objects. Boxes are clipped to the
+    image, and counted; images are numbered from 1, in the order of the file.
 
     Args:
-      image_dir: folder, or several to look in, that the paths are relative to. Default: the table's own, or images/ in it.
-      label_map: {id: name}; classes in the table may be either. Default: the names in the table in alphabetical order, from 1
-        on. Give it wherever several tables belong together.
+      csv_file: the table.
+      image_dir: folder that the paths are relative to, or several to look in. Default: that of the
+        table, or images/ in it.
+      label_map: {id: name}; the table may hold either. Default: the names in the table in
+        alphabetical order, from 1 on. Give it if several tables belong together.
     Raises:
-      DataError: naming file and line: a column that is not there, no number, a picture that is not there, an unknown class.
+      DataError: names file and line: a column is missing, a value is not a number, an image is not
+        there, a class is unknown.
     """
     csv_file = pathlib.Path(csv_file)
     rows = _read(csv_file)
-    names = {row['class'] for _, row in rows if row['class']}
-    label_map = label_map or numbered(names)
+    label_map = label_map or numbered(row['class'] for _, row in rows if row['class'])
     if not label_map:
         raise DataError(f'{csv_file}: no boxes, so no classes; give a label_map')
-    places = image_dir or [csv_file.parent, csv_file.parent / 'images']
-    folders = [
-        pathlib.Path(place) for place in (places if isinstance(places, list | tuple) else [places])
-    ]
-    by_picture = collections.defaultdict(list)
+    _refuse_normalised(csv_file, rows)
+    by_image = collections.defaultdict(list)
     for where, row in rows:
-        by_picture[row['path']].append((where, row))
-    _refuse_normalized(csv_file, rows)
-    changes, ids = collections.Counter(), ids_of(label_map)
+        by_image[row['path']].append((where, row))
+    folders = _folders(csv_file, image_dir)
+    ids = ids_of(label_map)
+    changes = collections.Counter()
     photos = [
         _photo(name, i, entries, folders, ids, changes)
-        for i, (name, entries) in enumerate(by_picture.items(), 1)
+        for i, (name, entries) in enumerate(by_image.items(), 1)
     ]
     return Source(photos, label_map, dict(changes))
 
 
+def _folders(csv_file, image_dir):
+    places = image_dir or [csv_file.parent, csv_file.parent / 'images']
+    if not isinstance(places, list | tuple):
+        places = [places]
+    return [pathlib.Path(place) for place in places]
+
+
 def has_boxes(csv_file):
-    """Whether a csv file is such a table, by its first row."""
+    """Whether a csv file is a table of boxes, by its first row."""
     try:
-        return bool(_columns(csv_file, _lines(csv_file, 1)[0][1]))
+        _, cells = _lines(csv_file, 1)[0]
+        return bool(_columns(csv_file, cells))
     except DataError:
         return False
 
 
 def class_list(csv_file):
-    """{id: name} of a table of rows `name,id`, which keras-retinanet has beside that of the boxes; else None."""
+    """{id: name} of a table of rows `name,id`, as in keras-retinanet; None for other tables."""
     try:
         rows = [cells for _, cells in _lines(csv_file)]
     except DataError:
@@ -87,21 +105,18 @@ def class_list(csv_file):
 
 
 def class_names(csv_file):
-    """The names of the classes in a table: with those of other tables, what a label_map for all of them is made of."""
+    """The class names in a table of boxes."""
     return {row['class'] for _, row in _read(pathlib.Path(csv_file)) if row['class']}
 
 
 def _lines(path, most=None):
-    """[(number of the line, cells)] of those that are not empty, or of the first of them."""
+    """[(line number, cells)] of all rows that are not empty, or of the first `most`."""
     try:
         with path.open(newline='', encoding='utf-8-sig') as file:
             reader = csv.reader(file)
-            written = (
-                (reader.line_num, [cell.strip() for cell in row])
-                for row in reader
-                if any(map(str.strip, row))
-            )
-            lines = list(itertools.islice(written, most))
+            stripped = ((reader.line_num, [cell.strip() for cell in row]) for row in reader)
+            filled = ((line, cells) for line, cells in stripped if any(cells))
+            lines = list(itertools.islice(filled, most))
     except FileNotFoundError as error:
         raise DataError(f'{path}: no such table') from error
     except (csv.Error, UnicodeDecodeError) as error:
@@ -112,7 +127,7 @@ def _lines(path, most=None):
 
 
 def _read(path):
-    """[(where, {column: text})]"""
+    """[(where, {column: text})] of the rows; `where` is the file and the line."""
     lines = _lines(path)
     columns, has_header = _columns(path, lines[0][1])
     rows = []
@@ -129,19 +144,19 @@ def _read(path):
 def _columns(path, first):
     """({our name: index}, whether the first row is a header)"""
     lower = [cell.lower() for cell in first]
-    columns = {
-        ours: lower.index(known[0])
-        for ours, names in COLUMNS.items()
-        if (known := [n for n in names if n in lower])
-    }
+    columns = {}
+    for column, names in COLUMNS.items():
+        known = [name for name in names if name in lower]
+        if known:
+            columns[column] = lower.index(known[0])
     missing = [name for name in _NEEDED if name not in columns]
     if not missing:
         return columns, True
     if len(first) == len(_NEEDED) and all(not cell or _is_number(cell) for cell in first[1:5]):
         return {name: i for i, name in enumerate(_NEEDED)}, False
     raise DataError(
-        f'{path}, line 1: no column for {", ".join(missing)}; found {first}, expected a header with '
-        f'{", ".join(_NEEDED)}, or rows of these six without a header'
+        f'{path}, line 1: no column for {", ".join(missing)}; found {first}, expected a header '
+        f'with {", ".join(_NEEDED)}, or rows of these six without a header'
     )
 
 
@@ -152,35 +167,32 @@ def _is_number(text):
         return False
 
 
-def _refuse_normalized(path, rows):
+def _refuse_normalised(path, rows):
     values = [row[side] for _, row in rows for side in _NEEDED[1:5] if row[side]]
-    if (
-        values
-        and all(_is_number(v) and 0 <= float(v) <= 1 for v in values)
-        and any(not float(v).is_integer() for v in values)
-    ):
+    if not values or not all(_is_number(value) and 0 <= float(value) <= 1 for value in values):
+        return
+    # Zeros and ones alone may be pixels of the first boxes in a corner.
+    if any(not float(value).is_integer() for value in values):
         raise DataError(f'{path}: all coordinates are between 0 and 1, expected pixels')
 
 
-def _own_id(text, ids, where):
-    """The id of a name, or of an id as text."""
-    return (
-        int(text)
-        if text not in ids and text.isdigit() and int(text) in ids.values()
-        else own_id(text, ids, where)
-    )
+def _category_id(text, ids, where):
+    """The category id of a name, or of an id as text."""
+    if text not in ids and text.isdigit() and int(text) in ids.values():
+        return int(text)
+    return id_of(text, ids, where)
 
 
 def _photo(name, id, entries, folders, ids, changes):
     where, first = entries[0]
-    picture = find_picture([name], folders, where)
+    image = find_image([name], folders, where)
     if first.get('width') and first.get('height'):
         size = tuple(int(number(first[side], side, where)) for side in ('height', 'width'))
     else:
-        size = upright_size(picture)
+        size = upright_size(image)
     rows = []
     for where, row in entries:
-        if any(row[key] for key in _NEEDED[1:]):
+        if any(row[column] for column in _NEEDED[1:]):
             box = [number(row[side], side, where) for side in ('ymin', 'xmin', 'ymax', 'xmax')]
-            rows.append((box, _own_id(row['class'], ids, where), None, False))
-    return photo(picture, id, size, rows, changes)
+            rows.append((box, _category_id(row['class'], ids, where), None, False))
+    return photo(image, id, size, rows, changes)

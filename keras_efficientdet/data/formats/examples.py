@@ -1,11 +1,12 @@
 """Examples made in Python: an iterable of dicts."""
 
 import collections
+import collections.abc
 import pathlib
 
 import numpy as np
 
-from keras_efficientdet.data.formats.common import ids_of, number, numbered, own_id, photo
+from keras_efficientdet.data.formats.common import id_of, ids_of, number, numbered, photo
 from keras_efficientdet.data.source import Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import upright_size
@@ -13,16 +14,21 @@ from keras_efficientdet.imaging.pil import upright_size
 _KEYS = {'image', 'boxes', 'labels'}
 
 
-def read_examples(examples, label_map=None):
+def read_examples(
+    examples: collections.abc.Iterable[dict], label_map: dict[int, str] | None = None
+) -> Source:
     """Reads an iterable of dicts {image, boxes, labels}.
 
-    image: a path, or uint8 [H, W, 3] or [H, W]; arrays stay in memory until they are written. boxes: [N, 4], ymin xmin ymax
-    xmax in pixels, cut to the picture, and counted. labels: N names, or ids of label_map. Pictures are numbered from 1.
+    Boxes are clipped to the image, and counted. Images are numbered from 1.
 
     Args:
+      examples: dicts of
+        image: a path, or uint8 [H, W, 3] or [H, W]; arrays stay in memory until they are written.
+        boxes: [N, 4], ymin, xmin, ymax, xmax in pixels.
+        labels: N names, or ids of label_map.
       label_map: {id: name}. Default: the names in alphabetical order, from 1 on.
     Raises:
-      DataError: naming the number of the example, from 0 on, and what is wrong with it.
+      DataError: names the number of the example, from 0 on, and its fault.
     """
     examples = list(examples)
     for i, example in enumerate(examples):
@@ -34,11 +40,8 @@ def read_examples(examples, label_map=None):
     if label_map is None:
         label_map = _from_names(examples)
     changes = collections.Counter()
-    return Source(
-        [_photo(i, example, label_map, changes) for i, example in enumerate(examples)],
-        label_map,
-        dict(changes),
-    )
+    photos = [_photo(i, example, label_map, changes) for i, example in enumerate(examples)]
+    return Source(photos, label_map, dict(changes))
 
 
 def _from_names(examples):
@@ -52,36 +55,38 @@ def _from_names(examples):
 
 
 def _photo(i, example, label_map, changes):
-    where, image = f'example {i}', example['image']
-    is_array = isinstance(image, np.ndarray)
-    if is_array and (
-        image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,))
-    ):
+    where = f'example {i}'
+    image = example['image']
+    rows = _rows(example, where, label_map)
+    if not isinstance(image, np.ndarray):
+        return photo(pathlib.Path(image), i + 1, upright_size(image), rows, changes)
+    shape_fits = image.ndim in (2, 3) and image.shape[2:] in ((), (3,))
+    if image.dtype != np.uint8 or not shape_fits:
         raise DataError(
-            f'{where}: image must be uint8 [H, W, 3] or [H, W], found {image.dtype} {list(image.shape)}'
+            f'{where}: image must be uint8 [H, W, 3] or [H, W], found {image.dtype} '
+            f'{list(image.shape)}'
         )
-    boxes, labels = [list(box) for box in example['boxes']], list(example['labels'])
+    return photo(pathlib.Path(where), i + 1, image.shape[:2], rows, changes, image)
+
+
+def _rows(example, where, label_map):
+    boxes = [list(box) for box in example['boxes']]
+    labels = list(example['labels'])
     if len(boxes) != len(labels) or any(len(box) != 4 for box in boxes):
         raise DataError(
-            f'{where}: {len(labels)} labels need as many boxes of four numbers, found {str(boxes)[:200]}'
+            f'{where}: {len(labels)} labels need as many boxes of four numbers, found '
+            f'{str(boxes)[:200]}'
         )
-    rows = [
-        (
-            [number(v, 'each side of a box', where) for v in box],
-            _id(label, label_map, where),
-            None,
-            False,
-        )
-        for box, label in zip(boxes, labels, strict=True)
-    ]
-    size = image.shape[:2] if is_array else upright_size(image)
-    path = pathlib.Path(where if is_array else image)
-    return photo(path, i + 1, size, rows, changes, image if is_array else None)
+    rows = []
+    for box, label in zip(boxes, labels, strict=True):
+        sides = [number(side, 'each side of a box', where) for side in box]
+        rows.append((sides, _category_id(label, label_map, where), None, False))
+    return rows
 
 
-def _id(label, label_map, where):
+def _category_id(label, label_map, where):
     if isinstance(label, str):
-        return own_id(label, ids_of(label_map), where)
+        return id_of(label, ids_of(label_map), where)
     if label not in label_map:
         raise DataError(
             f'{where}: label {label!r} is not among the ids {str(list(label_map))[:300]}'

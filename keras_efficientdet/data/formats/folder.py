@@ -1,99 +1,125 @@
-"""What is in this folder? Finds the format of a data set, says why, and reads it."""
+"""Finds out which format the data set in a folder has, logs the reason, and reads it."""
 
+import collections.abc
+import logging
 import mmap
+import os
 import pathlib
-import re
+import typing
 
 from keras_efficientdet.data.formats import voc, yolo
 from keras_efficientdet.data.formats.coco import read_coco
 from keras_efficientdet.data.formats.common import numbered
 from keras_efficientdet.data.formats.csv_table import class_list, class_names, has_boxes, read_csv
+from keras_efficientdet.data.formats.splits import (
+    demand_split,
+    image_folders,
+    name_among,
+    names_of,
+    one_file,
+    sisters,
+    splits_in,
+)
+from keras_efficientdet.data.records import holds_records
+from keras_efficientdet.data.source import Source
 from keras_efficientdet.errors import DataError
 
-_ALIASES = (('train', 'training'), ('val', 'valid', 'validation'), ('test', 'testing'))
-_LOOKED_FOR = (
-    'coco (json files with images, annotations and categories, here or in annotations/), voc (xml files, here or in '
-    'Annotations/), yolo (a yaml file with `names`, classes.txt or obj.names, here or above, and text files), csv '
-    '(csv files, here or in annotations/), TFRecord files'
-)
+_log = logging.getLogger(__name__)
 
 
-def read_folder(path, split=None, kind=None):
-    """Reads a data set of any format: a folder, a COCO json file or a csv file. Prints what it was taken for, and why.
+class Format(typing.NamedTuple):
+    """A row of FORMATS: all that `read_folder` needs of a format."""
+
+    name: str
+    looked_for: str  # what a folder of this format holds
+    reason: collections.abc.Callable  # folder or file -> why it is of this format, or None
+    read: collections.abc.Callable  # (folder or file, split or None) -> Source
+
+
+class Found(typing.NamedTuple):
+    """Where a data set was found: `reasons` is {format: why it could be of that format}."""
+
+    path: pathlib.Path
+    split: str | None
+    reasons: dict[str, str]
+
+
+def read_folder(
+    path: str | os.PathLike, split: str | None = None, kind: str | None = None
+) -> Source:
+    """Reads a data set of any format: a folder, a COCO json file or a csv file.
+
+    Logs which format it was taken for, and why.
 
     Args:
-      split: train, val, test (valid and validation are val) or a list of a VOC folder. Must be given where there are several.
+      split: train, val, test (valid and validation mean val) or a list of a VOC folder. Required
+        where there are several splits.
       kind: coco, voc, yolo or csv, where a folder could be more than one of them.
     Returns:
       Source.
     Raises:
-      DataError: the folder is none of the known formats, or several; it has several splits, or not the one asked for; and
-        what the reader of the format raises.
+      DataError: the folder is of none of the known formats, or of several; it has several splits,
+        or lacks the requested one; and what the reader of the format raises.
     """
     path = pathlib.Path(path)
     if not path.exists():
         raise DataError(f'{path}: no such folder or file')
-    inner = None if path.is_file() else _split_folder(path, split)
-    if inner:
-        return read_folder(inner, None, kind)
-    kind, reason = _one_of(path, detect(path), kind)
-    print(f'{path}{f", split {split}" if split else ""}: read as {kind}, because of {reason}')
-    return READERS[kind](path, split)
+    return read_found(find(path, split), kind)
 
 
-def is_data_set(path, split=None):
-    """Whether a folder is of a known format, or has a folder of a known format for a split."""
-    return bool(detect(path)) or _split_folder(path, split) is not None
+def find(path, split=None):
+    """Found: what a folder or file holds.
+
+    With a split, it is what <path>/<split> holds where only that folder is a data set.
+    """
+    reasons = formats_of(path)
+    if split and not reasons:
+        folders = [path / name for name in names_of(split) if (path / name).is_dir()]
+        inside = formats_of(folders[0]) if folders else {}
+        if inside:
+            return Found(folders[0], None, inside)
+    return Found(path, split, reasons)
 
 
-def detect(path):
-    """{format: reason} of what a folder or file could be."""
-    reasons = {
-        'coco': _listing(_coco_files(path)),
-        'csv': _listing(_tables(path)),
-        'voc': None,
-        'yolo': None,
-    }
-    if path.is_dir():
-        reasons['voc'] = _listing(voc.annotation_files(_voc_root(path)))
-        reasons['yolo'] = _yolo_reason(path)
-    return {kind: reason for kind, reason in reasons.items() if reason}
+def formats_of(path):
+    """{format: reason} of all formats that a folder or file could be."""
+    reasons = {row.name: row.reason(path) for row in FORMATS}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _one_of(path, found, wanted):
-    if wanted in found:
-        return wanted, found[wanted]
-    if path.is_dir() and any('.tfrecord' in p.name for p in path.iterdir()):
+def read_found(found, kind=None):
+    """The Source of what `find` found. Raises DataError as `read_folder` does."""
+    name = _format_name(found, kind)
+    split = f', split {found.split}' if found.split else ''
+    _log.info('%s%s: read as %s, because of %s', found.path, split, name, found.reasons[name])
+    read = {row.name: row.read for row in FORMATS}
+    return read[name](found.path, found.split)
+
+
+def _format_name(found, wanted):
+    path, _, reasons = found
+    if wanted in reasons:
+        return wanted
+    if path.is_dir() and holds_records(path):
         raise DataError(
-            f'{path}: holds TFRecords, which need no reader; give the folder itself to dataset or fit'
+            f'{path}: holds TFRecords, which need no reader; give the folder itself to dataset or '
+            'fit'
         )
-    if wanted or not found:
+    if wanted or not reasons:
         inside = sorted(p.name for p in path.iterdir())[:20] if path.is_dir() else []
         what = f'{wanted} data set' if wanted else 'data set of a known format'
+        looked_for = ', '.join(f'{row.name} ({row.looked_for})' for row in FORMATS)
         raise DataError(
-            f'{path}: no {what}; looked for {_LOOKED_FOR}; found {", ".join(inside) or "nothing"}'
+            f'{path}: no {what}; looked for {looked_for}, TFRecord files; found '
+            f'{", ".join(inside) or "nothing"}'
         )
-    if len(found) > 1:
+    if len(reasons) > 1:
+        could_be = '; '.join(f'{name} ({reason})' for name, reason in reasons.items())
         raise DataError(
-            f'{path}: could be several formats: '
-            + '; '.join(f'{k} ({reason})' for k, reason in found.items())
-            + '. Name the json or csv file itself, or the format (make_records.py --format)'
+            f'{path}: could be several formats: {could_be}. Name the json or csv file itself, or '
+            'the format (make_records.py --format)'
         )
-    return next(iter(found.items()))
-
-
-def _split_folder(path, split):
-    """<path>/<split> where that folder is a data set of its own, in another format than one that spans all splits."""
-    inner = (
-        next((path / name for name in _same(split) if (path / name).is_dir()), None)
-        if split
-        else None
-    )
-    return inner if inner and not detect(path) and detect(inner) else None
-
-
-def _same(split):
-    return next((names for names in _ALIASES if split in names), (split,))
+    return next(iter(reasons))
 
 
 def _files(path, pattern):
@@ -102,161 +128,160 @@ def _files(path, pattern):
     return sorted([*path.glob(pattern), *(path / 'annotations').glob(pattern)])
 
 
-def _tables(folder):
-    return _files(folder, '*.csv')
-
-
 def _listing(files):
-    names = ', '.join(p.name for p in files[:3])
-    return (
-        f'{names}{f" and {len(files) - 3} more" if len(files) > 3 else ""} in {files[0].parent}'
-        if files
-        else None
-    )
+    """The first three files by name, as a reason; None where there are none."""
+    if not files:
+        return None
+    names = ', '.join(file.name for file in files[:3])
+    more = f' and {len(files) - 3} more' if len(files) > 3 else ''
+    return f'{names}{more} in {files[0].parent}'
+
+
+# ---- coco ----
 
 
 def _coco_files(path):
     files = [
-        p
-        for p in _files(path, '*.json')
-        if _mentions(p, b'"images"', b'"annotations"', b'"categories"')
+        file
+        for file in _files(path, '*.json')
+        if _mentions(file, b'"images"', b'"annotations"', b'"categories"')
     ]
-    instances = [
-        p for p in files if p.name.startswith('instances')
-    ]  # COCO has key points and stuff beside them
+    # COCO itself has files of key points and captions beside those of instances.
+    instances = [file for file in files if file.name.startswith('instances')]
     return instances or files
 
 
 def _mentions(path, *words):
-    """Whether a file holds all of the words; it may be half a gigabyte."""
-    with path.open('rb') as file:
-        if not path.stat().st_size:
-            return False
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return all(content.find(word) >= 0 for word in words)
+    """Whether a file contains all of the words; mapped, because it may be half a gigabyte."""
+    if not path.stat().st_size:  # an empty file cannot be mapped
+        return False
+    with (
+        path.open('rb') as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        return all(content.find(word) >= 0 for word in words)
+
+
+def _coco_reason(path):
+    return _listing(_coco_files(path))
+
+
+def _read_coco(path, split):
+    file = one_file(path, _coco_files(path), split)
+    return read_coco(file, image_folders(file))
+
+
+# ---- voc ----
 
 
 def _voc_root(path):
-    """VOCdevkit/ holds VOC2012/."""
+    """VOCdevkit/VOC2012 of VOCdevkit/."""
     years = sorted(p for p in path.glob('VOC*') if (p / 'Annotations').is_dir())
     return years[0] if len(years) == 1 and not voc.annotation_files(path) else path
 
 
+def _voc_reason(path):
+    return _listing(voc.annotation_files(_voc_root(path))) if path.is_dir() else None
+
+
+def _read_voc(path, split):
+    folder = _voc_root(path)
+    declared = voc.splits(folder)
+    demand_split(path, declared, split)
+    label_map = None
+    others = sisters(folder, voc.annotation_files)
+    if others:
+        names = voc.class_names(folder).union(*map(voc.class_names, others))
+        label_map = voc.label_map_of(names)
+    return voc.read_voc(folder, name_among(declared, split), label_map)
+
+
+# ---- yolo ----
+
+
 def _yolo_reason(path):
+    if not path.is_dir():
+        return None
     for place in (path, path.parent):
         names = yolo.yaml_of(place)[0] or yolo.name_file(place)
+        # A file of names above is a reason only where there are labels to go with it.
         if names and (place == path or (path / 'labels').is_dir() or any(path.glob('*.txt'))):
             return str(names)
     return None
 
 
-def _chosen(path, files, split):
-    """The one file of a split, known by a word in its name."""
-    words = {p: re.findall('[a-z]+', p.stem.lower()) for p in files}
-    left = [p for p in files if set(_same(split)) & set(words[p])] if split else files
-    if len(left) != 1:
-        names = ', '.join(p.name for p in files)
-        wanted = (
-            f'no single file of split {split!r} among {names}'
-            if split
-            else f'several files, {names}'
-        )
-        raise DataError(f'{path}: {wanted}; {_how_to_choose(path)}')
-    return left[0]
-
-
-def _how_to_choose(path):
-    return f'name the split as in {path / "train"}, or give the file itself'
-
-
-def _read_coco(path, split):
-    file = _chosen(path, _coco_files(path), split)
-    return read_coco(file, _picture_places(file))
-
-
-def _picture_places(file):
-    """The folders around an annotation file, nearest first; none of another split than the file's where its own is there."""
-    root = file.parent.parent if file.parent.name == 'annotations' else file.parent
-    around = [p for place in (root, root / 'images') for p in sorted(place.glob('*')) if p.is_dir()]
-    own, places = _splits_in(file.stem), list(dict.fromkeys([file.parent, root, *around]))
-    split = {p: _splits_in(p.name) if p in around else set() for p in places}
-    return (
-        [p for p in places if split[p] in (set(), own)] if own and own in split.values() else places
-    )
-
-
-def _splits_in(name):
-    """The splits that a name speaks of: {'val'} of instances_val2017, valid or validation-1."""
-    words = set(re.findall('[a-z]+', name.lower()))
-    return {names[0] for names in _ALIASES if words & set(names)}
-
-
-def _sisters(folder, files_of):
-    """The folders of the other splits beside train/, valid/ or test/: only together have they all classes."""
-    if not _splits_in(folder.name):
-        return []
-    beside = sorted(
-        p for p in folder.absolute().parent.iterdir() if p.is_dir() and p.name != folder.name
-    )
-    return [p for p in beside if _splits_in(p.name) and files_of(p)]
-
-
-def _read_voc(path, split):
-    folder = _voc_root(path)
-    known = voc.splits(folder)
-    _demand_split(path, known, split)
-    sisters = _sisters(folder, voc.annotation_files)
-    label_map = (
-        voc.label_map_of(voc.class_names(folder).union(*map(voc.class_names, sisters)))
-        if sisters
-        else None
-    )
-    return voc.read_voc(
-        folder, next((name for name in _same(split) if name in known), split), label_map
-    )
-
-
 def _read_yolo(path, split):
     content = yolo.yaml_of(path)[1]
-    declared = [key for key in yolo.SPLITS if content.get(key)] or [
+    in_yaml = [key for key in yolo.SPLITS if content.get(key)]
+    in_folders = [
         key
         for key in yolo.SPLITS
         if (path / 'images' / key).is_dir() or (path / key / 'images').is_dir()
     ]
-    _demand_split(path, declared, split)
-    return yolo.read_yolo(path, next((name for name in _same(split) if name in declared), split))
+    declared = in_yaml or in_folders
+    demand_split(path, declared, split)
+    return yolo.read_yolo(path, name_among(declared, split))
 
 
-def _demand_split(path, declared, split):
-    if split is None and len(declared) > 1:
-        raise DataError(f'{path}: several splits, {", ".join(declared)}; {_how_to_choose(path)}')
+# ---- csv ----
+
+
+def _tables(folder):
+    return _files(folder, '*.csv')
+
+
+def _csv_reason(path):
+    return _listing(_tables(path))
 
 
 def _read_csv(path, split):
     files = _tables(path)
-    file = _chosen(path, list(filter(has_boxes, files)) or files, split)
-    related = (
-        files
-        if path.is_dir()
-        else [file, *(p for p in _tables(file.parent) if _goes_with(p, file))]
-    )
-    others = [table for folder in _sisters(file.parent, _tables) for table in _tables(folder)]
-    return read_csv(
-        file, _picture_places(file), _label_map_of(list(dict.fromkeys([*related, *others])))
-    )
+    file = one_file(path, [table for table in files if has_boxes(table)] or files, split)
+    related = files
+    if not path.is_dir():
+        related = [file, *(table for table in _tables(file.parent) if _goes_with(table, file))]
+    others = [table for folder in sisters(file.parent, _tables) for table in _tables(folder)]
+    tables = list(dict.fromkeys([*related, *others]))
+    return read_csv(file, image_folders(file), _label_map_of(tables))
 
 
 def _goes_with(table, file):
-    """Whether a table belongs to the one that was given: that of another split, or perhaps a list of classes."""
-    return not has_boxes(table) or (_splits_in(file.stem) and _splits_in(table.stem))
+    """Whether a table belongs to the file that was given: another split, or a list of classes."""
+    return not has_boxes(table) or (splits_in(file.stem) and splits_in(table.stem))
 
 
 def _label_map_of(tables):
-    """{id: name}, the same in every split: of the list of classes beside the tables, or of the names in all tables."""
-    names = {name for p in tables if has_boxes(p) for name in class_names(p)}
-    known = [found for p in tables if not has_boxes(p) and (found := class_list(p))]
-    lists = [found for found in known if names <= {*found.values(), *map(str, found)}]
-    return lists[0] if lists and all(found == lists[0] for found in lists) else numbered(names)
+    """{id: name}, the same for every split.
+
+    From the list of classes beside the tables, if it has all of them; else the names in all tables.
+    """
+    names = set()
+    lists = []
+    for table in tables:
+        if has_boxes(table):
+            names |= class_names(table)
+        elif (listed := class_list(table)) is not None:
+            lists.append(listed)
+    # Tables may hold ids in place of names.
+    whole = [listed for listed in lists if names <= {*listed.values(), *map(str, listed)}]
+    if whole and all(listed == whole[0] for listed in whole):
+        return whole[0]
+    return numbered(names)
 
 
-READERS = {'coco': _read_coco, 'voc': _read_voc, 'yolo': _read_yolo, 'csv': _read_csv}
+FORMATS = (
+    Format(
+        'coco',
+        'json files with images, annotations and categories, here or in annotations/',
+        _coco_reason,
+        _read_coco,
+    ),
+    Format('csv', 'csv files, here or in annotations/', _csv_reason, _read_csv),
+    Format('voc', 'xml files, here or in Annotations/', _voc_reason, _read_voc),
+    Format(
+        'yolo',
+        'a yaml file with `names`, classes.txt or obj.names, here or above, and text files',
+        _yolo_reason,
+        _read_yolo,
+    ),
+)

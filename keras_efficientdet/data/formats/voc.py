@@ -1,135 +1,153 @@
-"""Pascal VOC: one xml file a picture, in the layout of VOC2012 or beside the pictures."""
+"""Pascal VOC: one xml file per image, in the layout of VOC2012 or beside the images."""
 
 import collections
+import os
 import pathlib
 import re
 from xml.etree import ElementTree
 
 from keras_efficientdet.config.label_maps import LABEL_MAPS
 from keras_efficientdet.data.formats.common import (
-    find_picture,
+    find_image,
+    id_of,
     ids_of,
+    lines_of,
     number,
     numbered,
-    own_id,
     photo,
-    text_of,
 )
 from keras_efficientdet.data.source import Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import IMAGE_SUFFIXES
 
 _ANNOTATIONS = ('Annotations', 'annotations')
-_PICTURES = ('JPEGImages', 'images')
-_ENDINGS = (*IMAGE_SUFFIXES, *(end.upper() for end in IMAGE_SUFFIXES))
+_IMAGES = ('JPEGImages', 'images')
+_SUFFIXES = (*IMAGE_SUFFIXES, *(suffix.upper() for suffix in IMAGE_SUFFIXES))
 _SIDES = ('ymin', 'xmin', 'ymax', 'xmax')
 
 
-def read_voc(folder, split=None, label_map=None):
-    """Reads a folder of VOC annotations: Annotations/, JPEGImages/ and ImageSets/Main/, or xml files beside their pictures.
-    Annotations/ may have folders in it, with folders of the same names in JPEGImages/.
+def read_voc(
+    folder: str | os.PathLike, split: str | None = None, label_map: dict[int, str] | None = None
+) -> Source:
+    """Reads a folder of VOC annotations.
 
-    As in google/automl's converter, coordinates are taken as written (nothing is subtracted for pixels that count from 1),
-    difficult objects are kept, and pictures are numbered from 1. Boxes are cut to the picture, and counted.
+    The layout is Annotations/, JPEGImages/ and ImageSets/Main/, or xml files beside their images.
+    Annotations/ may have subfolders, with folders of the same names in JPEGImages/.
+
+    As in google/automl's converter, coordinates are taken as written (nothing is subtracted for
+    pixels that count from 1), difficult objects are kept, and images are numbered from 1. Boxes are
+    clipped to the image, and counted.
 
     Args:
       folder: one VOC folder, like VOCdevkit/VOC2012.
-      split: a list in ImageSets/Main: train, val, or one of a class like aeroplane_train. Default: every xml file.
-      label_map: {id: name}. Default: the official ids if only VOC's 20 classes occur, else all names in the folder, of every
-        split, in alphabetical order from 1 on.
+      split: a list in ImageSets/Main: train, val, or one of a class like aeroplane_train. Default:
+        every xml file.
+      label_map: {id: name}. Default: the official ids if only VOC's 20 classes occur, else all
+        names in the folder, of every split, in alphabetical order from 1 on.
     Raises:
-      DataError: naming the xml file: broken, without size, a picture that is not there, an unknown class.
+      DataError: names the xml file: it is broken, lacks a size, its image is not there, a class is
+        unknown.
     """
     folder = pathlib.Path(folder)
-    files = {_name_of(p, folder): p for p in annotation_files(folder)}
+    files = {_name_of(path, folder): path for path in annotation_files(folder)}
     if not files:
         raise DataError(f'{folder}: no xml files in it, nor in Annotations/')
     chosen = list(files) if split is None else _listed(folder, split, files)
+    # The classes are those of all splits.
     needed = files if label_map is None else chosen
-    parsed = {stem: _parse(files[stem]) for stem in needed}
+    parsed = {name: _parse(files[name]) for name in needed}
     label_map = label_map or label_map_of(_names(parsed.values()))
-    changes, ids = collections.Counter(), ids_of(label_map)
+    ids = ids_of(label_map)
+    changes = collections.Counter()
     photos = [
-        _photo(files[stem], parsed[stem], i, folder, ids, changes)
-        for i, stem in enumerate(chosen, 1)
+        _photo(files[name], parsed[name], i, folder, ids, changes)
+        for i, name in enumerate(chosen, 1)
     ]
     return Source(photos, label_map, dict(changes))
 
 
 def annotation_files(folder):
-    """The xml files of a VOC folder, sorted; of folders in Annotations/ where pictures are in folders of the same names."""
-    places = [[folder / name, *_mirrored(folder / name, folder)] for name in _ANNOTATIONS] + [
-        [folder]
-    ]
-    return next(
-        (
-            found
-            for inside in places
-            if (found := sorted(p for place in inside for p in place.glob('*.xml')))
-        ),
-        [],
-    )
+    """The xml files of a VOC folder, sorted: in Annotations/, else in the folder itself.
+
+    Of subfolders of Annotations/, those are read that have their like among the images.
+    """
+    for name in _ANNOTATIONS:
+        places = [folder / name, *_mirrored(folder / name, folder)]
+        found = sorted(path for place in places for path in place.glob('*.xml'))
+        if found:
+            return found
+    return sorted(folder.glob('*.xml'))
 
 
 def _mirrored(annotations, folder):
-    below = [p.relative_to(annotations) for p in sorted(annotations.glob('**/'))]
-    visible = [p for p in below if p.parts and not any(part.startswith('.') for part in p.parts)]
+    """The subfolders of Annotations/ that JPEGImages/ has too, without hidden ones."""
+    below = [path.relative_to(annotations) for path in sorted(annotations.glob('**/'))]
     return [
-        annotations / p for p in visible if any((folder / name / p).is_dir() for name in _PICTURES)
+        annotations / path
+        for path in below
+        if path.parts
+        and not any(part.startswith('.') for part in path.parts)
+        and any((folder / images / path).is_dir() for images in _IMAGES)
     ]
 
 
 def _name_of(path, folder):
-    """What lists call an annotation: cam1/a of Annotations/cam1/a.xml."""
-    place = next(
-        (folder / name for name in _ANNOTATIONS if (folder / name) in path.parents), folder
-    )
-    return path.relative_to(place).with_suffix('').as_posix()
+    """The name of an annotation in lists: cam1/a for Annotations/cam1/a.xml."""
+    places = [folder / name for name in _ANNOTATIONS if folder / name in path.parents]
+    root = places[0] if places else folder
+    return path.relative_to(root).with_suffix('').as_posix()
 
 
 def splits(folder):
-    """{name: file} of the lists of pictures, without those of one class where there are others."""
-    lists = {p.stem: p for p in sorted((folder / 'ImageSets' / 'Main').glob('*.txt'))}
-    return {name: p for name, p in lists.items() if '_' not in name} or lists
+    """{name: file} of the lists of images, without lists of one class if there are others."""
+    lists = {path.stem: path for path in _lists(folder)}
+    return {name: path for name, path in lists.items() if '_' not in name} or lists
+
+
+def _lists(folder):
+    return sorted((folder / 'ImageSets' / 'Main').glob('*.txt'))
 
 
 def _listed(folder, split, files):
-    lists = folder / 'ImageSets' / 'Main'
-    # Every list of a class holds all pictures, with -1 or 1 behind the name.
-    found = [
-        p for p in (lists / f'{split}.txt', *sorted(lists.glob(f'*_{split}.txt'))) if p.is_file()
-    ]
+    """The names in the list of a split."""
+    lists = _lists(folder)
+    # The list of any class will do: each names all images, with a flag of -1 or 1.
+    exact = [path for path in lists if path.stem == split]
+    of_classes = [path for path in lists if path.stem.endswith(f'_{split}')]
+    found = exact or of_classes
     if not found:
         raise DataError(
-            f'{folder}: no split {split!r}; ImageSets/Main has {[p.stem for p in sorted(lists.glob("*.txt"))]}'
+            f'{folder}: no split {split!r}; ImageSets/Main has {[path.stem for path in lists]}'
         )
-    lines = [line.strip() for line in text_of(found[0]).splitlines() if line.strip()]
-    names = [
-        line if line in files else re.sub(r'(\s+-?\d+)+$', '', line) for line in lines
-    ]  # a name may hold spaces
-    for line, name in enumerate(names, 1):
+    names = []
+    for entry, line in enumerate(lines_of(found[0]), 1):
+        # A name may contain spaces, and so may look like one with flags.
+        name = line if line in files else re.sub(r'(\s+-?\d+)+$', '', line)
         if name not in files:
-            raise DataError(f'{found[0]}, entry {line}: {name} has no xml file')
+            raise DataError(f'{found[0]}, entry {entry}: {name} has no xml file')
+        names.append(name)
     return names
 
 
 def class_names(folder):
-    """The names of the classes in the xml files of a folder: with those of other folders, what `label_map_of` takes."""
+    """The class names in the xml files of a folder; `label_map_of` takes those of all splits."""
     return _names(_parse(path) for path in annotation_files(pathlib.Path(folder)))
 
 
 def _names(roots):
-    return {_class_of(found) for root in roots for found in root.iter('object')}
+    return {_class_of(element) for root in roots for element in root.iter('object')}
 
 
-def _class_of(found):
-    return (found.findtext('name') or '').strip() or None
+def _class_of(element):
+    return (element.findtext('name') or '').strip() or None
 
 
 def label_map_of(names):
-    """{id: name}: the official one if these are classes of VOC only, else in alphabetical order from 1 on."""
+    """{id: name}: the official one for classes of VOC, else in alphabetical order from 1 on."""
     official = LABEL_MAPS['voc']
-    return official if names <= set(official.values()) else numbered(name for name in names if name)
+    if names <= set(official.values()):
+        return official
+    return numbered(name for name in names if name)
 
 
 def _parse(path):
@@ -143,24 +161,30 @@ def _parse(path):
 
 
 def _photo(path, root, id, folder, ids, changes):
-    height, width = (
-        int(number(root.findtext(f'size/{side}'), f'size/{side}', path))
-        for side in ('height', 'width')
-    )
+    height = int(number(root.findtext('size/height'), 'size/height', path))
+    width = int(number(root.findtext('size/width'), 'size/width', path))
     if min(height, width) < 1:
         raise DataError(f'{path}: size is {width}x{height} (width x height), it must be positive')
-    rows = []
-    for i, found in enumerate(root.findall('object'), 1):
-        where = f'{path}, object {i}'
-        box = [number(found.findtext(f'bndbox/{side}'), f'bndbox/{side}', where) for side in _SIDES]
-        rows.append((box, own_id(_class_of(found), ids, where), None, False))
-    name = _name_of(path, folder)
-    names = [
-        root.findtext('filename') or '',
-        *(f'{stem}{end}' for stem in dict.fromkeys((name, path.stem)) for end in _ENDINGS),
+    rows = [
+        _row(element, f'{path}, object {i}', ids)
+        for i, element in enumerate(root.findall('object'), 1)
     ]
+    return photo(_image_of(path, root, folder), id, (height, width), rows, changes)
+
+
+def _row(element, where, ids):
+    box = [number(element.findtext(f'bndbox/{side}'), f'bndbox/{side}', where) for side in _SIDES]
+    return box, id_of(_class_of(element), ids, where), None, False
+
+
+def _image_of(path, root, folder):
+    """The image of an xml file: by <filename>, which is often wrong, or by its own name."""
+    name = _name_of(path, folder)
+    names = [f'{stem}{suffix}' for stem in dict.fromkeys((name, path.stem)) for suffix in _SUFFIXES]
+    stated = root.findtext('filename')
+    if stated:
+        names.insert(0, stated)
     inside = pathlib.Path(name).parent
-    roots = [folder / place for place in _PICTURES]
-    places = (*(root / inside for root in roots), *roots, path.parent, folder)
-    picture = find_picture([n for n in names if n], places, path)
-    return photo(picture, id, (height, width), rows, changes)
+    roots = [folder / images for images in _IMAGES]
+    places = [*(images / inside for images in roots), *roots, path.parent, folder]
+    return find_image(names, places, path)
