@@ -7,7 +7,7 @@ import pytest
 from test_evaluation import coco_reference
 
 from keras_efficientdet.evaluation import analysis
-from keras_efficientdet.evaluation.coco import coco_run, figures_of
+from keras_efficientdet.evaluation.coco import coco_run, metrics_of
 
 NAMES = {3: 'ant', 7: 'bee', 5: 'cow'}  # COCO's order is that of the ids: ant, cow, bee
 ANT, COW, BEE, BACKGROUND = range(4)
@@ -191,7 +191,7 @@ def drawn(seed, images=30):
 )
 def test_our_matches_and_curves_give_the_ap_of_pycocotools(make):
     run = make()
-    matches, figures = analysis.matches_of(run), figures_of(run)
+    matches, figures = analysis.matches_of(run), metrics_of(run)
     recall, at_half, averaged = analysis.precision_curves(run)
     assert np.nanmean(at_half) == pytest.approx(figures['AP50'], abs=1e-6)
     assert np.nanmean(averaged) == pytest.approx(figures['AP'], abs=1e-6)
@@ -237,5 +237,5 @@ def test_class_table_is_read_at_the_best_threshold():
         )
         assert (row['class'], row['AP']) == (
             matches.names[k],
-            figures_of(run)['per_class'][row['class']]['AP'],
+            metrics_of(run)['per_class'][row['class']]['AP'],
         )

@@ -9,7 +9,7 @@ import typing
 import numpy as np
 from pycocotools import mask
 
-from keras_efficientdet.evaluation.coco import figures_of, names_of
+from keras_efficientdet.evaluation.coco import metrics_of, names_of
 
 IOU = 0.5
 TOUCHING = 0.1  # IoU from which a false alarm is a badly placed box, not background (TIDE, Bolya et al. 2020)
@@ -124,7 +124,7 @@ def scores_of(matches):
 def class_table(run, matches, scores):
     """[{'class', 'AP', 'AP50', 'boxes', 'threshold', 'F1', 'precision', 'recall'}], the last three at the class' threshold."""
     table = []
-    for k, (name, row) in enumerate(figures_of(run)['per_class'].items()):
+    for k, (name, row) in enumerate(metrics_of(run)['per_class'].items()):
         found, alarms, missed = (
             int(c[k, 0]) for c in counts(matches, scores.thresholds[k : k + 1])
         )

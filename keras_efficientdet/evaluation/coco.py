@@ -1,5 +1,7 @@
 """Detections -> COCO average precision, by pycocotools."""
 
+import collections
+import collections.abc
 import contextlib
 import gc
 import io
@@ -11,10 +13,11 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
-from keras_efficientdet.config import class_ids, class_names
+from keras_efficientdet.config import Config, class_ids, class_names
 from keras_efficientdet.network.detector import detect_batch
 from keras_efficientdet.ops.coco_rows import coco_rows, xywh
 
+# Names of COCO's 12 summary metrics, in the order of pycocotools' `stats`.
 STATISTICS = (
     'AP',
     'AP50',
@@ -31,68 +34,80 @@ STATISTICS = (
 )
 
 
-def evaluate(model, data, config=None, *, progress=True):
-    """COCO figures of a network over an evaluation data set; every image counts once, with or without detections.
+def evaluate(
+    model: keras.Model | collections.abc.Callable,
+    data: collections.abc.Iterable,
+    config: Config | None = None,
+    *,
+    progress: bool = True,
+) -> dict:
+    """COCO metrics of a network on an evaluation data set.
+
+    Every image counts once, with or without detections.
 
     Args:
-      model: the result of `efficientdet`, or a function (images [B, H, W, 3], scale [B]) -> detections as `detect_batch`
-        makes it.
+      model: the result of `efficientdet`, or a function (images float32 [B, H, W, 3], scale
+        float32 [B]) -> detections, as `detect_batch` makes it.
       data: `dataset(..., training=False)`.
-      config: default: the one that the model carries.
+      config: default: the one that the model carries; needed with a function.
+      progress: whether to show a progress bar.
     Returns:
-      the 12 COCO figures by name (STATISTICS), and 'per_class': {name: {'AP', 'AP50'}}. A figure for which there is no
-      ground truth (no small objects, a class that does not occur) is nan.
+      The 12 COCO metrics by name (STATISTICS), and 'per_class': {class name: {'AP', 'AP50'}}. A
+      metric without ground truth (no small objects, a class that does not occur) is nan.
+    Raises:
+      ValueError: two images have the same id.
     """
     config = config or model.detection_config
     truth, found = collect(model, data, config, progress=progress)
-    return coco_figures(
-        truth, found, dict(zip(class_ids(config.model), class_names(config.model), strict=True))
-    )
+    return metrics_of(coco_run(truth, found, label_map_of(config)))
 
 
-def collect(model, data, config, *, progress=True):
-    """Runs a network over an evaluation data set: (truth, found) as `coco_run` takes them. Arguments as of `evaluate`."""
+def label_map_of(config) -> dict[int, str]:
+    """{category id: class name} of a Config."""
+    return dict(zip(class_ids(config.model), class_names(config.model), strict=True))
+
+
+def collect(model, data, config, *, progress=True) -> tuple[list, list]:
+    """Runs a network on an evaluation data set: (truth, found), the arguments of `coco_run`.
+
+    Arguments as of `evaluate`.
+    """
     detect = detect_batch(model, config) if isinstance(model, keras.Model) else model
-    truth, found = [], []
     ids = class_ids(config.model)
-    for images, labels in tqdm(
-        data, desc='evaluating', unit=' batches', disable=not progress, leave=False
-    ):
-        detections = {k: v.numpy() for k, v in detect(images, labels['scale']).items()}
-        labels = {k: v.numpy() for k, v in labels.items()}
+    truth, found = [], []
+    batches = tqdm(data, desc='evaluating', unit=' batches', disable=not progress, leave=False)
+    for images, labels in batches:
+        detections = {key: value.numpy() for key, value in detect(images, labels['scale']).items()}
+        labels = {key: value.numpy() for key, value in labels.items()}
         for i, image_id in enumerate(labels['id'].tolist()):
             truth.append((image_id, _truth(labels, i, ids)))
-            rows = (
-                detections[k][i][: detections['count'][i]] for k in ('boxes', 'scores', 'classes')
-            )
-            found += coco_rows(image_id, *rows, ids)
+            found += _found(detections, i, image_id, ids)
     if detect is not model:
+        # The traced graph of `detect` is large and part of reference cycles: without this, memory
+        # grows with every evaluation until Python happens to collect them.
         del detect
-        gc.collect()  # a graph stands in cycles, and is large
+        gc.collect()
     return truth, found
 
 
-def coco_figures(truth, found, label_map):
-    """The figures of `evaluate` from ground truth and detections in COCO's own form; arguments as of `coco_run`."""
-    return figures_of(coco_run(truth, found, label_map))
-
-
-def coco_run(truth, found, label_map):
-    """pycocotools' evaluation, run to its end: figures, precisions and matches stand in it.
+def coco_run(truth, found, label_map) -> COCOeval:
+    """pycocotools' evaluation, run to its end: it holds metrics, precisions and matches.
 
     Args:
-      truth: [(image id, [annotation without ids])], each image once; repeated image ids are an error.
+      truth: [(image id, [annotation without ids])], each image once.
       found: [{'image_id', 'category_id', 'bbox', 'score'}], bbox = x, y, width, height.
       label_map: {category id: name}.
     Returns:
-      pycocotools.cocoeval.COCOeval; its classes stand in the order of their ids.
+      pycocotools.cocoeval.COCOeval; its classes are in the order of their category ids.
     Raises:
       ValueError: an image id occurs twice (evaluation would mix two images).
     """
-    image_ids = [image_id for image_id, _ in truth]
-    if len(set(image_ids)) != len(image_ids):
+    repeated = len(truth) - len({image_id for image_id, _ in truth})
+    if repeated:
         raise ValueError(
-            f'{len(image_ids) - len(set(image_ids))} image ids occur more than once in the evaluated data'
+            f'the evaluated data: found {len(truth)} images, {repeated} of them with the id of '
+            'another; expected an id of its own for each. Convert the data set again with unique '
+            'image ids'
         )
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints what is returned here
         run = COCOeval(_coco(truth, label_map), None, 'bbox')
@@ -103,45 +118,55 @@ def coco_run(truth, found, label_map):
     return run
 
 
-def figures_of(run):
-    """The figures of `evaluate` out of a `coco_run`."""
-    figures = {
-        name: _or_nan(value) for name, value in zip(STATISTICS, run.stats.tolist(), strict=True)
-    }
-    return {**figures, 'per_class': _per_class(run)}
+def metrics_of(run) -> dict:
+    """The metrics of a `coco_run`, as `evaluate` returns them."""
+    metrics = {}
+    for name, value in zip(STATISTICS, run.stats.tolist(), strict=True):
+        metrics[name] = math.nan if value < 0 else value  # pycocotools: -1 without ground truth
+    return {**metrics, 'per_class': _per_class(run)}
 
 
-def names_of(run):
-    """Names of the classes of a `coco_run`, in its order."""
-    return tuple(category['name'] for category in run.cocoGt.loadCats(run.params.catIds))
+def names_of(run) -> tuple[str, ...]:
+    """Class names of a `coco_run`, in its order.
+
+    Where classes share a name, the category id is added, so that every class has a name of its own.
+    """
+    categories = run.cocoGt.loadCats(run.params.catIds)
+    counts = collections.Counter(category['name'] for category in categories)
+    names = []
+    for category in categories:
+        name = category['name']
+        names.append(name if counts[name] == 1 else f'{name} ({category["id"]})')
+    return tuple(names)
 
 
-def report(figures):
-    """The figures as text, per class below."""
-    lines = [
-        '  '.join(f'{name} {figures[name]:.3f}' for name in STATISTICS[i : i + 6]) for i in (0, 6)
-    ]
-    width = max(map(len, figures['per_class']), default=0)
-    return '\n'.join(
-        lines
-        + [
-            f'  {name:<{width}}  AP {row["AP"]:.3f}  AP50 {row["AP50"]:.3f}'
-            for name, row in figures['per_class'].items()
-        ]
-    )
+def metrics_text(metrics) -> str:
+    """The metrics of `evaluate` as text: two lines of COCO's metrics, then a line for each class."""
+    lines = []
+    for names in (STATISTICS[:6], STATISTICS[6:]):
+        lines.append('  '.join(f'{name} {metrics[name]:.3f}' for name in names))
+    width = max(map(len, metrics['per_class']), default=0)
+    for name, row in metrics['per_class'].items():
+        lines.append(f'  {name:<{width}}  AP {row["AP"]:.3f}  AP50 {row["AP50"]:.3f}')
+    return '\n'.join(lines)
+
+
+def _found(detections, i, image_id, ids):
+    """Detections of image `i` of a batch in COCO's form, without the padding."""
+    count = detections['count'][i]
+    boxes, scores, classes = (detections[key][i][:count] for key in ('boxes', 'scores', 'classes'))
+    return coco_rows(image_id, boxes, scores, classes, ids)
 
 
 def _truth(labels, i, ids):
-    rows = labels['classes'][i] >= 0
+    """Annotations of image `i` of a batch in COCO's form, without the padding."""
+    real = labels['classes'][i] >= 0
+    boxes, classes, crowd, area = (
+        labels[key][i][real] for key in ('boxes', 'classes', 'crowd', 'area')
+    )
     return [
-        {'bbox': xywh(box), 'category_id': ids[c], 'iscrowd': int(crowd), 'area': float(area)}
-        for box, c, crowd, area in zip(
-            labels['boxes'][i][rows],
-            labels['classes'][i][rows],
-            labels['crowd'][i][rows],
-            labels['area'][i][rows],
-            strict=True,
-        )
+        {'bbox': xywh(box), 'category_id': ids[k], 'iscrowd': int(is_crowd), 'area': float(pixels)}
+        for box, k, is_crowd, pixels in zip(boxes, classes, crowd, area, strict=True)
     ]
 
 
@@ -167,19 +192,14 @@ def _detections(coco, found):
 
 
 def _per_class(run):
-    precision = run.eval['precision'][
-        :, :, :, 0, -1
-    ]  # [IoU, recall, class], all areas, 100 detections
+    # precision is [IoU, recall, class, area, number of detections]: all areas, 100 detections
+    precision = run.eval['precision'][:, :, :, 0, -1]
     return {
         name: {'AP': _mean(precision[:, :, k]), 'AP50': _mean(precision[0, :, k])}
         for k, name in enumerate(names_of(run))
     }
 
 
-def _mean(values):
-    values = values[values > -1]
-    return float(np.mean(values)) if values.size else math.nan
-
-
-def _or_nan(value):
-    return math.nan if value < 0 else value
+def _mean(precision):
+    known = precision[precision > -1]  # -1: the class does not occur
+    return float(np.mean(known)) if known.size else math.nan

@@ -9,7 +9,7 @@ import pathlib
 import keras
 
 from keras_efficientdet.errors import ConfigError
-from keras_efficientdet.evaluation.coco import STATISTICS, evaluate, report
+from keras_efficientdet.evaluation.coco import STATISTICS, evaluate, metrics_text
 from keras_efficientdet.files import replaced_file
 from keras_efficientdet.keras_compat import KERAS_3
 from keras_efficientdet.network.detector import detect_batch
@@ -68,7 +68,7 @@ class CocoEvaluation(keras.callbacks.Callback):
                 self.best = figures['AP']
                 save_weights(self.model, self.best_path)
         logs.update({f'val_{name}': figures[name] for name in STATISTICS[:6]})
-        print(f'\nepoch {epoch + 1}, validation:\n{report(figures)}')
+        print(f'\nepoch {epoch + 1}, validation:\n{metrics_text(figures)}')
 
 
 class TensorBoardLog(keras.callbacks.TensorBoard):

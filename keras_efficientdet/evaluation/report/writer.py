@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 import keras_efficientdet.evaluation.report.html as page
-from keras_efficientdet.config import Config, class_ids, class_names, load_config, model_names
+from keras_efficientdet.config import Config, load_config, model_names
 from keras_efficientdet.data import records
 from keras_efficientdet.data.cache import records_of
 from keras_efficientdet.data.pipeline import dataset
@@ -53,9 +53,7 @@ def write_report(
     truth, found = evaluation.collect(
         model, dataset(data, config, training=False), config, progress=progress
     )
-    run = evaluation.coco_run(
-        truth, found, dict(zip(class_ids(config.model), class_names(config.model), strict=True))
-    )
+    run = evaluation.coco_run(truth, found, evaluation.label_map_of(config))
     matches = analysis.matches_of(run)
     scores = analysis.scores_of(matches)
     plots = _plots(run, matches, scores, log_file)
@@ -75,7 +73,7 @@ def write_report(
         if shown
     }
     _write(pathlib.Path(output_dir), {**plots, **sheets, PAGE: text.encode()})
-    return evaluation.figures_of(run)
+    return evaluation.metrics_of(run)
 
 
 def _plots(run, matches, scores, log_file):
@@ -107,7 +105,7 @@ def _chosen(matches, threshold):
 
 
 def _sections(config, run, truth, matches, scores, plots, galleries, names, train):
-    figures = evaluation.figures_of(run)
+    figures = evaluation.metrics_of(run)
     errors = [
         {'error': kind, 'how many': n}
         for kind, n in analysis.error_kinds(matches, scores.threshold).items()
