@@ -1,7 +1,10 @@
-"""Prints the resident memory of a process after its evaluations: python tests/memory_of_evaluations.py evaluate|fit COUNT
+"""Prints the resident memory of a process after each of its evaluations.
 
-`evaluate` makes a detect function for each, as a user's loop does; `fit` trains between them. results/evaluations.csv has
-what it printed.
+Example:
+  python tests/memory_of_evaluations.py evaluate|fit COUNT
+
+`evaluate` makes a detect function for each, as a user's loop does; `fit` trains between them.
+results/evaluations.csv has what it printed.
 """
 
 import pathlib

@@ -1,4 +1,4 @@
-"""A small data set without faults, and ways to plant one in it, for the tests of the doctor."""
+"""A small data set without faults, and ways to plant one fault in it, for tests of the doctor."""
 
 import dataclasses
 import json
@@ -23,8 +23,8 @@ SETTINGS = {
 }
 
 
-def photos(count, seed):
-    """(height, width, three boxes, one per class) of `count` images that all look different."""
+def images(count, seed):
+    """[(height, width, three boxes, one of each class)] of `count` images that look different."""
     rng = np.random.default_rng(seed)
 
     def place(side):
@@ -39,10 +39,10 @@ def photos(count, seed):
 def sources(make_folder):
     """{'train': Source of 24 images, 'val': Source of 8}, both without faults.
 
-    make_folder: name -> empty folder.
+    make_folder: a function from a name to an empty folder.
     """
     return {
-        name: read_coco(*drawn.write_coco(make_folder(name), photos(count, count), LABELS))
+        name: read_coco(*drawn.write_coco(make_folder(name), images(count, count), LABELS))
         for name, count in (('train', 24), ('val', 8))
     }
 

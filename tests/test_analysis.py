@@ -1,4 +1,4 @@
-"""Numbers of an evaluation: hand-made cases whose answers can be counted, and pycocotools' own on a real and a drawn one."""
+"""Analysis of evaluations: hand-made cases that can be counted, and pycocotools' own numbers."""
 
 import math
 
@@ -22,7 +22,7 @@ def hit(image, x, k, score, width=10):
 
 
 def hand_made():
-    """Three pictures in which each kind of error happens, at threshold .5, a known number of times."""
+    """Three images with each kind of error a known number of times, at threshold 0.5."""
     truth = [
         (11, [box(0, 3), box(100, 3), box(200, 7), box(300, 7, crowd=1)]),
         (12, [box(0, 5), box(100, 3)]),
@@ -191,11 +191,11 @@ def drawn(seed, images=30):
 )
 def test_our_matches_and_curves_give_the_ap_of_pycocotools(make):
     run = make()
-    matches, figures = analysis.matches_of(run), metrics_of(run)
+    matches, metrics = analysis.matches_of(run), metrics_of(run)
     recall, at_half, averaged = analysis.precision_curves(run)
-    assert np.nanmean(at_half) == pytest.approx(figures['AP50'], abs=1e-6)
-    assert np.nanmean(averaged) == pytest.approx(figures['AP'], abs=1e-6)
-    for k, (name, row) in enumerate(figures['per_class'].items()):
+    assert np.nanmean(at_half) == pytest.approx(metrics['AP50'], abs=1e-6)
+    assert np.nanmean(averaged) == pytest.approx(metrics['AP'], abs=1e-6)
+    for k, (name, row) in enumerate(metrics['per_class'].items()):
         boxes = int((matches.box_classes == k).sum())
         if not boxes:
             assert math.isnan(row['AP50'])

@@ -1,4 +1,4 @@
-"""The drawn batch: boxes and positive anchors stand where the objects are."""
+"""The drawn batch: boxes and positive anchors are where the objects are."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from keras_efficientdet.doctor.batch import ANCHOR_COLOR, draw_batch
 
 
 def test_the_drawn_batch_shows_boxes_on_objects_and_anchors_around_them(sources, tmp_path):
-    """One red square: its drawn frame has the square inside, the yellow anchors overlap it, the rest of the sheet is free."""
+    """One red square: its box is drawn around it, and yellow anchors are at that place only."""
     source = only(dataclasses.replace(sources['train'], photos=sources['train'].photos[:1]), {1})
     folder = written(source, tmp_path / 'one')
     sheet = draw_batch(

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 from planted import all_crowds, changed, check, configured, first, moved, without_boxes, written
 
+from keras_efficientdet.data.source import Change
 from keras_efficientdet.doctor import examine
 
-# name: (what is done to the training Source, id, severity, a word of what is found, a word of the fix)
+# name: (change of the training Source, id, severity, part of `found`, part of `fix`)
 FAULTS = {
     'degenerate': (
         lambda s: moved(s, lambda b, p: b * [1, 1, 0, 1] + b[:, [0]] * [0, 0, 1, 0]),
@@ -32,7 +33,7 @@ FAULTS = {
         'inside out',
         'x, y, width, height read as corners',
     ),
-    'out_of_the_picture': (
+    'outside_of_the_image': (
         lambda s: moved(s, lambda b, p: b + 60),
         'boxes.outside',
         'error',
@@ -46,7 +47,7 @@ FAULTS = {
         '100% of 72 boxes are smaller than 2 pixels',
         'multiply',
     ),
-    'whole_pictures': (
+    'whole_images': (
         lambda s: moved(s, lambda b, p: np.tile([0, 0, p.height, p.width], (len(b), 1))),
         'boxes.whole_image',
         'warning',
@@ -86,14 +87,14 @@ FAULTS = {
         'max_output_size=120',
     ),
     'boxes_left_out': (
-        lambda s: dataclasses.replace(s, changes={'boxes of zero size, left out': 3}),
+        lambda s: dataclasses.replace(s, changes={Change.EMPTY_BOX: 3}),
         'boxes.left_out',
         'warning',
         '3 of 75 boxes',
         'correct or delete',
     ),
     'boxes_cut_by_reading': (
-        lambda s: dataclasses.replace(s, changes={'boxes cut to their picture': 60}),
+        lambda s: dataclasses.replace(s, changes={Change.BOX_CUT: 60}),
         'boxes.format',
         'error',
         '60 were clipped',
@@ -105,8 +106,8 @@ BESIDE = {  # what else such a fault must bring with it
     'normalised': {'anchors.coverage', 'settings.jitter'},
     'degenerate': {'anchors.coverage'},
     'xywh_read_as_xyxy': {'anchors.coverage', 'settings.jitter'},
-    'out_of_the_picture': {'anchors.coverage'},
-    'whole_pictures': {'anchors.coverage'},
+    'outside_of_the_image': {'anchors.coverage'},
+    'whole_images': {'anchors.coverage'},
 }
 
 

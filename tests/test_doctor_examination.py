@@ -1,4 +1,4 @@
-"""All checks together: silence on data in order, on real data their real flaws, and annotations of every format."""
+"""All checks together: data without faults, real data with real faults, other formats."""
 
 import collections.abc
 import dataclasses
@@ -50,7 +50,7 @@ def test_summary_counts_what_the_fast_form_does_not_read(healthy, monkeypatch):
     assert summary_of(healthy['train'])['boxes_per_class'] == {'cat': 24, 'dog': 24, 'van': 24}
 
 
-# Annotations before they become records: name: (what is done to a COCO file's content, id, found)
+# Faults of annotations before they are converted: each changes the content of a COCO file.
 def _corners(content):
     for a in content['annotations']:
         x, y, w, h = a['bbox']
@@ -85,7 +85,8 @@ def _unnamed(content):
         (
             _swapped,
             'images.size',
-            'height and width are swapped in 24 of 24 images; image 1 (1.png) is 100 high and 150 wide',
+            'height and width are swapped in 24 of 24 images; image 1 (1.png) is 100 high and 150 '
+            'wide, but annotated as 150 high and 100 wide',
         ),
         (_inside_out, 'boxes.format', '72 were dropped'),
         (_unnamed, 'labels.unnamed', 'without a name'),
@@ -93,7 +94,7 @@ def _unnamed(content):
     ids=['corners', 'fractions', 'swapped', 'inside_out', 'unnamed'],
 )
 def test_a_planted_fault_of_a_coco_file(plant, id, found, tmp_path, write_json):
-    annotations, folder = drawn.write_coco(tmp_path, planted.photos(24, 24), planted.LABELS)
+    annotations, folder = drawn.write_coco(tmp_path, planted.images(24, 24), planted.LABELS)
     content = json.loads(annotations.read_text())
     assert alarms(examine_source(read_coco(annotations, folder))) == []
     plant(content)
@@ -103,7 +104,7 @@ def test_a_planted_fault_of_a_coco_file(plant, id, found, tmp_path, write_json):
     )
 
 
-# Faults as they stand in files of other formats; `plant` makes the boxes that such a file is read as.
+# Faults in files of other formats; `plant` makes the boxes that such a file is read as.
 def _sizes_as_corners(source):
     return moved(source, lambda b, p: np.concatenate([b[:, :2] + 60, b[:, 2:] - b[:, :2]], 1))
 
@@ -114,7 +115,7 @@ def _corners_as_centres(source):
     )
 
 
-def _parts_of_the_picture(source):
+def _normalised(source):
     return moved(source, lambda b, p: b / np.tile((p.height, p.width), 2))
 
 
@@ -135,7 +136,7 @@ def _lying(source):
         (other_formats.write_csv, _sizes_as_corners, 'boxes.format', '72 were dropped'),
         (
             other_formats.write_voc,
-            _parts_of_the_picture,
+            _normalised,
             'boxes.normalised',
             'smaller than 2 pixels',
         ),
@@ -150,7 +151,7 @@ def test_a_planted_fault_of_a_folder(write, plant, id, found, sources, tmp_path)
     )
 
 
-def test_pictures_that_are_no_files_are_examined(sources):
+def test_images_that_are_not_files_are_examined(sources):
     """Arrays, in a collection that one can only go through."""
 
     class Photos(collections.abc.Collection):
@@ -204,6 +205,43 @@ def test_training_goes_on_with_other_errors(healthy, caplog):
     assert 'ERROR    splits.same: val: all 24' in caplog.text
 
 
+def test_skipped_findings_are_left_out(sources, healthy, tmp_path, caplog):
+    """By the fast and the thorough form, before training, and of annotations alone."""
+    beyond = moved(sources['train'], lambda b, p: b + 60)
+    train = written(beyond, tmp_path / 'train')
+    config = configured()
+    for fast in (True, False):
+        all_ = examine(train, healthy['val'], config, fast=fast)
+        left = examine(train, healthy['val'], config, fast=fast, skip=['boxes.outside'])
+        assert 'boxes.outside' in {f.id for f in all_}
+        assert left == [f for f in all_ if f.id != 'boxes.outside']
+    before_training(train, healthy['val'], config, skip=['boxes'])
+    assert 'boxes.' not in caplog.text
+    assert alarms(examine_source(beyond, config))
+    assert alarms(examine_source(beyond, config, skip=['boxes'])) == []
+
+
+def test_an_unknown_id_is_refused_before_data_are_read(tmp_path):
+    for call in (
+        lambda: examine(tmp_path / 'none', None, configured(), skip=['boxes.outsid']),
+        lambda: before_training(tmp_path / 'none', None, configured(), skip=['boxes.outsid']),
+        lambda: examine_source(None, skip=['boxes.outsid']),
+    ):
+        with pytest.raises(ValueError, match=r"did you mean 'boxes\.outside'"):
+            call()
+
+
+def test_training_goes_on_where_the_reason_is_skipped(sources, healthy, tmp_path):
+    folder = written(all_crowds(sources['train']), tmp_path / 'train')
+    before_training(folder, healthy['val'], configured(), skip=['boxes.all_crowd'])
+
+
+def test_validation_data_without_boxes_do_not_stop_training(sources, healthy, tmp_path, caplog):
+    valid = written(without_boxes(sources['val']), tmp_path / 'val')
+    before_training(healthy['train'], valid, configured())
+    assert 'ERROR    boxes.none: val: no box in 8 images' in caplog.text
+
+
 @pytest.mark.parametrize('method', ['linear', 'diou'])
 def test_fit_refuses_what_could_not_be_evaluated(method, healthy, tmp_path):
     with pytest.raises(
@@ -235,14 +273,14 @@ def test_fit_asks_the_doctor_first(sources, tmp_path):
                 '(BloodImage_00038.jpg)',
                 'boxes.left_out: train: 1 of 2805 boxes',
                 'boxes.left_out: val: 1 of 1138 boxes',
-                'anchors.coverage: anchor_scale 3.0, the anchors are too large',
+                'anchors.coverage: train: anchors with anchor_scale 3.0 are too large',
             },
         ),
-        ('voc100', {'anchors.coverage: anchor_scale 3.0, the anchors are too large'}),
+        ('voc100', {'anchors.coverage: train: anchors with anchor_scale 3.0 are too large'}),
     ],
 )
 def test_real_data_have_their_real_flaws_and_no_others(name, wanted, real, tmp_path):
-    """bccd: two boxes of zero size, BloodImage_00037 is 00038 again, and platelets are small at 320 pixels."""
+    """bccd: two empty boxes, BloodImage_00037 is 00038 again, platelets are small at 320 pixels."""
     folder = real(name)
     train, valid = (
         written(
@@ -280,10 +318,10 @@ def test_the_report_has_the_worst_first_and_short_lines(healthy):
     assert all(len(line) <= 100 for line in text.splitlines())
 
 
-def test_a_broken_picture_is_named(sources, tmp_path):
+def test_a_broken_image_is_named(sources, tmp_path):
     folder = written(sources['val'], tmp_path / 'val')
     example = tf.train.Example()
-    example.features.feature['image/encoded'].bytes_list.value.append(b'no picture')
+    example.features.feature['image/encoded'].bytes_list.value.append(b'not an image')
     example.features.feature['image/source_id'].bytes_list.value.append(b'the-broken-one')
     with tf.io.TFRecordWriter(str(folder / 'x.tfrecord')) as writer:
         writer.write(example.SerializeToString())

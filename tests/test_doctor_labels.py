@@ -9,7 +9,7 @@ from keras_efficientdet import load_config
 from keras_efficientdet.data.cache import label_overrides
 from keras_efficientdet.doctor import examine
 
-# name: (what is done to the training Source, id, severity, a word of what is found, a word of the fix)
+# name: (change of the training Source, id, severity, part of `found`, part of `fix`)
 FAULTS = {
     'ids_from_0': (counted_from_0, 'labels.one_too_low', 'error', 'one too low', 'label_map'),
     'ids_up_to_num_classes': (
@@ -23,7 +23,7 @@ FAULTS = {
         lambda s: relabelled(s, {2: 18, 3: 400}),
         'labels.gap',
         'error',
-        'category ids 18, 400 are not in the configuration',
+        'lacks category ids of the data: 18, 400 (configured: 1, 2, 3; in the data: 1, 18, 400)',
         '`keras_efficientdet.label_overrides`',
     ),
     'names_of_another_map': (

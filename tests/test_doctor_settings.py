@@ -9,7 +9,7 @@ from keras_efficientdet.doctor import examine
 from keras_efficientdet.doctor.settings import check_settings
 from keras_efficientdet.weights.official import official_weights, save_official
 
-# name: (overrides, weights, id, severity, a word of what is found, a word of the fix)
+# name: (overrides, weights, id, severity, part of `found`, part of `fix`)
 FAULTS = {
     'adam_with_the_rate_of_sgd': (
         {'learning_rate': 0.08},
@@ -48,7 +48,7 @@ FAULTS = {
         None,
         'settings.batch_too_large',
         'error',
-        '24 training images do not fill one batch',
+        'batch_size 32 is more than the 24 training images',
         'batch_size to 24 or less',
     ),
     'all_warm_up': (
@@ -128,7 +128,7 @@ FAULTS = {
         None,
         'anchors.coverage',
         'warning',
-        'the anchors are too large',
+        'are too large',
         'anchor_scale=',
     ),
     'background_counted': (

@@ -31,7 +31,7 @@ def test_no_validation_data(healthy, tmp_path):
         )
 
 
-def test_validation_on_the_training_pictures(healthy):
+def test_validation_on_the_training_images(healthy):
     for fast in (True, False):
         findings = examine(healthy['train'], healthy['train'], configured(), fast=fast)
         check(
@@ -39,7 +39,7 @@ def test_validation_on_the_training_pictures(healthy):
         )
 
 
-def test_pictures_in_both_splits(sources, healthy, tmp_path):
+def test_images_in_both_splits(sources, healthy, tmp_path):
     mixed = dataclasses.replace(
         sources['val'],
         photos=[
@@ -60,8 +60,8 @@ def test_pictures_in_both_splits(sources, healthy, tmp_path):
 def test_edited_copies_in_both_splits(sources, healthy, tmp_path):
     """A brighter JPEG of half the size has another hash, and is found by its look."""
     photo = sources['train'].photos[3]
-    picture = Image.open(photo.path).resize((75, 50)).point(lambda v: min(255, int(v * 1.1)))
-    picture.save(tmp_path / 'copy.jpg', quality=60)
+    edited = Image.open(photo.path).resize((75, 50)).point(lambda v: min(255, int(v * 1.1)))
+    edited.save(tmp_path / 'copy.jpg', quality=60)
     copy = dataclasses.replace(
         photo, path=tmp_path / 'copy.jpg', id=77, height=50, width=75, boxes=photo.boxes / 2
     )

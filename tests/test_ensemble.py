@@ -104,7 +104,7 @@ def test_official_mirrored_detections(golden):
 
 
 def bright(images, scale):
-    """A detector of the one bright rectangle in each picture."""
+    """A detector of the one bright rectangle in each image."""
     found = []
     for image, back in zip(np.asarray(images), scale, strict=True):
         y, x = np.nonzero(image[..., 0] > 0.5)

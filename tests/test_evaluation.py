@@ -1,4 +1,4 @@
-"""COCO metrics: pycocotools' published reference, the official metric, and the bookkeeping around them."""
+"""COCO metrics: pycocotools' published reference, the official metric, and what is counted."""
 
 import json
 import math
@@ -58,7 +58,8 @@ def test_real_coco_reference():
 def official_rows(name):
     """(truth, found) of an official metric golden, image by image.
 
-    Image ids are those that the official metric ended with: in id_minus1 it counts images itself; ours come from the records.
+    Image ids are those that the official metric ended with. In id_minus1 it numbers the images
+    itself; our ids come from the records.
     """
     arrays, entry = official.golden(f'func/{name}.npz'), official.index(f'func/{name}.npz')
     truth, found = [], []
@@ -248,7 +249,7 @@ def test_repeated_image_ids_are_refused(config):
     ],
 )
 def test_evaluations_leave_no_memory_behind(way, count, tmp_path):
-    """In this process: what earlier tests left free for use only makes growth smaller than it is."""
+    """In this process: memory that earlier tests have freed can only make growth look smaller."""
     after = memory_of_evaluations.after_evaluations(
         way, count, memory_of_evaluations.drawn_records(tmp_path)
     )

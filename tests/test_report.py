@@ -1,4 +1,4 @@
-"""The report: one file that needs nothing else, whose numbers are those of `evaluate`."""
+"""The report: one self-contained file, whose numbers are those of `evaluate`."""
 
 import base64
 import html.parser
@@ -48,7 +48,7 @@ class Page(html.parser.HTMLParser):
 
 
 def detect(images, scale):
-    """Two detections in each picture, for `write_report`: where the dog is, if there is one, and a cat where there is none."""
+    """Two detections in each image: where the dog is, if there is one, and a cat where none is."""
     count = len(images)
     return {
         'boxes': tf.tile([[[6.0, 8.0, 46.0, 38.0], [0.0, 30.0, 20.0, 60.0]]], [count, 1, 1]),
@@ -60,19 +60,19 @@ def detect(images, scale):
 
 @pytest.fixture(scope='module')
 def made(small_config, tmp_path_factory):
-    """(folder of a report, its figures, records, config) of seven photos."""
+    """(folder of a report, its metrics, records, config) of seven images."""
     folder = tmp_path_factory.mktemp('report')
-    photos = [
+    images = [
         (60 + 10 * i, 90, [drawn.box(8, 6, 30, 40, 18), drawn.box(50, 10, 20, 20, 1)][: i % 3])
         for i in range(7)
     ]
     labels = {1: 'cat <b>&', 18: 'dog', 400: 'van'}
-    records = drawn.records(folder, photos, labels)
+    records = drawn.records(folder, images, labels)
     (folder / 'log.csv').write_text(
         'epoch,loss,val_AP,learning_rate\n1,2.0,,0.1\n2,1.5,0.25,0.05\n'
     )
     config = load_config(small_config, {'label_map': labels, 'learning_rate': 0.123})
-    figures = write_report(
+    metrics = write_report(
         detect,
         records,
         folder / 'out',
@@ -81,7 +81,7 @@ def made(small_config, tmp_path_factory):
         train=records,
         progress=False,
     )
-    return folder / 'out', figures, records, config
+    return folder / 'out', metrics, records, config
 
 
 def test_the_page_is_whole_and_needs_nothing_else(made):
@@ -99,8 +99,8 @@ def test_the_page_is_whole_and_needs_nothing_else(made):
     assert kinds.count('png') == 4 and 6 < kinds.count('jpeg') <= 12
 
 
-def test_the_page_says_what_was_trained_and_reached(made):
-    folder, figures, records, config = made
+def test_the_page_shows_what_was_trained_and_reached(made):
+    folder, metrics, records, config = made
     page = Page((folder / 'report.html').read_text())
     text = ' '.join(page.text)
     for wanted in (
@@ -114,14 +114,14 @@ def test_the_page_says_what_was_trained_and_reached(made):
     ):
         assert wanted in text
     np.testing.assert_equal(
-        figures, evaluate(detect, dataset(records, config, training=False), config, progress=False)
+        metrics, evaluate(detect, dataset(records, config, training=False), config, progress=False)
     )
-    assert 0.3 < figures['AP'] < 0.5  # the dogs are found, the cats are not
-    assert all(f'{figures[name]:.3f}' in page.text for name in ('AP', 'AR1', 'AR100'))
-    assert f'{figures["per_class"]["dog"]["AP50"]:.3f}' in page.text
+    assert 0.3 < metrics['AP'] < 0.5  # the dogs are found, the cats are not
+    assert all(f'{metrics[name]:.3f}' in page.text for name in ('AP', 'AR1', 'AR100'))
+    assert f'{metrics["per_class"]["dog"]["AP50"]:.3f}' in page.text
 
 
-def test_the_folder_holds_whole_pictures_and_is_replaced(made):
+def test_the_folder_holds_whole_images_and_is_replaced(made):
     folder, _, records, config = made
     wanted = {
         'report.html',
@@ -166,7 +166,7 @@ def test_differences_are_those_from_the_named_model():
 
 
 def evaluation(classes):
-    """(run, matches) of one picture with a found box, a missed one and a false alarm, of the first class of many."""
+    """(run, matches) of one image with a found box, a missed box and a false alarm of class 1."""
 
     def row(x, **more):
         return {'category_id': 1, 'bbox': [x, 10, 20, 30], 'iscrowd': 0, 'area': 600, **more}
@@ -181,16 +181,16 @@ def evaluation(classes):
     return run, analysis.matches_of(run)
 
 
-def test_marks_stand_where_the_errors_are():
-    picture = marked(np.full((60, 120, 3), 128, np.uint8), evaluation(1)[1], 0.5, 0)
-    assert picture.shape == (SIDE // 2, SIDE, 3)
+def test_marks_are_where_the_errors_are():
+    drawn_image = marked(np.full((60, 120, 3), 128, np.uint8), evaluation(1)[1], 0.5, 0)
+    assert drawn_image.shape == (SIDE // 2, SIDE, 3)
     factor = SIDE / 120
     for x, tint in ((10, FOUND), (50, MISSED), (90, FALSE_ALARM)):
         middle, side = round(25 * factor), round(x * factor)
-        assert np.all(picture[middle, side - 2 : side + 4] == tint, -1).any(), x
+        assert np.all(drawn_image[middle, side - 2 : side + 4] == tint, -1).any(), x
     none = marked(np.full((60, 120, 3), 128, np.uint8), evaluation(1)[1], 0.95, 0)
     assert not np.all(none == FOUND, -1).any() and not np.all(none == FALSE_ALARM, -1).any()
-    assert np.all(none == MISSED, -1).sum() > np.all(picture == MISSED, -1).sum()
+    assert np.all(none == MISSED, -1).sum() > np.all(drawn_image == MISSED, -1).sum()
 
 
 @pytest.mark.parametrize('classes', [1, 20, 90])

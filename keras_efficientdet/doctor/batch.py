@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_efficientdet.config import class_names, load_config
+from keras_efficientdet.config import Config, class_names, load_config
 from keras_efficientdet.data.pipeline import augmented, dataset
 from keras_efficientdet.data.records import count_examples
 from keras_efficientdet.imaging.drawing import color, grid
@@ -11,34 +11,40 @@ from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops.images import denormalize
 
 ANCHOR_COLOR = (255, 255, 0)
-_SIDE = 640  # pixels of a drawn picture
+_SIDE = 640  # pixels of the longer side of a drawn image
 
 
-def draw_batch(files_or_dir, config, pictures=9):
-    """A sheet of augmented training images: positive anchors in thin yellow, ground truth above them in its class's colour.
+def draw_batch(files_or_dir, config: Config, count: int = 9) -> np.ndarray:
+    """A sheet of augmented training images with positive anchors and ground truth.
 
-    Boxes are read back from the targets of the head, so what is drawn is what the losses are given. Where a head cannot
-    read them back, those of the augmented examples are drawn, without anchors.
-    Returns: uint8 [H, W, 3].
+    Anchors are thin and yellow; boxes are drawn above them in the colours of their classes. Boxes
+    are read back from the targets of the head, so what is drawn is what the losses get. Where a
+    head cannot read them back, those of the augmented examples are drawn, without anchors.
+
+    Args:
+      files_or_dir: TFRecords of the training data.
+      config: Config of the training.
+      count: how many images, if there are as many.
+    Returns:
+      uint8 [H, W, 3].
     """
-    count = min(pictures, count_examples(files_or_dir))
+    count = min(count, count_examples(files_or_dir))
     config = load_config(config, {'batch_size': count})
-    read_back = head_of(config).objects
-    examples = _of_targets if read_back else _of_examples
-    sheet = [_drawn(*example, config.model) for example in examples(files_or_dir, config, count)]
-    return grid(sheet, cell=(_SIDE, _SIDE))
+    examples = _of_targets if head_of(config).objects else _of_examples
+    drawn = [_drawn(*example, config.model) for example in examples(files_or_dir, config, count)]
+    return grid(drawn, cell=(_SIDE, _SIDE))
 
 
 def _of_targets(files_or_dir, config, count):
-    """(image, boxes, classes, anchors) of one training batch, boxes as the head finds them in its targets."""
+    """Yields (image, boxes, classes, anchors) of one training batch, as the head reads it back."""
     images, targets, _ = next(iter(dataset(files_or_dir, config, training=True).take(1)))
     for i, image in enumerate(images.numpy()):
-        own = {name: target[i].numpy() for name, target in targets.items()}
-        yield image, *head_of(config).objects(own, config)
+        of_image = {name: target[i].numpy() for name, target in targets.items()}
+        yield image, *head_of(config).objects(of_image, config)
 
 
 def _of_examples(files_or_dir, config, count):
-    """The same of augmented examples, before a head encodes them."""
+    """The same for augmented examples, before a head encodes them; without anchors."""
     for example in augmented(files_or_dir, config).take(count).as_numpy_iterator():
         yield *example, np.zeros((0, 4))
 
@@ -46,20 +52,21 @@ def _of_examples(files_or_dir, config, count):
 def _drawn(image, boxes, classes, anchors, model):
     pixels = denormalize(image, model.mean_rgb, model.stddev_rgb)
     factor = _SIDE / max(pixels.shape[:2])
-    picture = Image.fromarray(pixels).resize([round(n * factor) for n in pixels.shape[1::-1]])
-    pen = ImageDraw.Draw(picture)
+    width, height = (round(side * factor) for side in pixels.shape[1::-1])
+    drawn = Image.fromarray(pixels).resize((width, height))
+    pen = ImageDraw.Draw(drawn)
     for ymin, xmin, ymax, xmax in (anchors * factor).tolist():
         pen.rectangle((xmin, ymin, xmax, ymax), outline=ANCHOR_COLOR)
-    names, font = class_names(model), ImageFont.load_default(size=16)
+    names = class_names(model)
     for box, k in zip((boxes * factor).tolist(), classes.tolist(), strict=True):
-        ymin, xmin, ymax, xmax = box
-        pen.rectangle((xmin, ymin, xmax, ymax), outline=color(k), width=4)
-        pen.text(
-            (xmin + 6, ymin + 4),
-            names[k],
-            fill='white',
-            font=font,
-            stroke_width=2,
-            stroke_fill='black',
-        )
-    return np.asarray(picture)
+        _draw_box(pen, box, names[k], color(k))
+    return np.asarray(drawn)
+
+
+def _draw_box(pen, box, name, tint):
+    ymin, xmin, ymax, xmax = box
+    font = ImageFont.load_default(size=16)
+    pen.rectangle((xmin, ymin, xmax, ymax), outline=tint, width=4)
+    # White with a black edge is readable on any image.
+    style = {'fill': 'white', 'stroke_width': 2, 'stroke_fill': 'black'}
+    pen.text((xmin + 6, ymin + 4), name, font=font, **style)

@@ -5,6 +5,7 @@ import numpy as np
 from keras_efficientdet.config import Config
 from keras_efficientdet.data.source import BOXES_CUT, BOXES_LEFT_OUT
 from keras_efficientdet.doctor.findings import Finding, counted
+from keras_efficientdet.doctor.split import Split
 
 EDGE = 1.0  # pixels that a box may extend beyond its image: rounding, not a fault
 MANY = 0.2  # share of faulty boxes above which their format is wrong, not single annotations
@@ -16,7 +17,7 @@ _ORDER = (
 )
 
 
-def check_boxes(split, config=None) -> list[Finding]:
+def check_boxes(split: Split, config: Config | None = None) -> list[Finding]:
     """Findings about the boxes of a Split, and about what a Config (default: Config()) allows."""
     config = config or Config()
     findings = [_image_sizes(split), _changes(split)]

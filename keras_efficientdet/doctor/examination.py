@@ -1,8 +1,12 @@
 """All checks together."""
 
+import collections.abc
 import logging
+import os
 
+from keras_efficientdet.config import Config
 from keras_efficientdet.data.records import count_examples
+from keras_efficientdet.data.source import Source
 from keras_efficientdet.doctor.anchors import check_anchors
 from keras_efficientdet.doctor.boxes import check_boxes
 from keras_efficientdet.doctor.findings import Finding, findings_text, ids_of, without
@@ -14,17 +18,26 @@ from keras_efficientdet.errors import DataError, MissingRecordsError
 
 _log = logging.getLogger(__name__)
 
+Records = str | os.PathLike | collections.abc.Sequence[str | os.PathLike]
+
 SAMPLE = 200  # images of each split that the fast form looks at
 # Errors of the training data that leave nothing to learn.
 _NOTHING_TO_LEARN = {'images.none', 'boxes.none', 'boxes.all_crowd', *UNKNOWN_IDS}
 
 
-def examine(train, valid, config, weights=None, fast=False, skip=()) -> list[Finding]:
+def examine(
+    train: Records,
+    valid: Records | None,
+    config: Config,
+    weights=None,
+    fast: bool = False,
+    skip: collections.abc.Iterable[str] = (),
+) -> list[Finding]:
     """Finds faults of data and settings that would waste or spoil a training.
 
     Args:
       train: folder or files of TFRecords.
-      valid: the same for validation, or None.
+      valid: the same for validation, or None. A place without records counts as none.
       config: Config of the training.
       weights: what the training starts from, as `efficientdet` takes it.
       fast: look at the first 200 images of each split, and not for near duplicates; otherwise
@@ -34,9 +47,10 @@ def examine(train, valid, config, weights=None, fast=False, skip=()) -> list[Fin
       DataError: there are no training records, or an image cannot be read.
       ValueError: `skip` has a name that is neither an id nor an area.
     """
+    skipped = ids_of(skip)  # refuses an unknown name before the images are read
     limit = SAMPLE if fast else None
     # Near duplicates need a thumbnail of every image, by far the longest part.
-    thumbnails = not fast and 'splits.near_duplicates' not in ids_of(skip)
+    thumbnails = not fast and 'splits.near_duplicates' not in skipped
     ours = split_of_records('train', train, limit, thumbnails)
     theirs = _valid_split(valid, limit, thumbnails)
     findings = check_splits(ours, theirs)
@@ -60,7 +74,13 @@ def _valid_split(valid, limit, thumbnails):
         return Split('val', [], whole=True, summary={})
 
 
-def examine_source(source, config=None, name='annotations', fast=False, skip=()) -> list[Finding]:
+def examine_source(
+    source: Source,
+    config: Config | None = None,
+    name: str = 'annotations',
+    fast: bool = False,
+    skip: collections.abc.Iterable[str] = (),
+) -> list[Finding]:
     """Finds faults of annotations before they are converted: image sizes, boxes, names.
 
     `examine` repeats what the records show as well: `findings.new_findings` tells which of its
@@ -86,7 +106,13 @@ def examine_source(source, config=None, name='annotations', fast=False, skip=())
     return without(findings, skip)
 
 
-def before_training(train, valid, config, weights=None, skip=()) -> None:
+def before_training(
+    train: Records,
+    valid: Records | None,
+    config: Config,
+    weights=None,
+    skip: collections.abc.Iterable[str] = (),
+) -> None:
     """Logs what `examine(..., fast=True)` finds.
 
     Raises:

@@ -124,19 +124,23 @@ def _nearest(name):
     return f'; did you mean {near[0]!r}?' if near else f'; ids are {", ".join(IDS)}'
 
 
-def without(findings, skip) -> list[Finding]:
+def without(
+    findings: collections.abc.Iterable[Finding], skip: str | collections.abc.Iterable[str]
+) -> list[Finding]:
     """The findings whose id is not selected by `skip` (see `ids_of`)."""
     skipped = ids_of(skip)
     return [finding for finding in findings if finding.id not in skipped]
 
 
-def new_findings(findings, known) -> list[Finding]:
+def new_findings(
+    findings: collections.abc.Iterable[Finding], known: collections.abc.Iterable[Finding]
+) -> list[Finding]:
     """The findings that are not yet in `known`: no other has the same id and the same split."""
     subjects = {finding.subject for finding in known}
     return [finding for finding in findings if finding.subject not in subjects]
 
 
-def findings_text(findings) -> str:
+def findings_text(findings: collections.abc.Collection[Finding]) -> str:
     """Findings as lines of text, the most severe first."""
     lines = [f'doctor: {_totals(findings)}']
     for finding in sorted(findings, key=lambda f: SEVERITIES.index(f.severity)):
@@ -146,7 +150,7 @@ def findings_text(findings) -> str:
     return '\n'.join(lines)
 
 
-def counted(count, noun) -> str:
+def counted(count: int, noun: str) -> str:
     """'1 image', '2 images'"""
     return f'{count} {noun}' if count == 1 else f'{count} {noun}s'
 

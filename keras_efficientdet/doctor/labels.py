@@ -1,9 +1,11 @@
 """Checks of category ids and class names."""
 
 import collections
+import collections.abc
 
-from keras_efficientdet.config import class_ids
+from keras_efficientdet.config import ModelConfig, class_ids
 from keras_efficientdet.doctor.findings import Finding
+from keras_efficientdet.doctor.split import Split
 
 FEW = 20  # boxes of a class in the training data below which it counts as rare
 _LISTED = 8  # values that a sentence lists before it says how many more there are
@@ -12,7 +14,7 @@ UNKNOWN_IDS = ('labels.one_too_low', 'labels.one_too_high', 'labels.gap', 'label
 _OVERRIDES = '`keras_efficientdet.label_overrides` reads both from the data'
 
 
-def check_labels(train, valid, model) -> list[Finding]:
+def check_labels(train: Split, valid: Split | None, model: ModelConfig) -> list[Finding]:
     """Findings about the category ids and names of two Splits under a ModelConfig.
 
     `valid` may be None.
@@ -27,7 +29,7 @@ def check_labels(train, valid, model) -> list[Finding]:
     return findings
 
 
-def check_names(label_map) -> list[Finding]:
+def check_names(label_map: collections.abc.Mapping[int, str]) -> list[Finding]:
     """Findings about {category id: name} alone."""
     unnamed = [i for i, name in label_map.items() if not str(name).strip() or str(name) == 'None']
     if unnamed:
@@ -79,8 +81,8 @@ def _unknown_ids(split, model):
     return Finding(
         id_,
         'error',
-        f'{split.name}: category ids {_listed(unknown)} are not in the configuration (configured: '
-        f'{_listed(sorted(configured))}; in the data: {_listed(sorted(seen))}){cause}',
+        f'{split.name}: the configuration lacks category ids of the data: {_listed(unknown)} '
+        f'(configured: {_listed(sorted(configured))}; in the data: {_listed(sorted(seen))}){cause}',
         fix,
         split=split.name,
         numbers={'unknown': unknown, 'seen': sorted(seen), 'configured': sorted(configured)},
@@ -94,12 +96,10 @@ def _cause(seen, configured):
         f'those of the data; {_OVERRIDES}'
     )
     if {i + 1 for i in seen} <= configured:
-        cause = (
-            '. They are one too low: the data count from 0 where the configuration counts from 1'
-        )
+        cause = '. The ids of the data are one too low, as if they counted from 0 instead of 1'
         return 'labels.one_too_low', cause, f'{renumber} (id 0 is allowed)'
     if {i - 1 for i in seen} <= configured:
-        cause = '. They are one too high: the largest is one beyond the last class'
+        cause = '. The ids of the data are one too high: the largest is one beyond the last class'
         return 'labels.one_too_high', cause, renumber
     set_map = f'set label_map and num_classes to the categories of this data set; {_OVERRIDES}'
     if max(seen) - min(seen) >= len(seen):
@@ -123,8 +123,9 @@ def _other_names(split, model):
     return Finding(
         'labels.other_name',
         'error',
-        f'{split.name}: {len(differing)} categories have another name in the data than in '
-        f'label_map, for example id {i}: {name!r} in the data, {model.label_map[i]!r} in label_map',
+        f'{split.name}: label_map names {len(differing)} of {len(model.label_map)} categories '
+        f'differently than the data, for example id {i}: {name!r} in the data, '
+        f'{model.label_map[i]!r} in label_map',
         'take label_map from the data (`keras_efficientdet.label_overrides`), and convert both '
         'splits with the same label_map',
         split=split.name,

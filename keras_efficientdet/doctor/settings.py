@@ -1,6 +1,6 @@
 """Checks of a configuration: batch size, learning rate, steps, normalisation, initial weights."""
 
-from keras_efficientdet.config import load_config, model_names
+from keras_efficientdet.config import Config, load_config, model_names
 from keras_efficientdet.doctor.findings import Finding, counted
 from keras_efficientdet.errors import CheckpointError
 from keras_efficientdet.weights.class_count import class_count
@@ -18,7 +18,7 @@ _SETTLED_AFTER = 690
 _SETTLED_AFTER_AVERAGED = 1000
 
 
-def check_settings(config, images, weights=None) -> list[Finding]:
+def check_settings(config: Config, images: int, weights=None) -> list[Finding]:
     """Findings about a Config for `images` training images.
 
     `weights` is what the training starts from, as `efficientdet` takes it.
@@ -49,8 +49,7 @@ def _batch_too_large(train, images):
     return Finding(
         'settings.batch_too_large',
         'error',
-        f'{counted(images, "training image")} do not fill one batch (batch_size '
-        f'{train.batch_size})',
+        f'batch_size {train.batch_size} is more than the {counted(images, "training image")}',
         f'set batch_size to {images} or less',
         numbers={'images': images, 'batch_size': train.batch_size},
     )
@@ -180,7 +179,8 @@ def _normalisation(config, weights):
         'warning',
         f'mean_rgb {_rounded(model.mean_rgb)} and stddev_rgb {_rounded(model.stddev_rgb)} are not '
         f'the values that {model.backbone_name} was trained with',
-        f'set mean_rgb={_rounded(expected.mean_rgb)} and stddev_rgb={_rounded(expected.stddev_rgb)}',
+        f'set mean_rgb={_rounded(expected.mean_rgb)} and '
+        f'stddev_rgb={_rounded(expected.stddev_rgb)}',
         numbers={'mean_rgb': list(model.mean_rgb), 'stddev_rgb': list(model.stddev_rgb)},
     )
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from keras_efficientdet.data.record_writer import picture_bytes
 from keras_efficientdet.data.records import record_files, summary_of
+from keras_efficientdet.data.source import Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import named, orientation
 
@@ -95,7 +96,9 @@ class Split:
         return collections.Counter(label for image in self.images for label in image.labels)
 
 
-def split_of_records(name, files_or_dir, limit=None, thumbnails=False) -> Split:
+def split_of_records(
+    name: str, files_or_dir, limit: int | None = None, thumbnails: bool = False
+) -> Split:
     """A Split of TFRecords, or of the first `limit` examples of them.
 
     Raises:
@@ -163,7 +166,7 @@ def _annotated_size(feature):
     return (height[0], width[0]) if height and width else None
 
 
-def split_of_source(source, limit=None, name='annotations') -> Split:
+def split_of_source(source: Source, limit: int | None = None, name: str = 'annotations') -> Split:
     """A Split of a `Source`, or of its first `limit` images.
 
     Raises:

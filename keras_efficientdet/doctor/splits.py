@@ -5,6 +5,7 @@ import collections
 import numpy as np
 
 from keras_efficientdet.doctor.findings import Finding, counted
+from keras_efficientdet.doctor.split import Split
 
 # Correlation of 16 x 16 grey thumbnails from which two images count as near duplicates. Different
 # images of real data sets reach 0.90 (voc100) and 0.75 (bccd).
@@ -12,7 +13,7 @@ SAME_VIEW = 0.98
 _BLOCK = 1024  # validation images compared at a time, which bounds the matrix in memory
 
 
-def check_splits(train, valid) -> list[Finding]:
+def check_splits(train: Split, valid: Split | None) -> list[Finding]:
     """Findings about two Splits; `valid` may be None."""
     if not train.images:
         return [

@@ -1,1 +1,1 @@
-"""How good detections are: COCO metrics, and what stands behind them."""
+"""How good detections are: COCO metrics, their analysis, and a report of both."""

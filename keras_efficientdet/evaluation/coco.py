@@ -62,12 +62,12 @@ def evaluate(
     return metrics_of(coco_run(truth, found, label_map_of(config)))
 
 
-def label_map_of(config) -> dict[int, str]:
+def label_map_of(config: Config) -> dict[int, str]:
     """{category id: class name} of a Config."""
     return dict(zip(class_ids(config.model), class_names(config.model), strict=True))
 
 
-def collect(model, data, config, *, progress=True) -> tuple[list, list]:
+def collect(model, data, config: Config, *, progress: bool = True) -> tuple[list, list]:
     """Runs a network on an evaluation data set: (truth, found), the arguments of `coco_run`.
 
     Arguments as of `evaluate`.
@@ -90,7 +90,7 @@ def collect(model, data, config, *, progress=True) -> tuple[list, list]:
     return truth, found
 
 
-def coco_run(truth, found, label_map) -> COCOeval:
+def coco_run(truth: list, found: list, label_map: collections.abc.Mapping[int, str]) -> COCOeval:
     """pycocotools' evaluation, run to its end: it holds metrics, precisions and matches.
 
     Args:
@@ -118,7 +118,7 @@ def coco_run(truth, found, label_map) -> COCOeval:
     return run
 
 
-def metrics_of(run) -> dict:
+def metrics_of(run: COCOeval) -> dict:
     """The metrics of a `coco_run`, as `evaluate` returns them."""
     metrics = {}
     for name, value in zip(STATISTICS, run.stats.tolist(), strict=True):
@@ -126,7 +126,7 @@ def metrics_of(run) -> dict:
     return {**metrics, 'per_class': _per_class(run)}
 
 
-def names_of(run) -> tuple[str, ...]:
+def names_of(run: COCOeval) -> tuple[str, ...]:
     """Class names of a `coco_run`, in its order.
 
     Where classes share a name, the category id is added, so that every class has a name of its own.
@@ -140,8 +140,8 @@ def names_of(run) -> tuple[str, ...]:
     return tuple(names)
 
 
-def metrics_text(metrics) -> str:
-    """The metrics of `evaluate` as text: two lines of COCO's metrics, then a line for each class."""
+def metrics_text(metrics: dict) -> str:
+    """The metrics of `evaluate` as text: COCO's in two lines, then a line for each class."""
     lines = []
     for names in (STATISTICS[:6], STATISTICS[6:]):
         lines.append('  '.join(f'{name} {metrics[name]:.3f}' for name in names))

@@ -1,8 +1,11 @@
-"""Several detectors, or one detector and its view in the mirror, as one.
+"""Several detectors, or one detector and its view of the mirrored image, as one detector.
 
-A detector here is a function (prepared images [B, H, W, 3], scale back [B]) -> detections, as `models.detect_batch` makes
-it; so is every result, and `evaluate` takes it in place of a model.
+A detector here is a function (prepared images float32 [B, H, W, 3], scale float32 [B]) ->
+detections, as `network.detector.detect_batch` makes it. So is every result of this module, and
+`evaluate` takes it in place of a model.
 """
+
+import collections.abc
 
 import numpy as np
 import tensorflow as tf
@@ -12,36 +15,43 @@ from keras_efficientdet.ops.boxes import flip_horizontally
 from keras_efficientdet.ops.numpy_nms import padded
 
 
-def fused(detectors, max_output_size=100):
-    """One detector out of several: their detections joined by `weighted_box_fusion`, the best `max_output_size` kept."""
+def fused(detectors: list, max_output_size: int = 100) -> collections.abc.Callable:
+    """One detector out of several: their detections, joined by `weighted_box_fusion`.
+
+    The best `max_output_size` detections of each image are kept.
+    """
 
     def run(prepared, scale_back):
-        found = [
-            {k: np.asarray(v) for k, v in detect(prepared, scale_back).items()}
-            for detect in detectors
-        ]
-        images = [
-            [
-                np.concatenate([f[key][i, : f['count'][i]] for f in found])
-                for key in ('boxes', 'scores', 'classes')
-            ]
-            for i in range(len(prepared))
-        ]
-        return padded(
-            [weighted_box_fusion(*image, len(detectors)) for image in images], max_output_size
-        )
+        found = []
+        for detect in detectors:
+            detections = detect(prepared, scale_back)
+            found.append({key: np.asarray(value) for key, value in detections.items()})
+        rows = []
+        for i in range(len(prepared)):
+            boxes, scores, classes = (
+                _joined(found, key, i) for key in ('boxes', 'scores', 'classes')
+            )
+            rows.append(weighted_box_fusion(boxes, scores, classes, len(detectors)))
+        return padded(rows, max_output_size)
 
     return run
 
 
-def mirrored(detect):
-    """The detector that looks at the pictures in the mirror; its boxes are mirrored back. Padding rows stay 0."""
+def _joined(found, key, i):
+    """Values of image `i` of all detectors, without the padding."""
+    return np.concatenate([one[key][i, : one['count'][i]] for one in found])
+
+
+def mirrored(detect: collections.abc.Callable) -> collections.abc.Callable:
+    """The detector that sees each image mirrored; its boxes are mirrored back.
+
+    Padding rows stay 0.
+    """
 
     def run(prepared, scale_back):
         found = detect(tf.reverse(prepared, [2]), scale_back)
-        width = (
-            tf.cast(tf.shape(prepared)[2], tf.float32) * scale_back
-        )  # [B], of the original picture
+        prepared_width = tf.cast(tf.shape(prepared)[2], tf.float32)
+        width = prepared_width * scale_back  # [B], in pixels of the original image
         boxes = flip_horizontally(found['boxes'], width[:, None])
         real = tf.sequence_mask(found['count'], tf.shape(boxes)[1])
         return {**found, 'boxes': tf.where(real[..., None], boxes, 0.0)}
@@ -49,6 +59,8 @@ def mirrored(detect):
     return run
 
 
-def flip_test(detect, max_output_size=100):
-    """Test-time augmentation: the detections of each picture and of its mirror image, fused."""
+def flip_test(
+    detect: collections.abc.Callable, max_output_size: int = 100
+) -> collections.abc.Callable:
+    """Test-time augmentation: the detections of each image and of its mirror image, fused."""
     return fused([detect, mirrored(detect)], max_output_size)

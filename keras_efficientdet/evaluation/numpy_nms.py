@@ -1,26 +1,35 @@
-"""The official numpy NMS (`nms_configs.pyfunc`), for figures that are compared with those evaluated by it.
+"""The official numpy NMS (`nms_configs.pyfunc`), for comparison with metrics computed with it.
 
-It differs from `postprocess`: sides are counted as last - first + 1 pixels, and nothing is clipped.
+It differs from `ops.nms`: sides are counted as last - first + 1 pixels, and nothing is clipped.
 """
 
+import collections.abc
+
+import keras
 import tensorflow as tf
 
+from keras_efficientdet.config import Config
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops import images
 from keras_efficientdet.ops.numpy_nms import padded, per_class
 
 
-def detect_batch(model, config):
-    """Like `models.detect_batch`, with this NMS: a function (images [B, H, W, 3], scale back [B]) -> detections.
+def detect_batch(model: keras.Model, config: Config) -> collections.abc.Callable:
+    """Like `network.detector.detect_batch`, with this NMS. Give it to `evaluate` as the model.
 
-    Give it to `evaluate` in place of the model. `config.detect.method` may be any of config.NMS_METHODS. Raises
-    ConfigError for per_class=false, which the official numpy NMS does not have, and for a head without candidates.
+    `config.detect.method` may be any of config.NMS_METHODS.
+
+    Returns:
+      A function (images float32 [B, H, W, 3], scale float32 [B]) -> detections.
+    Raises:
+      ConfigError: per_class=false, which the official numpy NMS does not have, or a head without
+        candidates.
     """
     detect = config.detect
     if not detect.per_class:
         raise ConfigError(
-            'per_class=false: the numpy NMS goes class by class; leave --numpy_nms or per_class out'
+            'per_class=false: the numpy NMS goes class by class; leave out --numpy_nms or per_class'
         )
     head = head_of(config)
     if head.candidates is None:
@@ -41,8 +50,9 @@ def detect_batch(model, config):
     )
 
     def run(prepared, scale_back):
-        rows = zip(*(part.numpy() for part in candidates(prepared)), strict=True)
-        found = padded([per_class(*row, **settings) for row in rows], detect.max_output_size)
+        boxes, scores, classes = (part.numpy() for part in candidates(prepared))
+        rows = [per_class(*image, **settings) for image in zip(boxes, scores, classes, strict=True)]
+        found = padded(rows, detect.max_output_size)
         return {**found, 'boxes': images.undo(found['boxes'], scale_back)}
 
     return run

@@ -1,4 +1,4 @@
-"""An evaluation as a page to look at, to print and to send."""
+"""An evaluation as a page to read, print and send."""
 
 from keras_efficientdet.evaluation.report.writer import write_report
 

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation with their errors marked."""
+"""Images of an evaluation with their errors marked."""
 
 import typing
 
@@ -12,86 +12,89 @@ from keras_efficientdet.evaluation import analysis
 from keras_efficientdet.imaging.drawing import Mark, draw_marks
 
 _FILE = 'image/filename'
-SIDE = 640  # pixels of the longer side, so that labels are readable on pictures of any size
-FOUND, MISSED, FALSE_ALARM = (0, 150, 80), (20, 70, 255), (225, 30, 0)
+SIDE = 640  # pixels of the longer side, so that labels are readable on images of any size
+FOUND = (0, 150, 80)
+MISSED = (20, 70, 255)
+FALSE_ALARM = (225, 30, 0)
 
 
 class Exhibit(typing.NamedTuple):
-    """A picture uint8 [H, W, 3] and what to say of it."""
+    """An image uint8 [H, W, 3] with its marks, and its caption."""
 
-    picture: np.ndarray
+    image: np.ndarray
     caption: str
 
 
-def gallery(data, config, matches, threshold, images):
-    """[Exhibit] of some images, in their order.
+def gallery(data, config, matches, threshold, images) -> list[Exhibit]:
+    """An Exhibit for each of some images, in their order.
 
     Args:
       data: folder or files of the records that were evaluated.
-      matches: analysis.Matches. threshold: score from which detections count.
+      config: Config of the evaluation.
+      matches: analysis.Matches.
+      threshold: score from which detections count.
       images: indices into matches.image_ids.
     """
-    pictures = _pictures(data, config, {matches.image_ids[i] for i in images})
-    errors = analysis.image_errors(matches, threshold)
+    pixels = _images_by_id(data, config, {matches.image_ids[i] for i in images})
+    found, alarms, missed = analysis.image_errors(matches, threshold)
     exhibits = []
     for i in images:
-        picture, file = pictures[matches.image_ids[i]]
-        found, alarms, missed = (e[i] for e in errors)
-        caption = f'image {matches.image_ids[i]}{file and f" ({file})"}: {found} found, {alarms} false alarms, {missed} missed'
-        exhibits.append(Exhibit(marked(picture, matches, threshold, i), caption))
+        image_id = matches.image_ids[i]
+        image, file = pixels[image_id]
+        title = f'image {image_id} ({file})' if file else f'image {image_id}'
+        caption = f'{title}: {found[i]} found, {alarms[i]} false alarms, {missed[i]} missed'
+        exhibits.append(Exhibit(marked(image, matches, threshold, i), caption))
     return exhibits
 
 
-def _pictures(data, config, wanted):
+def _images_by_id(data, config, wanted):
     """{image id: (uint8 [H, W, 3], file name or '')} as they are in the records."""
+    if not wanted:
+        return {}
+    wanted_ids = tf.constant(sorted(wanted), tf.int64)
 
     def parse(serialized):
-        found = records.parse(serialized, class_ids(config.model))
-        named = tf.io.parse_single_example(
+        example = records.parse(serialized, class_ids(config.model))
+        file = tf.io.parse_single_example(
             serialized, {_FILE: tf.io.FixedLenFeature([], tf.string, '')}
         )
-        return found['id'], found['image'], named[_FILE]
+        return example['id'], example['image'], file[_FILE]
 
-    chosen = (
-        tf.data.TFRecordDataset(records.record_files(data))
-        .map(parse)
-        .filter(lambda i, *_: tf.reduce_any(i == tf.constant(sorted(wanted), tf.int64)))
-    )
-    return (
-        {
-            int(i): (picture, file.decode(errors='replace'))
-            for i, picture, file in chosen.as_numpy_iterator()
-        }
-        if wanted
-        else {}
-    )
+    parsed = tf.data.TFRecordDataset(records.record_files(data)).map(parse)
+    chosen = parsed.filter(lambda image_id, *_: tf.reduce_any(image_id == wanted_ids))
+    found = {}
+    for image_id, image, file in chosen.as_numpy_iterator():
+        found[int(image_id)] = (image, file.decode(errors='replace'))
+    return found
 
 
-def marked(picture, matches, threshold, image):
-    """The picture at SIDE pixels: boxes that were found, boxes that were missed, false alarms."""
-    factor = SIDE / max(picture.shape[:2])
-    size = [max(1, round(side * factor)) for side in picture.shape[1::-1]]
-    enlarged = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
-    shown = (matches.images == image) & (matches.scores >= threshold)
+def marked(image, matches, threshold, index) -> np.ndarray:
+    """The image enlarged to SIDE pixels, with boxes found, boxes missed and false alarms.
+
+    Args:
+      image: uint8 [H, W, 3].
+      matches: analysis.Matches.
+      threshold: score from which detections count.
+      index: of the image in matches.image_ids.
+    """
+    factor = SIDE / max(image.shape[:2])
+    size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
+    enlarged = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+    shown = (matches.images == index) & (matches.scores >= threshold)
     found = set(matches.owner[shown].tolist())
     marks = []
-    for b in np.flatnonzero(matches.box_images == image):
-        name = matches.names[matches.box_classes[b]]
-        marks.append(
-            _mark(matches.true_boxes[b], factor, *((FOUND, '') if b in found else (MISSED, name)))
-        )
+    for b in np.flatnonzero(matches.box_images == index):
+        box = matches.true_boxes[b] * factor
+        if b in found:
+            marks.append(_mark(box, FOUND, ''))
+        else:
+            marks.append(_mark(box, MISSED, matches.names[matches.box_classes[b]]))
     for d in np.flatnonzero(shown & (matches.owner < 0)):
-        marks.append(
-            _mark(
-                matches.boxes[d],
-                factor,
-                FALSE_ALARM,
-                f'{matches.names[matches.classes[d]]} {matches.scores[d]:.2f}',
-            )
-        )
+        text = f'{matches.names[matches.classes[d]]} {matches.scores[d]:.2f}'
+        marks.append(_mark(matches.boxes[d] * factor, FALSE_ALARM, text))
     return draw_marks(enlarged, marks)
 
 
-def _mark(xywh, factor, tint, text):
-    x, y, width, height = xywh * factor
-    return Mark((y, x, y + height, x + width), tint, text)
+def _mark(xywh, color, text):
+    x, y, width, height = xywh
+    return Mark((y, x, y + height, x + width), color, text)

@@ -1,7 +1,8 @@
-"""`write_report`: one evaluation pass, and all that can be seen in it."""
+"""`write_report`: one evaluation, and everything that can be shown of it."""
 
 import datetime
 import io
+import os
 import pathlib
 
 import numpy as np
@@ -22,70 +23,86 @@ from keras_efficientdet.evaluation.report.learning_curves import learning_curves
 from keras_efficientdet.files import replaced_file
 from keras_efficientdet.imaging.drawing import grid
 
-PICTURES = 6  # of the worst images, and of random ones
+EXHIBITS = 6  # of the worst images, and of random ones
 PAGE = 'report.html'
-_MARKS = 'Green: a box that was found. Blue: a box that was missed. Red: a detection without a box, with its class and score.'
+_LEGEND = (
+    'Green: a box that was found. Blue: a box that was missed. Red: a detection without a box, '
+    'with its class and score.'
+)
 
 
 def write_report(
-    model, data, output_dir, *, config=None, log_file=None, train=None, names=None, progress=True
-):
-    """Evaluates once and writes report.html, one file that needs nothing else, and its pictures beside it.
+    model,
+    data,
+    output_dir: str | os.PathLike,
+    *,
+    config: Config | None = None,
+    log_file: str | os.PathLike | None = None,
+    train=None,
+    names: tuple | None = None,
+    progress: bool = True,
+) -> dict:
+    """Evaluates once and writes report.html, a self-contained file, and its images beside it.
 
-    The page holds the settings that differ from the model's own, learning curves, COCO figures, a table of the classes,
-    precision over recall, F1 over the score with the best thresholds, the confusion matrix, kinds of errors, and the worst and
-    some random images. Confusions and errors are counted at the score with the best mean F1. An older report in the folder
-    is replaced; nothing is written before all of it is made.
+    The page has the settings that differ from the defaults of the model, learning curves, COCO
+    metrics, a table of the classes, precision over recall, F1 over the score with the best
+    thresholds, the confusion matrix, kinds of errors, and the worst and some random images.
+    Confusions and errors are counted at the score with the best mean F1.
+
+    An older report in the folder is replaced. Nothing is written before all of it is made.
 
     Args:
-      model: what `evaluate` takes.
-      data: what `cache.records_of` takes.
-      output_dir: a folder, made where it is not there.
+      model: as of `evaluate`.
+      data: what `data.cache.records_of` takes.
+      output_dir: a folder; created if it does not exist.
       config: default: the one that the model carries.
       log_file: the log.csv of `fit`, for the learning curves.
       train: the TFRecords that were trained on, for their summary.
       names: what the page calls (data, train); default: themselves.
+      progress: whether to show a progress bar.
     Returns:
-      the figures, as `evaluate` returns them.
+      The metrics, as `evaluate` returns them.
     """
-    names = [_name(place) for place in names or (data, train)]
-    config, data = config or model.detection_config, records_of(data)
-    truth, found = evaluation.collect(
-        model, dataset(data, config, training=False), config, progress=progress
-    )
-    run = evaluation.coco_run(truth, found, evaluation.label_map_of(config))
-    matches = analysis.matches_of(run)
-    scores = analysis.scores_of(matches)
-    plots = _plots(run, matches, scores, log_file)
-    chosen = _chosen(matches, scores.threshold)
-    galleries = {
-        name: gallery(data, config, matches, scores.threshold, images)
-        for name, images in chosen.items()
+    config = config or model.detection_config
+    titles = [_title(place) for place in names or (data, train)]
+    data = records_of(data)
+    batches = dataset(data, config, training=False)
+    truth, found = evaluation.collect(model, batches, config, progress=progress)
+    results = _Results(config, truth, found)
+    plots = _plots(results, log_file)
+    galleries = _galleries(data, results)
+    sections = {
+        **_data_sections(results, titles, train),
+        **_result_sections(results, plots, galleries),
     }
-    title = f'{config.model.name} on {names[0]}'
-    made = f'{datetime.datetime.now():%Y-%m-%d %H:%M}, {len(truth)} images'
-    text = page.page(
-        title, made, _sections(config, run, truth, matches, scores, plots, galleries, names, train)
-    )
-    sheets = {
-        f'{name}.png': _png(grid([e.picture for e in shown], 2))
-        for name, shown in galleries.items()
-        if shown
-    }
-    _write(pathlib.Path(output_dir), {**plots, **sheets, PAGE: text.encode()})
-    return evaluation.metrics_of(run)
+    title = f'{config.model.name} on {titles[0]}'
+    subtitle = f'{datetime.datetime.now():%Y-%m-%d %H:%M}, {len(truth)} images'
+    text = page.page(title, subtitle, sections)
+    _write(pathlib.Path(output_dir), {**plots, **_sheets(galleries), PAGE: text.encode()})
+    return results.metrics
 
 
-def _plots(run, matches, scores, log_file):
+class _Results:
+    """What an evaluation gave, and what follows from it."""
+
+    def __init__(self, config, truth, found):
+        self.config = config
+        self.truth = truth
+        self.run = evaluation.coco_run(truth, found, evaluation.label_map_of(config))
+        self.metrics = evaluation.metrics_of(self.run)
+        self.matches = analysis.matches_of(self.run)
+        self.scores = analysis.scores_of(self.matches)
+        self.threshold = self.scores.threshold
+
+
+def _plots(results, log_file):
     """{file name: bytes of a PNG}"""
+    matches, threshold = results.matches, results.threshold
     figures = {'learning.png': learning_curves(log_file)} if log_file else {}
-    figures |= {
-        'precision_recall.png': precision_recall(run, matches.names),
-        'f1.png': f1_confidence(scores, matches.names),
-        'confusion.png': confusion(
-            analysis.confusion(matches, scores.threshold), matches.names, scores.threshold
-        ),
-    }
+    figures['precision_recall.png'] = precision_recall(results.run, matches.names)
+    figures['f1.png'] = f1_confidence(results.scores, matches.names)
+    table = analysis.confusion(matches, threshold)
+    figures['confusion.png'] = confusion(table, matches.names, threshold)
     files = {}
     for name, figure in figures.items():
         buffer = io.BytesIO()
@@ -94,83 +111,115 @@ def _plots(run, matches, scores, log_file):
     return files
 
 
-def _chosen(matches, threshold):
-    """{name: indices of images}"""
-    count = len(matches.image_ids)
-    some = np.random.default_rng(0).permutation(count)[:PICTURES]
-    return {
-        'worst': analysis.worst_images(matches, threshold, PICTURES),
+def _galleries(data, results):
+    """{'worst': [Exhibit], 'random': [Exhibit]}"""
+    matches, threshold = results.matches, results.threshold
+    # A fixed seed: reports of two trainings show the same images.
+    some = np.random.default_rng(0).permutation(len(matches.image_ids))[:EXHIBITS]
+    chosen = {
+        'worst': analysis.worst_images(matches, threshold, EXHIBITS),
         'random': sorted(some.tolist()),
     }
-
-
-def _sections(config, run, truth, matches, scores, plots, galleries, names, train):
-    figures = evaluation.metrics_of(run)
-    errors = [
-        {'error': kind, 'how many': n}
-        for kind, n in analysis.error_kinds(matches, scores.threshold).items()
-    ]
-    at = f'at score {scores.threshold:.2f}'
-    sections = {
-        'Settings': page.note(f'What differs from {_base_name(config)}.')
-        + page.table(differences(config)),
-        'Data': page.table(_data(names, truth, train)),
+    return {
+        name: gallery(data, results.config, matches, threshold, images)
+        for name, images in chosen.items()
     }
+
+
+def _sheets(galleries):
+    """{file name: bytes of a PNG with all images of a gallery}"""
+    sheets = {}
+    for name, exhibits in galleries.items():
+        if exhibits:
+            sheets[f'{name}.png'] = _encoded(grid([e.image for e in exhibits], 2), 'PNG')
+    return sheets
+
+
+def _data_sections(results, titles, train):
+    base = results.config.model.name if _is_named(results.config) else 'the official defaults'
+    settings = page.note(f'What differs from {base}.') + page.table(differences(results.config))
+    return {
+        'Settings': settings,
+        'Data': page.table(_data_rows(titles, results.truth, train)),
+    }
+
+
+def _result_sections(results, plots, galleries):
+    at = f'at score {results.threshold:.2f}'
+    best = results.scores.mean.max()
+    sections = {}
     if 'learning.png' in plots:
-        sections['Learning curves'] = page.picture(plots['learning.png'], 'log.csv, epoch by epoch')
-    return sections | {
-        'COCO figures': page.table([{name: figures[name] for name in evaluation.STATISTICS}]),
-        'Classes': page.table(analysis.class_table(run, matches, scores))
-        + page.note(
-            'Threshold: the score at which F1 is best for the class; F1, precision and recall are those at it, IoU 0.5.'
-        ),
-        'Precision and recall': page.picture(
-            plots['precision_recall.png'], 'as pycocotools interpolates it'
-        ),
-        'F1 and score': page.picture(
-            plots['f1.png'], f'Best mean F1 {scores.mean.max():.3f} {at}. Use it as min_score.'
-        ),
-        'Confusion matrix': page.picture(
-            plots['confusion.png'], 'Last column: missed. Last row: false alarms.'
-        ),
-        f'Errors {at}': page.table(errors),
-        f'Worst images {at}': _exhibition(galleries['worst']),
-        f'Random images {at}': _exhibition(galleries['random']),
-    }
+        sections['Learning curves'] = page.image(plots['learning.png'], 'log.csv, by epoch')
+    sections['COCO metrics'] = page.table([{k: results.metrics[k] for k in evaluation.STATISTICS}])
+    sections['Classes'] = _class_section(results)
+    sections['Precision and recall'] = page.image(
+        plots['precision_recall.png'], 'as pycocotools interpolates it'
+    )
+    sections['F1 and score'] = page.image(
+        plots['f1.png'], f'Best mean F1 {best:.3f} {at}. Use it as min_score.'
+    )
+    sections['Confusion matrix'] = page.image(
+        plots['confusion.png'], 'Last column: missed. Last row: false alarms.'
+    )
+    kinds = analysis.error_kinds(results.matches, results.threshold)
+    errors = [{'error': kind, 'count': count} for kind, count in kinds.items()]
+    sections[f'Errors {at}'] = page.table(errors)
+    sections[f'Worst images {at}'] = _exhibition(galleries['worst'])
+    sections[f'Random images {at}'] = _exhibition(galleries['random'])
+    return sections
+
+
+def _class_section(results):
+    rows = analysis.class_table(results.run, results.matches, results.scores)
+    return page.table(rows) + page.note(
+        'Threshold: the score at which F1 is best for the class. F1, precision and recall are '
+        'those at this score, IoU 0.5.'
+    )
 
 
 def _exhibition(exhibits):
-    pictures = [page.picture(_jpeg(e.picture), e.caption, 'jpeg') for e in exhibits]
-    return page.note(_MARKS if pictures else 'no errors') + page.side_by_side(pictures)
+    if not exhibits:
+        return page.note('no errors')
+    figures = []
+    for exhibit in exhibits:
+        jpeg = _encoded(exhibit.image, 'JPEG', quality=85)
+        figures.append(page.image(jpeg, exhibit.caption, 'jpeg'))
+    return page.note(_LEGEND) + page.side_by_side(figures)
 
 
-def differences(config):
-    """[{'key', 'value', 'default'}] of the settings that differ from those of the named model (official defaults, where the
-    name is none that `load_config` knows)."""
-    base = load_config(config.model.name) if config.model.name in model_names() else Config()
-    ours, theirs = config.to_dict(), base.to_dict()
-    return [
-        {'key': f'{section}.{key}', 'value': str(value), 'default': str(theirs[section][key])}
-        for section, values in ours.items()
-        if section != 'expected'
-        for key, value in values.items()
-        if value != theirs[section][key]
-    ]
+def differences(config) -> list[dict]:
+    """[{'key', 'value', 'default'}] of the settings that differ from those of the named model.
+
+    The official defaults are used where `load_config` does not have the name.
+    """
+    base = load_config(config.model.name) if _is_named(config) else Config()
+    ours, defaults = config.to_dict(), base.to_dict()
+    rows = []
+    for section, values in ours.items():
+        if section == 'expected':  # published results of the named model, not settings
+            continue
+        for key, value in values.items():
+            default = defaults[section][key]
+            if value != default:
+                rows.append(
+                    {'key': f'{section}.{key}', 'value': str(value), 'default': str(default)}
+                )
+    return rows
 
 
-def _base_name(config):
-    return config.model.name if config.model.name in model_names() else 'the official defaults'
+def _is_named(config):
+    return config.model.name in model_names()
 
 
-def _data(names, truth, train):
-    boxes = [a for _, rows in truth for a in rows]
-    crowds = sum(a['iscrowd'] for a in boxes)
+def _data_rows(titles, truth, train):
+    boxes = [annotation for _, annotations in truth for annotation in annotations]
+    crowds = sum(annotation['iscrowd'] for annotation in boxes)
     rows = [
         {
             'what': 'evaluated',
-            'where': names[0],
+            'where': titles[0],
             'images': len(truth),
-            'without boxes': sum(not r for _, r in truth),
+            'without boxes': sum(not annotations for _, annotations in truth),
             'boxes': len(boxes) - crowds,
             'crowds': crowds,
         }
@@ -180,7 +229,7 @@ def _data(names, truth, train):
         rows.append(
             {
                 'what': 'trained on',
-                'where': names[1],
+                'where': titles[1],
                 'images': summary['images'],
                 'without boxes': summary['images_without_boxes'],
                 'boxes': summary['boxes'],
@@ -190,20 +239,12 @@ def _data(names, truth, train):
     return rows
 
 
-def _name(data):
+def _title(data):
     if isinstance(data, Source):
-        return f'{len(data.photos)} photos'
-    return (
-        str(data) if data is None or isinstance(data, str | pathlib.Path) else f'{len(data)} files'
-    )
-
-
-def _png(array):
-    return _encoded(array, 'PNG')
-
-
-def _jpeg(array):
-    return _encoded(array, 'JPEG', quality=85)
+        return f'{len(data.photos)} images'
+    if data is None or isinstance(data, str | os.PathLike):
+        return str(data)
+    return f'{len(data)} files'
 
 
 def _encoded(array, kind, **settings):
@@ -213,7 +254,7 @@ def _encoded(array, kind, **settings):
 
 
 def _write(folder, files):
-    """{name: bytes} as files, each whole or not at all, the page last."""
+    """Writes {name: bytes} in order, each file whole or not at all."""
     for name, content in files.items():
         with replaced_file(folder / name) as working:
             working.write_bytes(content)
