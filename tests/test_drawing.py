@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_efficientdet import Detections, draw, load_config
+from keras_efficientdet import Detections, draw
 from keras_efficientdet.evaluation.report.learning_curves import learning_curves, save_curves
-from keras_efficientdet.imaging.drawing import Mark, color, draw_examples, draw_marks, grid
+from keras_efficientdet.imaging.drawing import Mark, color, draw_marks, grid
 
 
 def detections(boxes, scores, classes, names=('cat', 'dog')):
@@ -114,27 +114,6 @@ def test_grid_places_each_picture_in_its_cell():
             ys.size / (np.ptp(xs) + 1) ** 2
         )
     assert np.all(sheet[70:, 90:] == 255)
-
-
-def test_examples_are_drawn_in_their_own_colours():
-    model = load_config('efficientdet-d0', 'image_size=[60, 80]').model
-    pixels = np.full((60, 80, 3), (200, 100, 50))
-    normalized = ((pixels - np.array(model.mean_rgb)) / np.array(model.stddev_rgb)).astype(
-        np.float32
-    )
-    labelled, empty = (
-        (normalized, np.array([[10.0, 20.0, 40.0, 60.0]]), np.array([2])),
-        (normalized, np.zeros((0, 4)), []),
-    )
-    sheet = draw_examples([labelled, empty], model, columns=2)
-    assert sheet.shape == (68, 176, 3)
-    one, other = sheet[4:64, 4:84], sheet[4:64, 92:172]
-    np.testing.assert_array_equal(other, pixels)
-    assert (
-        np.all(one[10, 20:61] == color(2))
-        and np.all(one[10:41, 60] == color(2))
-        and np.all(one[14:37, 24:57] == pixels[0, 0])
-    )
 
 
 def test_curves_with_missing_epochs(tmp_path):

@@ -31,7 +31,7 @@ from keras_efficientdet import (
 )
 from keras_efficientdet.data.cache import label_overrides
 from keras_efficientdet.data.pipeline import dataset
-from keras_efficientdet.evaluation.coco import report
+from keras_efficientdet.evaluation.coco import metrics_text
 from keras_efficientdet.evaluation.report.learning_curves import save_curves
 from keras_efficientdet.imaging.drawing import grid
 from keras_efficientdet.imaging.sources import read_image
@@ -96,7 +96,7 @@ def main(given):
         model = load_trained(output / 'run')
         data = dataset(output / 'data' / 'val', model.detection_config, training=False)
         metrics = evaluate(model, data, progress=False)
-        print(report(metrics))
+        print(metrics_text(metrics))
     with stage('detecting in nine held-out images'):
         save_detections(model, held_out(output)[:9], output / 'detections.png')
     with stage('exporting a SavedModel'):

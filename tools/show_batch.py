@@ -1,4 +1,4 @@
-"""Draws what the network sees in training: augmented images with their boxes, on one sheet.
+"""Draws what the network sees in training: augmented images with boxes and positive anchors.
 
 Example:
   python tools/show_batch.py --data=photos/train --output=batch.png autoaugment_policy=v0 \\
@@ -12,8 +12,8 @@ from PIL import Image
 
 from keras_efficientdet import label_overrides, load_config
 from keras_efficientdet.commands.command import define_set
-from keras_efficientdet.data.pipeline import augmented
-from keras_efficientdet.imaging.drawing import draw_examples
+from keras_efficientdet.data.cache import records_of
+from keras_efficientdet.doctor.batch import draw_batch
 
 
 def define(flags):
@@ -28,10 +28,9 @@ def define(flags):
 
 def main(given):
     config = load_config(given.model, [label_overrides(given.data), *given.set])
-    examples = list(augmented(given.data, config).take(given.count))
-    Image.fromarray(draw_examples(examples, config.model)).save(given.output)
-    boxes = sum(len(boxes) for _, boxes, _ in examples)
-    print(f'{len(examples)} images with {boxes} boxes in {given.output}')
+    sheet = draw_batch(records_of(given.data), config, given.count)
+    Image.fromarray(sheet).save(given.output)
+    print(f'{given.output}: boxes in the colours of their classes, yellow: positive anchors')
 
 
 if __name__ == '__main__':

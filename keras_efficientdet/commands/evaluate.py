@@ -46,7 +46,7 @@ def main(given):
     if given.flip:
         detect = ensemble.flip_test(detect, config.detect.max_output_size)
     metrics = _reported(detect, config, given) if given.report else _plain(detect, config, given)
-    _log.info('%s', coco.report(metrics))
+    _log.info('%s', coco.metrics_text(metrics))
     if given.report:
         _log.info('%s/report.html', given.report)
     return command.Outcome(metrics)

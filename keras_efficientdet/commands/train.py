@@ -182,4 +182,4 @@ def _test(data, workdir):
     metrics = coco.evaluate(model, dataset(data, model.detection_config, training=False))
     with replaced_file(pathlib.Path(workdir) / 'test.yaml') as working:
         working.write_text(yaml.safe_dump(metrics, sort_keys=False))
-    _log.info('%s:\n%s', data, coco.report(metrics))
+    _log.info('%s:\n%s', data, coco.metrics_text(metrics))

@@ -7,8 +7,6 @@ import typing
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from keras_efficientdet.ops.images import denormalize
-
 _GOLDEN_ANGLE = 0.618034
 
 
@@ -92,25 +90,3 @@ def grid(pictures, columns=3, cell=(480, 640)):
         fitted.thumbnail((cell[1] - 8, cell[0] - 8))
         sheet.paste(fitted, (i % columns * cell[1] + 4, i // columns * cell[0] + 4))
     return np.asarray(sheet)
-
-
-def draw_examples(examples, model, columns=4):
-    """A sheet of training examples as the network sees them, boxes in the colours of their classes.
-
-    Args:
-      examples: [(image float32 [H, W, 3] normalised, boxes [N, 4] in its pixels, classes [N])], as of `data.augmented`.
-      model: the ModelConfig that says how they were normalised.
-    Returns:
-      uint8 [height, width, 3].
-    """
-    pictures = []
-    for image, boxes, classes in examples:
-        picture = Image.fromarray(denormalize(image, model.mean_rgb, model.stddev_rgb))
-        pen = ImageDraw.Draw(picture)
-        for (ymin, xmin, ymax, xmax), k in zip(
-            np.asarray(boxes).tolist(), np.asarray(classes).tolist(), strict=True
-        ):
-            pen.rectangle((xmin, ymin, xmax, ymax), outline=color(k), width=2)
-        pictures.append(np.asarray(picture))
-    height, width = model.image_size
-    return grid(pictures, columns, cell=(height + 8, width + 8))
