@@ -17,7 +17,7 @@ FAULTS = {
         'settings.learning_rate',
         'warning',
         'too high for adam',
-        '0.001',
+        'set learning_rate between 0.008 and 0.024',
     ),
     'sgd_10_times_too_high': (
         {'optimizer': 'sgd', 'learning_rate': 0.8},

@@ -6,6 +6,7 @@ from PIL import Image
 from planted import alarms, changed, check, configured, written
 
 from keras_efficientdet.doctor import examine
+from keras_efficientdet.doctor.split import split_of_records
 
 
 def test_image_ids_that_are_not_unique(sources, healthy, tmp_path):
@@ -75,3 +76,10 @@ def test_edited_copies_in_both_splits(sources, healthy, tmp_path):
         'look at these pairs',
     )
     assert alarms(examine(healthy['train'], folder, configured(), fast=True)) == []
+
+
+def test_labelled_images_can_be_compared(healthy):
+    """They hold arrays, whose == has no single truth value."""
+    split = split_of_records('train', healthy['train'], limit=3)
+    assert split.images.index(split.images[2]) == 2
+    assert split != split_of_records('train', healthy['train'], limit=3)

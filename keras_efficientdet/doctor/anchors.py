@@ -29,7 +29,8 @@ def check_anchors(split: Split, config: Config) -> list[Finding]:
         return []
     findings = [_jitter(split, config)]
     if head_of(config).anchors:
-        findings.append(_coverage(split, *_without_rare_classes(boxes, classes), config))
+        boxes, classes = _without_rare_classes(boxes, classes)
+        findings.append(_coverage(split, boxes, classes, config))
     return [finding for finding in findings if finding]
 
 

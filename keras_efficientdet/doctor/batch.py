@@ -5,7 +5,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from keras_efficientdet.config import Config, class_names, load_config
 from keras_efficientdet.data.pipeline import augmented, dataset
-from keras_efficientdet.data.records import count_examples
+from keras_efficientdet.data.records import Place, count_examples
 from keras_efficientdet.imaging.drawing import color, grid
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops.images import denormalize
@@ -14,7 +14,7 @@ ANCHOR_COLOR = (255, 255, 0)
 _SIDE = 640  # pixels of the longer side of a drawn image
 
 
-def draw_batch(files_or_dir, config: Config, count: int = 9) -> np.ndarray:
+def draw_batch(files_or_dir: Place, config: Config, count: int = 9) -> np.ndarray:
     """A sheet of augmented training images with positive anchors and ground truth.
 
     Anchors are thin and yellow; boxes are drawn above them in the colours of their classes. Boxes

@@ -2,10 +2,9 @@
 
 import collections.abc
 import logging
-import os
 
 from keras_efficientdet.config import Config
-from keras_efficientdet.data.records import count_examples
+from keras_efficientdet.data.records import Place, count_examples
 from keras_efficientdet.data.source import Source
 from keras_efficientdet.doctor.anchors import check_anchors
 from keras_efficientdet.doctor.boxes import check_boxes
@@ -18,16 +17,14 @@ from keras_efficientdet.errors import DataError, MissingRecordsError
 
 _log = logging.getLogger(__name__)
 
-Records = str | os.PathLike | collections.abc.Sequence[str | os.PathLike]
-
 SAMPLE = 200  # images of each split that the fast form looks at
 # Errors of the training data that leave nothing to learn.
 _NOTHING_TO_LEARN = {'images.none', 'boxes.none', 'boxes.all_crowd', *UNKNOWN_IDS}
 
 
 def examine(
-    train: Records,
-    valid: Records | None,
+    train: Place,
+    valid: Place | None,
     config: Config,
     weights=None,
     fast: bool = False,
@@ -107,8 +104,8 @@ def examine_source(
 
 
 def before_training(
-    train: Records,
-    valid: Records | None,
+    train: Place,
+    valid: Place | None,
     config: Config,
     weights=None,
     skip: collections.abc.Iterable[str] = (),

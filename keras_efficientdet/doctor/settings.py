@@ -9,7 +9,6 @@ from keras_efficientdet.weights.released import released_config, released_sets
 # Rates that are known to train: of sgd for 64 images, of adam in each step, because the rate that
 # suits adam does not grow with the batch.
 RATES = {'sgd': (0.004, 0.4), 'adam': (1e-4, 4e-3)}
-GOOD_RATES = {'sgd': '0.08 for 64 images, the official one', 'adam': '0.001 to 0.003 in each step'}
 SMALL_BATCH = 4
 FEW_STEPS = 200
 # Steps after which a moving average with momentum 0.99 has forgotten its initial value:
@@ -88,10 +87,17 @@ def _learning_rate(train):
         f'learning_rate {train.learning_rate} (for 64 images; {step:.2g} in each step of '
         f'{train.batch_size} images) is too {"high" if rate > high else "low"} for '
         f'{train.optimizer}: rates from {low:g} to {high:g} {unit} are known to train',
-        f'try {GOOD_RATES[train.optimizer]}; learning_rate is always given for 64 images and '
-        'scaled by batch_size / 64',
+        f'{_good_rate(train)}; learning_rate is always given for 64 images and scaled by '
+        'batch_size / 64',
         numbers={'learning_rate': train.learning_rate, 'rate': rate, 'low': low, 'high': high},
     )
+
+
+def _good_rate(train):
+    if train.optimizer == 'sgd':
+        return 'set learning_rate=0.08, the official value'
+    low, high = (rate * 64 / train.batch_size for rate in (0.001, 0.003))
+    return f'set learning_rate between {low:.2g} and {high:.2g}, 0.001 to 0.003 in each step'
 
 
 def _warmup_start(train):

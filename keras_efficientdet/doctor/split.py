@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from keras_efficientdet.data.record_writer import picture_bytes
-from keras_efficientdet.data.records import record_files, summary_of
+from keras_efficientdet.data.records import Place, open_records
 from keras_efficientdet.data.source import Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import named, orientation
@@ -97,14 +97,15 @@ class Split:
 
 
 def split_of_records(
-    name: str, files_or_dir, limit: int | None = None, thumbnails: bool = False
+    name: str, files_or_dir: Place, limit: int | None = None, thumbnails: bool = False
 ) -> Split:
     """A Split of TFRecords, or of the first `limit` examples of them.
 
     Raises:
       DataError: there are no files or no Examples, or an image cannot be read.
     """
-    serialized = tf.data.TFRecordDataset(record_files(files_or_dir)).as_numpy_iterator()
+    records = open_records(files_or_dir)
+    serialized = tf.data.TFRecordDataset(list(records.files)).as_numpy_iterator()
     # One more than the limit, to know whether there are more.
     some = itertools.islice(serialized, None if limit is None else limit + 1)
     progress = tqdm(
@@ -113,7 +114,7 @@ def split_of_records(
     read = [_of_record(one, thumbnails) for one in progress]
     images = read[:limit]
     whole = len(read) == len(images)
-    return Split(name, images, whole=whole, summary=summary_of(files_or_dir) or {})
+    return Split(name, images, whole=whole, summary=records.summary)
 
 
 def _of_record(serialized, thumbnails):

@@ -105,12 +105,12 @@ def precision_curves(run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def counts(matches, thresholds=THRESHOLDS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(found, false alarms, missed), each int [K, T], of detections with at least these scores."""
     right = matches.owner >= 0
-    found, alarms = [], []
+    shape = len(matches.names), len(thresholds)
+    found, alarms = np.zeros(shape, int), np.zeros(shape, int)
     for k in range(len(matches.names)):
         own = matches.classes == k
-        found.append(_at_least(matches.scores[own & right], thresholds))
-        alarms.append(_at_least(matches.scores[own & ~right], thresholds))
-    found, alarms = np.array(found), np.array(alarms)
+        found[k] = _at_least(matches.scores[own & right], thresholds)
+        alarms[k] = _at_least(matches.scores[own & ~right], thresholds)
     boxes = np.bincount(matches.box_classes, minlength=len(found))
     return found, alarms, boxes[:, None] - found
 
@@ -244,7 +244,7 @@ def error_kinds(matches, threshold) -> dict[str, int]:
     near = collections.defaultdict(list)
     for d, b, iou in _overlaps(matches, wrong, range(len(matches.box_classes)), TOUCHING):
         near[d].append((iou, b))
-    kinds = collections.Counter()
+    kinds: collections.Counter = collections.Counter()
     explained = set()
     for d in wrong:
         kind, box = _kind(matches.classes[d], near[d], matches.box_classes)

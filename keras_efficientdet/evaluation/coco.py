@@ -57,7 +57,7 @@ def evaluate(
     Raises:
       ValueError: two images have the same id.
     """
-    config = config or model.detection_config
+    config = config or model.detection_config  # type: ignore[union-attr]
     truth, found = collect(model, data, config, progress=progress)
     return metrics_of(coco_run(truth, found, label_map_of(config)))
 

@@ -23,9 +23,8 @@ def confusion(table, names, threshold) -> Figure:
     drawn = axis.imshow(share, cmap='Blues', vmin=0, vmax=1)
     ticks, font = range(len(labels)), 9 if few else 5
     # A few names fit when slanted; more would overlap.
-    slanted = {'rotation': 45, 'ha': 'right'}
-    upright = {'rotation': 90, 'ha': 'center'}
-    axis.set_xticks(ticks, labels, fontsize=font, **(slanted if len(names) < 8 else upright))
+    rotation, alignment = (45, 'right') if len(names) < 8 else (90, 'center')
+    axis.set_xticks(ticks, labels, fontsize=font, rotation=rotation, ha=alignment)
     axis.set_yticks(ticks, labels, fontsize=font)
     axis.set(title=f'score >= {threshold:.2f}, IoU 0.5', xlabel='found as', ylabel='true class')
     if few:
