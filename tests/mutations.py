@@ -179,7 +179,7 @@ MUTATIONS = (
     Mutation(
         'classes suppress one another',
         'ops/nms.py',
-        'weight = tf.where(columns[5] == row[..., 5], weight, 1.0)',
+        'weight = tf.where(candidates.kind == taken.kind, weight, 1.0)',
         'weight += 0.',
         'test_nms.py',
     ),

@@ -184,7 +184,7 @@ def test_best_class_of_every_anchor():
 
 
 def test_unknown_method():
-    with pytest.raises(ValueError, match='gaussian or hard'):
+    with pytest.raises(ValueError, match='expected one of gaussian, hard'):
         non_max_suppression(*candidates(0), method='diou')
 
 

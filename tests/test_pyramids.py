@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientdet.network.pyramids.graphs import GRAPHS, bifpn_nodes
-from keras_efficientdet.network.pyramids.pyramid import bifpn, resample
+from keras_efficientdet.network.pyramids.pyramid import pyramid, resample
 
 
 @pytest.mark.parametrize('graph', ['bifpn', 'qufpn'])
@@ -59,8 +59,8 @@ def test_each_edge_of_another_width_has_weights_of_its_own():
     features = {
         level: keras.Input((64 >> level - 3, 64 >> level - 3, 10 * level)) for level in (3, 4, 5)
     }
-    pyramid = bifpn(features, levels=(3, 7), filters=16, repeats=2)
-    model = keras.Model(features, list(pyramid.values()))
+    outputs = pyramid(features, levels=(3, 7), filters=16, repeats=2)
+    model = keras.Model(features, list(outputs.values()))
     names = {layer.name for layer in model.layers if layer.name.endswith('.conv2d')}
     assert names == {
         'resample_p6.conv2d',
@@ -69,7 +69,7 @@ def test_each_edge_of_another_width_has_weights_of_its_own():
             for i, k in ((1, '0_2_6'), (2, '0_1_7'), (3, '0_0_8'), (4, '0_1_9'), (5, '0_2_10'))
         ),
     }
-    assert [tuple(x.shape[1:]) for x in pyramid.values()] == [
+    assert [tuple(x.shape[1:]) for x in outputs.values()] == [
         (n, n, 16) for n in (64, 32, 16, 8, 4)
     ]
 
@@ -77,6 +77,6 @@ def test_each_edge_of_another_width_has_weights_of_its_own():
 def test_unknown_names():
     inputs = {5: keras.Input((4, 4, 8))}
     with pytest.raises(ValueError, match="fusion 'mean'"):
-        bifpn(inputs, levels=(5, 6), filters=8, repeats=1, fusion='mean')
+        pyramid(inputs, levels=(5, 6), filters=8, repeats=1, fusion='mean')
     with pytest.raises(ValueError, match="graph 'fpn'"):
-        bifpn(inputs, levels=(5, 6), filters=8, repeats=1, graph='fpn')
+        pyramid(inputs, levels=(5, 6), filters=8, repeats=1, graph='fpn')

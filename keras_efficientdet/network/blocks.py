@@ -2,7 +2,8 @@
 
 import keras
 
-from keras_efficientdet.network.layers import BatchNorm, hswish, mish, srelu
+from keras_efficientdet.network.activations import hswish, mish, srelu
+from keras_efficientdet.network.layers import BatchNorm
 
 BN_MOMENTUM = 0.99
 BN_EPSILON = 1e-3

@@ -9,7 +9,7 @@ from keras_efficientdet.config import load_config
 from keras_efficientdet.network.backbones.efficientnet import efficientnet
 from keras_efficientdet.network.detection_model import DetectionModel
 from keras_efficientdet.network.heads import head_of
-from keras_efficientdet.network.pyramids.pyramid import bifpn
+from keras_efficientdet.network.pyramids.pyramid import pyramid
 from keras_efficientdet.weights.class_count import class_count
 from keras_efficientdet.weights.files import is_keras_weights
 from keras_efficientdet.weights.imagenet import imagenet_backbone
@@ -102,7 +102,7 @@ def _network(config):
         survival_prob=model.survival_prob,
         weight_decay=decay,
     )
-    pyramid = bifpn(
+    levels = pyramid(
         features,
         levels=(model.min_level, model.max_level),
         filters=model.fpn_num_filters,
@@ -115,6 +115,6 @@ def _network(config):
         conv_bn_act=model.conv_bn_act_pattern,
         weight_decay=decay,
     )
-    network = DetectionModel(inputs, head_of(config).build(pyramid, config), name=model.name)
+    network = DetectionModel(inputs, head_of(config).build(levels, config), name=model.name)
     network.detection_config = config
     return network

@@ -1,4 +1,4 @@
-"""The layers that Keras does not have. All are registered, so saved models load without `custom_objects`."""
+"""Layers that Keras does not have. All are registered, so saved models load without `custom_objects`."""
 
 import contextlib
 import threading
@@ -12,16 +12,21 @@ from keras_efficientdet.network.replicas import replica_count, sum_over_replicas
 
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
 FUSE_EPSILON = 1e-4
-_STEP = threading.local()  # replicas are traced in threads of their own
+# What `random_step` and `computed_again` tell the layers. It cannot be an argument: Keras calls the
+# layers of a functional model, and passes on nothing but their inputs and `training`. It is kept
+# per thread because replicas are traced in threads of their own.
+_STEP = threading.local()
 
 
 @_register
 class BatchNorm(keras.layers.BatchNormalization):
     """Batch normalisation with TensorFlow's fused kernel on one device, synchronised over several replicas.
 
-    Keras 3 moves the variance by the biased batch variance (N), the official checkpoints by the fused kernel's
-    unbiased one (N / (N - 1)), which differs by 2 % a step on the 1x1 level 7. Over replicas N counts all of them, so that
-    statistics are those of one device with the whole batch. A frozen layer runs in inference mode.
+    Keras 3 updates the moving variance with the biased batch variance (over N values), the fused
+    kernel, with which the official checkpoints were trained, with the unbiased one (N - 1). On a
+    1x1 level 7 that makes a difference of 2 % per step. With several replicas N counts all of
+    them, so the statistics are those of one device with the whole batch. A frozen layer runs in
+    inference mode.
     """
 
     def __init__(self, **kwargs):
@@ -29,7 +34,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     @property
     def momentum(self):
-        """1 while a step computes its features again: the statistics have moved already."""
+        """1 inside `computed_again`, where the statistics have been updated already."""
         return 1.0 if getattr(_STEP, 'again', False) else self._momentum
 
     @momentum.setter
@@ -61,21 +66,21 @@ def _fused(inputs, gamma, beta, epsilon):
 
 
 def _over_replicas(inputs, gamma, beta, epsilon):
-    """`_fused` of the batch of all replicas. Two exchanges: the mean of squares less the squared mean loses the digits of
-    features that hardly vary."""
+    """`_fused` for the batch of all replicas, which they exchange sums for twice.
+
+    One exchange would be enough for E[x^2] - E[x]^2, but that difference cancels almost all digits
+    of a feature that hardly varies.
+    """
     x = tf.cast(inputs, tf.float32)
     places = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
-    total, count = tf.split(
-        sum_over_replicas(tf.concat([tf.reduce_sum(x, [0, 1, 2]), places[None]], 0)),
-        [x.shape[-1], 1],
-    )
+    sums = tf.concat([tf.reduce_sum(x, [0, 1, 2]), places[None]], 0)  # [C + 1], one exchange
+    total, count = tf.split(sum_over_replicas(sums), [x.shape[-1], 1])
     mean = total / count
-    squares = sum_over_replicas(
-        tf.reduce_sum(tf.math.squared_difference(x, tf.stop_gradient(mean)), [0, 1, 2])
-    )
-    variance = (
-        squares / count
-    )  # that the mean moves too changes no sum of squares: deviations add up to 0
+    deviations = tf.math.squared_difference(x, tf.stop_gradient(mean))
+    squares = sum_over_replicas(tf.reduce_sum(deviations, [0, 1, 2]))
+    # No gradient needs to flow through the mean here (`stop_gradient` above): its term vanishes
+    # because the deviations sum to zero.
+    variance = squares / count
     outputs = (x - mean) * (tf.math.rsqrt(variance + epsilon) * gamma) + beta
     return tf.cast(outputs, inputs.dtype), mean, variance * count / tf.maximum(count - 1.0, 1.0)
 
@@ -84,8 +89,9 @@ def _over_replicas(inputs, gamma, beta, epsilon):
 class EdgeWeights(keras.layers.Layer):
     """The weights of the edges into one BiFPN node: one variable `WSM` [edges], or [edges, channels] per channel.
 
-    Called on any tensor (whose value it ignores) so that it stands in a functional graph. The official code keeps one
-    variable per edge (WSM, WSM_1, ...); `checkpoints` packs and unpacks them.
+    It is called on a tensor whose value it ignores, because a layer without an input cannot be part
+    of a functional model. The official code keeps one variable per edge (WSM, WSM_1, ...);
+    `weights.official` packs and unpacks them.
     """
 
     def __init__(self, edges, channels=0, **kwargs):
@@ -113,13 +119,12 @@ def _fast_attention(features, weights):
 
 
 def _attention(features, weights):
-    return _left_to_right(
-        [x * w for x, w in zip(features, tf.unstack(tf.nn.softmax(weights, axis=0)), strict=True)]
-    )
+    weights = tf.unstack(tf.nn.softmax(weights, axis=0))
+    return _left_to_right([x * w for x, w in zip(features, weights, strict=True)])
 
 
 def _left_to_right(terms):
-    """The official order of addition: float32 sums depend on it."""
+    """The sum in the official order, on which the rounding of float32 depends."""
     total = terms[0]
     for term in terms[1:]:
         total += term
@@ -136,10 +141,11 @@ FUSIONS = {
 
 @_register
 class Fuse(keras.layers.Lambda):
-    """Weighted sum of the features that meet in a BiFPN node: [feature, ..., edge weights] -> feature.
+    """Weighted sum of the features that enter a BiFPN node: [feature, ..., edge weights] -> feature.
 
-    `method`: 'fastattn' relu(w) / (sum + 1e-4), 'attn' softmax(w), or 'channel_' of either with weights per channel.
-    A plain Lambda around a Python function is refused on loading by Keras' safe mode; this one is named by its string.
+    `method`: 'fastattn' relu(w) / (sum + 1e-4), 'attn' softmax(w), or 'channel_' before either for
+    weights per channel. Keras' safe mode refuses to load a Lambda around a Python function, so this
+    subclass saves the name of the method instead.
     Source: EfficientDet paper section 3.3.
     """
 
@@ -173,9 +179,9 @@ class NearestResize(keras.layers.Layer):
         self.size = tuple(size)
 
     def call(self, inputs, training=None):
-        return (
-            _nearest_with_gradient(inputs, self.size) if training else _nearest(inputs, self.size)
-        )
+        if training:
+            return _nearest_with_gradient(inputs, self.size)
+        return _nearest(inputs, self.size)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], *self.size, input_shape[3])
@@ -186,14 +192,13 @@ class NearestResize(keras.layers.Layer):
 
 @_register
 class UpSampling2D(keras.layers.UpSampling2D):
-    """keras.layers.UpSampling2D, whose training compiles under XLA on Keras 2 too."""
+    """keras.layers.UpSampling2D with a gradient that XLA compiles on Keras 2, too."""
 
     def call(self, inputs, training=None):
         if not training:
             return super().call(inputs)
-        return _nearest_with_gradient(
-            inputs, [n * m for n, m in zip(inputs.shape[1:3], self.size, strict=True)]
-        )
+        size = [n * factor for n, factor in zip(inputs.shape[1:3], self.size, strict=True)]
+        return _nearest_with_gradient(inputs, size)
 
 
 def _nearest(images, size):
@@ -203,11 +208,9 @@ def _nearest(images, size):
 
 
 def _nearest_with_gradient(images, size):
-    """Nearest resize; XLA has no kernel for TensorFlow's own gradient of it, so this one sums by two matrix products."""
-    rows, columns = (
-        tf.constant(_sources(n, m), images.dtype)
-        for n, m in zip(images.shape[1:3], size, strict=True)
-    )
+    """`_nearest` with a gradient of two matrix products: XLA has no kernel for TensorFlow's own gradient."""
+    rows = tf.constant(_sources(images.shape[1], size[0]), images.dtype)  # [y, h]
+    columns = tf.constant(_sources(images.shape[2], size[1]), images.dtype)  # [x, w]
 
     @tf.custom_gradient
     def resize(x):
@@ -217,24 +220,26 @@ def _nearest_with_gradient(images, size):
 
 
 def _sources(count, target):
-    """[target, count]: 1 where a target takes its value from, as the kernel rounds."""
+    """[target, count] with a 1 at the source of each target, rounded as the kernel rounds (in float32)."""
     taken = np.floor(np.arange(target, dtype=np.float32) * np.float32(count / target))
     return np.eye(count)[np.minimum(taken, count - 1).astype(int)]
 
 
 @contextlib.contextmanager
 def random_step(*numbers):
-    """Inside of it the masks of StochasticDepth depend on these integers (scalar tensors or ints) and the layer's name alone.
+    """A context in which the masks of StochasticDepth depend on the numbers and the layer's name only.
 
-    Blocks nest: the inner one adds its numbers to those of the outer one. So a step that is run again, after a resume or
-    to save memory, drops the same branches.
+    So a step that is repeated, after a resume or to save memory, drops the same branches. Contexts
+    nest: the inner one adds its numbers to those of the outer one.
+
+    Args:
+      numbers: ints or scalar integer tensors.
     """
     outer = getattr(_STEP, 'seed', None)
     seed = tf.zeros([2], tf.int32) if outer is None else outer
     for number in numbers:
-        seed = tf.random.experimental.stateless_fold_in(
-            seed, tf.cast(tf.convert_to_tensor(number), tf.int32)
-        )
+        number = tf.cast(tf.convert_to_tensor(number), tf.int32)
+        seed = tf.random.experimental.stateless_fold_in(seed, number)
     _STEP.seed = seed
     try:
         yield
@@ -244,20 +249,25 @@ def random_step(*numbers):
 
 @contextlib.contextmanager
 def computed_again():
-    """Inside of it batch norm normalises by the batch and leaves its moving statistics as they are."""
+    """A context in which batch norm normalises by the batch but leaves its moving statistics as they are.
+
+    For features that a step computes a second time, as recomputation in the backward pass does.
+    """
+    outer = getattr(_STEP, 'again', False)
     _STEP.again = True
     try:
         yield
     finally:
-        _STEP.again = False
+        _STEP.again = outer
 
 
 @_register
 class StochasticDepth(keras.layers.Layer):
     """Drops whole examples of a branch while training and scales the kept ones by 1 / survival_prob.
 
-    keras.layers.Dropout with a noise shape does the same, but on Keras 3 its seed is a variable in every weights file, and
-    its masks depend on how often it ran. Here they depend on `random_step`; outside of one they are drawn freely.
+    keras.layers.Dropout with a noise shape does the same, but on Keras 3 its seed is a variable in
+    every weights file, and its masks depend on how often it has run. Here they depend on
+    `random_step`; outside of that context they are drawn from TensorFlow's global generator.
     Source: Huang et al. 2016, arXiv:1603.09382; google/automl `drop_connect`.
     """
 
@@ -273,42 +283,14 @@ class StochasticDepth(keras.layers.Layer):
         if seed is None:
             draws = tf.random.uniform(shape)
         else:
-            own = zlib.crc32(self.name.encode()) & 0x7FFFFFFF
-            draws = tf.random.stateless_uniform(
-                shape, tf.random.experimental.stateless_fold_in(seed, own)
-            )
-        return (
-            inputs
-            * tf.cast(draws < self.survival_prob, inputs.dtype)
-            / tf.cast(self.survival_prob, inputs.dtype)
-        )
+            own = zlib.crc32(self.name.encode()) & 0x7FFFFFFF  # as a positive int32
+            own_seed = tf.random.experimental.stateless_fold_in(seed, own)
+            draws = tf.random.stateless_uniform(shape, own_seed)
+        kept = tf.cast(draws < self.survival_prob, inputs.dtype)
+        return inputs * kept / tf.cast(self.survival_prob, inputs.dtype)
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
 
     def get_config(self):
         return {**super().get_config(), 'survival_prob': self.survival_prob}
-
-
-@_register
-def hswish(x):
-    """x * relu6(x + 3) / 6"""
-    return x * tf.nn.relu6(x + 3.0) / 6.0
-
-
-@_register
-def mish(x):
-    """x * tanh(softplus(x))"""
-    return x * tf.tanh(tf.nn.softplus(x))
-
-
-@_register
-def srelu(x):
-    """Smooth relu x - log(beta x + 1) / beta for x > 0, with the official beta of 20 ** 4."""
-    beta, wide = 20.0**4, tf.cast(x, tf.float32)  # beta is beyond float16
-    return tf.cast(
-        tf.where(
-            wide > 0.0, wide - tf.math.log(tf.where(wide > 0.0, beta * wide + 1.0, 1.0)) / beta, 0.0
-        ),
-        x.dtype,
-    )

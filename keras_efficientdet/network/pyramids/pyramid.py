@@ -1,4 +1,4 @@
-"""The bidirectional feature pyramid: the graph as a list of nodes, and the one loop that reads it."""
+"""Feature pyramids: the one loop that builds any of the graphs in `graphs`."""
 
 import keras
 
@@ -13,7 +13,7 @@ from keras_efficientdet.network.layers import (
 from keras_efficientdet.network.pyramids.graphs import GRAPHS, last_of_level
 
 
-def bifpn(
+def pyramid(
     features,
     *,
     levels,
@@ -27,17 +27,19 @@ def bifpn(
     conv_bn_act=False,
     weight_decay=0.0,
 ):
-    """Builds the pyramid.
+    """Builds a feature pyramid on the features of a backbone.
 
     Args:
       features: {level: Keras tensor [B, h, w, C]}; levels above the highest are pooled from it.
       levels: (first, last) level of the pyramid.
+      filters: channels of every feature of the pyramid.
+      repeats: how often the graph is repeated.
       fusion: 'fastattn', 'attn', 'channel_fastattn', 'channel_attn' or 'sum'.
-      graph: 'bifpn' or 'qufpn'.
-      resample_bn: batch norm after a 1x1 convolution that changes the width.
+      graph: a row of `graphs.GRAPHS`: 'bifpn' or 'qufpn'.
+      resample_bn: batch norm after a 1x1 convolution that changes the number of channels.
       conv_bn_act: convolution, norm, activation in a node, instead of activation, convolution, norm.
     Returns:
-      {level: [B, h, w, filters]} with each size half the one before, rounded up.
+      {level: [B, h, w, filters]}, each size half the one before, rounded up.
     Raises:
       ValueError: unknown fusion or graph.
     """
@@ -46,45 +48,52 @@ def bifpn(
     if graph not in GRAPHS:
         raise ValueError(f'graph {graph!r}: expected one of {", ".join(GRAPHS)}')
     first, last = levels
-    style = {'weight_decay': weight_decay, 'resample_bn': resample_bn}
-    pyramid = [features[level] for level in range(first, min(last, max(features)) + 1)]
-    for level in range(max(features) + 1, last + 1):
-        size = tuple((n + 1) // 2 for n in pyramid[-1].shape[1:3])
-        pyramid.append(resample(pyramid[-1], size, filters, f'resample_p{level}', **style))
-    nodes, count = GRAPHS[graph](first, last), last - first + 1
-    sizes = [x.shape[1:3] for x in pyramid]
-    for cell in range(repeats):
-        known = list(pyramid)
-        for i, node in enumerate(nodes):
-            name = f'fpn_cells.cell_{cell}.fnode{i}'
-            met = [
-                resample(
-                    known[offset],
-                    sizes[node.level - first],
-                    filters,
-                    f'{name}.resample_{k}_{offset}_{len(known)}',
-                    **style,
-                )
-                for k, offset in enumerate(node.inputs)
-            ]
-            x = fuse(met, fusion, name)
-            known.append(
-                after_fusion(
-                    x,
-                    filters,
-                    f'{name}.op_after_combine{len(known)}',
-                    act_type,
-                    separable,
-                    conv_bn_act,
-                    weight_decay,
-                )
-            )
-        pyramid = [known[last_of_level(nodes, level, count)] for level in range(first, last + 1)]
-    return dict(enumerate(pyramid, first))
+    resampling = {'resample_bn': resample_bn, 'weight_decay': weight_decay}
+    combining = {
+        'act_type': act_type,
+        'separable': separable,
+        'conv_bn_act': conv_bn_act,
+        'weight_decay': weight_decay,
+    }
+    nodes = GRAPHS[graph](first, last)
+    found = _inputs(features, first, last, filters, resampling)
+    for i in range(repeats):
+        name = f'fpn_cells.cell_{i}'
+        found = _cell(found, nodes, first, filters, fusion, name, resampling, combining)
+    return dict(enumerate(found, first))
+
+
+def _inputs(features, first, last, filters, resampling):
+    """[feature of each level from first to last], those above the backbone's highest pooled from it."""
+    highest = max(features)
+    inputs = [features[level] for level in range(first, min(last, highest) + 1)]
+    for level in range(highest + 1, last + 1):
+        size = tuple((n + 1) // 2 for n in inputs[-1].shape[1:3])
+        inputs.append(resample(inputs[-1], size, filters, f'resample_p{level}', **resampling))
+    return inputs
+
+
+def _cell(inputs, nodes, first, filters, fusion, name, resampling, combining):
+    """The graph once: [feature of each level] -> [last feature of each level]."""
+    sizes = [x.shape[1:3] for x in inputs]
+    known = list(inputs)  # every node appends its output, so that later ones find it by offset
+    for i, node in enumerate(nodes):
+        node_name = f'{name}.fnode{i}'
+        size = sizes[node.level - first]
+        met = []
+        for k, offset in enumerate(node.inputs):
+            # The official variable names contain these three numbers.
+            resample_name = f'{node_name}.resample_{k}_{offset}_{len(known)}'
+            met.append(resample(known[offset], size, filters, resample_name, **resampling))
+        x = fuse(met, fusion, node_name)
+        combine_name = f'{node_name}.op_after_combine{len(known)}'
+        known.append(after_fusion(x, filters, combine_name, **combining))
+    count = len(inputs)
+    return [known[last_of_level(nodes, level, count)] for level in range(first, first + count)]
 
 
 def fuse(features, fusion, name):
-    """Adds the features that meet in a node, weighted as `fusion` says."""
+    """The weighted sum of the features that enter a node; `fusion` as of `pyramid`."""
     if fusion == 'sum':
         return keras.layers.Add(name=f'{name}.sum')(features)
     channels = features[0].shape[-1] if fusion.startswith('channel_') else 0
@@ -102,7 +111,9 @@ def after_fusion(x, filters, name, act_type, separable, conv_bn_act, weight_deca
 
 
 def resample(x, size, filters, name, *, resample_bn, weight_decay):
-    """Brings a feature to `size` (height, width) and `filters` channels: 1x1 convolution, then pool or nearest.
+    """Brings a feature to `size` (height, width) and `filters` channels.
+
+    A 1x1 convolution changes the channels; then max pooling shrinks, or nearest-neighbour enlarges.
 
     Raises:
       ValueError: one side would have to grow while the other shrinks.
@@ -115,13 +126,13 @@ def resample(x, size, filters, name, *, resample_bn, weight_decay):
         return x
     if height >= size[0] and width >= size[1]:
         strides = [(a - 1) // b + 1 for a, b in zip((height, width), size, strict=True)]
-        return keras.layers.MaxPooling2D(
-            [s + 1 for s in strides], strides, 'same', name=f'{name}.max_pool'
-        )(x)
+        windows = [s + 1 for s in strides]
+        return keras.layers.MaxPooling2D(windows, strides, 'same', name=f'{name}.max_pool')(x)
     if height <= size[0] and width <= size[1]:
         if size[0] == 2 * height and size[1] == 2 * width:
             return UpSampling2D(name=f'{name}.up')(x)
         return NearestResize(size, name=f'{name}.up')(x)
     raise ValueError(
-        f'{name}: cannot resample {height}x{width} to {size[0]}x{size[1]}; one side grows, the other shrinks'
+        f'{name}: cannot resample {height}x{width} to {size[0]}x{size[1]}, where one side grows and '
+        'the other shrinks; choose an image_size whose sides are multiples of 2 ** max_level'
     )
