@@ -8,7 +8,7 @@ Examples:
 import logging
 
 from keras_efficientdet.data.formats.coco import read_coco
-from keras_efficientdet.data.formats.folder import READERS, read_folder
+from keras_efficientdet.data.formats.folder import FORMATS, read_folder
 from keras_efficientdet.data.record_writer import write_records
 from keras_efficientdet.data.record_writer_beam import write_records_beam
 
@@ -25,9 +25,8 @@ def define(flags):
     flags.DEFINE_string(
         'split', None, 'Split of the input: train, val, test, or a list of a VOC folder.'
     )
-    flags.DEFINE_enum(
-        'format', None, list(READERS), 'Format of the input, if it could be more than one.'
-    )
+    formats = [row.name for row in FORMATS]
+    flags.DEFINE_enum('format', None, formats, 'Format of the input, if it could be more than one.')
     flags.DEFINE_string(
         'annotations', None, 'COCO json file; goes with --images, instead of --input.'
     )

@@ -83,7 +83,7 @@ def _found(place):
         paths = tf.io.gfile.glob(str(place))
     if not paths:
         raise MissingRecordsError(
-            f'{place}: no TFRecord files; make some with tools/make_records.py'
+            f'{place}: no TFRecord files; make some with `efficientdet records`'
         )
     return sorted(paths)
 

@@ -117,7 +117,7 @@ def _format_name(found, wanted):
         could_be = '; '.join(f'{name} ({reason})' for name, reason in reasons.items())
         raise DataError(
             f'{path}: could be several formats: {could_be}. Name the json or csv file itself, or '
-            'the format (make_records.py --format)'
+            'the format (efficientdet records --format)'
         )
     return next(iter(reasons))
 
