@@ -5,6 +5,7 @@ import signal
 import sys
 
 import keras
+import logged
 import tensorflow as tf
 from little import little_config
 
@@ -46,6 +47,7 @@ def small_fit(records, workdir, *changes, **arguments):
 
 
 if __name__ == '__main__':
+    logged.to_stdout()
     tf.config.experimental.enable_op_determinism()
     tf.config.optimizer.set_experimental_options(
         {'disable_meta_optimizer': True}

@@ -12,7 +12,7 @@ from keras_efficientdet.training.step_memory import peak_memory, step_memory
 def main(name, size, batch, *overrides):
     config = load_config(name, [{'image_size': int(size), 'batch_size': int(batch)}, *overrides])
     model = efficientdet(config)
-    compile_for_training(model, config)
+    compile_for_training(model, config, steps_per_epoch=1000)
     before = peak_memory()
     print(
         f'peak {step_memory(model, int(batch)) / 2**30:.2f} GiB, {before / 2**30:.2f} GiB before the first step'

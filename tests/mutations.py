@@ -221,7 +221,7 @@ MUTATIONS = (
     Mutation(
         'parts of a batch ramped as one step',
         'training/state.py',
-        'BN_MOMENTUM ** (model.accumulation.steps if model.accumulation else 1)',
+        'BN_MOMENTUM**parts',
         'BN_MOMENTUM',
         'test_accumulation.py -k ramped',
     ),

@@ -21,6 +21,7 @@ if name == 'mirrored':
         tf.config.list_physical_devices('CPU')[0], [tf.config.LogicalDeviceConfiguration()] * 2
     )
 
+import logged  # noqa: E402
 from little import little_config  # noqa: E402
 
 from keras_efficientdet import fit  # noqa: E402
@@ -51,10 +52,11 @@ class Stop(keras.callbacks.Callback):
 def values(model):
     return {
         variable_path(v): np.asarray(tf.convert_to_tensor(v))
-        for v in model.training_state.variables
+        for v in model.plan.state.variables
     }
 
 
+logged.to_stdout()
 strategy = strategies.strategy_for(name)
 # Ten steps, two in an epoch. Wide margins would leave batch norm little but rounding to normalise, and long steps amplify it.
 config = little_config(

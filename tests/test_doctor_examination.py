@@ -245,7 +245,8 @@ def test_validation_data_without_boxes_do_not_stop_training(sources, healthy, tm
 @pytest.mark.parametrize('method', ['linear', 'diou'])
 def test_fit_refuses_what_could_not_be_evaluated(method, healthy, tmp_path):
     with pytest.raises(
-        ConfigError, match=f"method '{method}': evaluation while training knows gaussian and hard"
+        ConfigError,
+        match=f"method '{method}': evaluation while training supports only gaussian and hard",
     ):
         fit(
             little_config(healthy['train'], {'method': method}),

@@ -180,7 +180,7 @@ def test_fit_reports_it_and_keras_files_keep_it(small_config, tmp_path):
         small_config, {'image_size': 64, 'iou_loss_type': 'ciou', 'weight_decay': 0.0}
     )
     model = efficientdet(config)
-    compile_for_training(model, config)
+    compile_for_training(model, config, 10)
     boxes = np.float32([[8, 8, 40, 40]])
     truth, positives = anchor_head.targets(config)(boxes, np.int32([1]))
     truth = {k: v[None] for k, v in truth.items()}

@@ -9,7 +9,7 @@ import yaml
 
 from keras_efficientdet import efficientdet, load_config
 from keras_efficientdet.errors import ConfigError
-from keras_efficientdet.network.efficientdet import _precision
+from keras_efficientdet.network.detection_model import computing_in
 from keras_efficientdet.training import load_trained
 
 NEAR = {'mixed_float16': 5e-3, 'mixed_bfloat16': 5e-2}  # of the loss; the types have 11 and 8 bits
@@ -29,7 +29,7 @@ def plain():
 
 
 def mixed(policy, **train):
-    with _precision(policy):
+    with computing_in(policy):
         model = tiny.network(load_config())
     return tiny.compiled(model, **train)
 

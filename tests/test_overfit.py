@@ -34,7 +34,7 @@ def test_pictures_of_all_classes_are_chosen_and_crowded_ones_left(tmp_path):
     assert [i for i, _ in choose(pictures, 2)] == [4, 5]
     assert [i for i, _ in choose(pictures, 4)] == [2, 4, 5, 6]
     assert [p.id for _, p in choose(pictures)] == ['2', '3', '5', '6', '7']
-    with pytest.raises(DataError, match='no picture has a box'):
+    with pytest.raises(DataError, match='no image has a box'):
         choose(pictures[:1])
 
 
@@ -90,7 +90,7 @@ def test_a_planted_fault_is_not_learned_and_named(tmp_path):
     )
     first = result.findings[0]
     assert first.severity == 'error' and first.found.startswith(
-        f'AP50 {result.ap50:.2f} after 25 steps on 2 pictures; loss from'
+        f'AP50 {result.ap50:.2f} after 25 steps on 2 images; loss from'
     )
     assert 'not learned: cat, dog, van' in result.findings[1].found
     assert any(f.id == 'boxes.normalised' and f.severity == 'error' for f in result.findings)

@@ -69,7 +69,7 @@ def test_ten_steps_are_those_of_one_device(several, one, name):
 
 def test_what_cannot_work_over_replicas_is_refused(several):
     said = several['mirrored'].with_name('mirrored.txt').read_text()
-    assert 'train.batch_size 5 is no multiple of the 2 replicas' in said
+    assert 'train.batch_size 5 is not a multiple of the 2 replicas' in said
     assert ('steps_per_execution=2 with several replicas fails on Keras 3' in said) == KERAS_3
 
 

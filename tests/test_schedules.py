@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_efficientdet import load_config
+from keras_efficientdet.keras_compat import new_variable
 from keras_efficientdet.training.optimizers import SGD, Adam, clip_twice, last_rate
 from keras_efficientdet.training.schedules import LearningRate, learning_rate
 
@@ -51,17 +52,56 @@ def test_clipping_is_per_gradient_then_global():
 
 
 @pytest.mark.parametrize('kind', [SGD, Adam])
-def test_optimizers_clip_and_survive_serialisation(kind):
+def test_optimizers_survive_serialisation(kind):
     rate = LearningRate(1.0, 1.0, 0, 10, 'constant')
     first = keras.optimizers.deserialize(keras.optimizers.serialize(kind(rate, clip=10.0)))
-    assert isinstance(first, kind) and first.clip == 10.0
-    if kind is SGD:
-        variable = (
-            tf.Variable([0.0, 0.0]) if not hasattr(keras, 'ops') else keras.Variable([0.0, 0.0])
-        )
-        first.build([variable])
-        first.apply_gradients([(tf.constant([300.0, 400.0]), variable)])
-        np.testing.assert_allclose(np.asarray(variable), [-6.0, -8.0], rtol=1e-6)
+    assert isinstance(first, kind)
+    assert first.clip == 10.0
+
+
+def stepped(rule, *gradients):
+    """The values of a variable after each step from zero."""
+    variable, values = new_variable([0.0, 0.0]), []
+    rule.build([variable])
+    for gradient in gradients:
+        rule.apply_gradients([(tf.constant(gradient), variable)])
+        values.append(np.array(variable))
+    return np.array(values)
+
+
+def adam(*gradients, rate=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
+    """Adam written out."""
+    mean = square = value = np.zeros(2)
+    values = []
+    for step, gradient in enumerate(np.array(gradients), 1):
+        mean = beta_1 * mean + (1.0 - beta_1) * gradient
+        square = beta_2 * square + (1.0 - beta_2) * gradient**2
+        unbiased = rate * np.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step)
+        value = value - unbiased * mean / (np.sqrt(square) + epsilon)
+        values.append(value)
+    return np.array(values)
+
+
+LONG, SHORT = [300.0, 400.0], [3.0, -4.0]  # norms 500, which is clipped to 10, and 5
+
+
+def test_sgd_steps_with_clipped_gradients():
+    found = stepped(SGD(1.0, clip=10.0), LONG, SHORT)
+    np.testing.assert_allclose(found, [[-6.0, -8.0], [-9.0, -4.0]], rtol=1e-6)
+
+
+def test_adam_steps_with_clipped_gradients():
+    """The first step of Adam is the same for any length of a gradient; the second one is not."""
+    clipped = adam([6.0, 8.0], SHORT)
+    assert np.max(np.abs(clipped[1] / adam(LONG, SHORT)[1] - 1.0)) > 0.1
+    np.testing.assert_allclose(stepped(Adam(0.1, clip=10.0), LONG, SHORT), clipped, rtol=1e-5)
+
+
+@pytest.mark.parametrize('kind', [SGD, Adam])
+def test_no_clip_is_no_clipping(kind):
+    plain = getattr(keras.optimizers, kind.__name__)
+    found = stepped(kind(0.1, clip=0.0), LONG, SHORT)
+    np.testing.assert_array_equal(found, stepped(plain(0.1), LONG, SHORT))
 
 
 def test_unknown_names():

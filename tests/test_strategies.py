@@ -128,8 +128,8 @@ def test_only_the_chief_writes(run):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', ['mirrored', 'multi_worker0'])
 def test_what_is_chosen_is_said(run, name):
-    assert f'strategy: {name.removesuffix("0")} (as asked for), 2 replicas' in run(name)[3]
-    assert ('5 files for 2 workers: shared out by example' in run(name)[3]) == (name != 'mirrored')
+    assert f'strategy: {name.removesuffix("0")} (as requested), 2 replicas' in run(name)[3]
+    assert ('5 files for 2 workers: distributed by example' in run(name)[3]) == (name != 'mirrored')
 
 
 def _environment(patch, **variables):
@@ -161,18 +161,19 @@ def test_auto_decides_by_the_environment(monkeypatch, variables, name, reason):
     assert found == name and why.startswith(reason)
 
 
-def test_one_device_is_named_with_its_reason(monkeypatch, capsys):
+def test_one_device_is_named_with_its_reason(monkeypatch, caplog):
+    caplog.set_level('INFO')
     _environment(monkeypatch)
     assert strategies.strategy_for().num_replicas_in_sync == 1
-    assert capsys.readouterr().out.startswith('strategy: ')
+    assert caplog.messages[0].startswith('strategy: ')
 
 
 @pytest.mark.parametrize(
     ('name', 'variables', 'message'),
     [
         ('horovod', {}, "'horovod': expected auto, one, mirrored, multi_worker, tpu"),
-        ('multi_worker', {}, 'TF_CONFIG names no workers'),
-        ('multi_worker', {'TF_CONFIG': '{cluster'}, 'TF_CONFIG is no json'),
+        ('multi_worker', {}, 'TF_CONFIG lists no workers'),
+        ('multi_worker', {'TF_CONFIG': '{cluster'}, 'TF_CONFIG is not valid json'),
         ('tpu', {}, "no TPU at 'local'"),
     ],
 )

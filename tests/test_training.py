@@ -4,15 +4,18 @@ import csv
 import json
 import math
 
+import drawn
 import keras
 import numpy as np
 import official
 import pytest
 import tensorflow as tf
 import tiny
+from little import little_config
 
 from keras_efficientdet import compile_for_training, efficientdet, load_config, load_official
 from keras_efficientdet.network.heads.anchor import targets
+from keras_efficientdet.network.training_plan import TrainingPlan
 from keras_efficientdet.training import CsvLog
 from keras_efficientdet.training.state import TrainingState
 from keras_efficientdet.weights.official import (
@@ -101,7 +104,7 @@ def test_official_trajectory(name, kind):
             )
             assert max(plain.values()) < WORST[kind][step], plain
     if config.train.moving_average_decay:
-        averages = model.training_state
+        averages = model.plan.state
         by_id = {id(v): a for v, a in zip(averages.variables, averages.averages, strict=True)}
         values = {
             n: by_id[id(v)] if i is None else by_id[id(v)][i]
@@ -127,7 +130,7 @@ def toy(**train):
 @pytest.mark.parametrize('per_execution', [1, 4])
 def test_averages_follow_the_formula(per_execution):
     model = toy(steps_per_execution=per_execution)
-    model.training_state = TrainingState(model, 0.9, ramp=False)
+    model.attach(TrainingPlan(state=TrainingState(model, 0.9, ramp=False)))
     rng = np.random.default_rng(0)
     x, y = (
         rng.standard_normal((8, 16, 4)).astype(np.float32),
@@ -143,7 +146,7 @@ def test_averages_follow_the_formula(per_execution):
             for e, w in zip(expected, reference.weights, strict=True)
         ]
     model.fit(tf.data.Dataset.from_tensor_slices((x, y)), verbose=0)
-    state = model.training_state
+    state = model.plan.state
     for name, average, wanted in zip(
         [w.name for w in state.variables], state.averages, expected, strict=True
     ):
@@ -168,7 +171,7 @@ def test_steps_in_one_call_train_as_single_ones():
 
 def test_ramped_statistics_follow_the_formula():
     model = toy()
-    model.training_state = TrainingState(model, 0.0, ramp=True)
+    model.attach(TrainingPlan(state=TrainingState(model, 0.0, ramp=True)))
     rng = np.random.default_rng(0)
     mean, variance = np.zeros(4), np.ones(4)
     for step in range(5):
@@ -184,12 +187,12 @@ def test_ramped_statistics_follow_the_formula():
 
 def test_swap_twice_is_identity_and_evaluation_sees_averages():
     model = toy()
-    model.training_state = TrainingState(model, 0.9, ramp=False)
+    model.attach(TrainingPlan(state=TrainingState(model, 0.9, ramp=False)))
     model.fit(np.ones((32, 4), np.float32), np.ones((32, 1), np.float32), batch_size=8, verbose=0)
     raw = [np.array(w) for w in model.weights]
-    model.training_state.swap()
+    model.plan.state.swap()
     assert any(not np.array_equal(a, np.array(w)) for a, w in zip(raw, model.weights, strict=True))
-    model.training_state.swap()
+    model.plan.state.swap()
     assert all(np.array_equal(a, np.array(w)) for a, w in zip(raw, model.weights, strict=True))
 
 
@@ -197,7 +200,7 @@ def test_frozen_layers_keep_weights_and_statistics():
     model = toy()
     model.get_layer('bn').trainable = False
     model.compile(keras.optimizers.SGD(0.1), 'mse', jit_compile=False)
-    model.training_state = TrainingState(model, 0.9, ramp=True)
+    model.attach(TrainingPlan(state=TrainingState(model, 0.9, ramp=True)))
     before = [np.array(w) for w in model.get_layer('bn').weights]
     model.fit(
         np.random.default_rng(0).standard_normal((32, 4)).astype(np.float32),
@@ -417,3 +420,12 @@ def test_val_loss_is_that_of_the_averages(trained):
     result = model.evaluate(validation_dataset(records, config), verbose=0, return_dict=True)
     assert result['loss'] == pytest.approx(history.history['val_loss'][-1], rel=1e-4)
     assert not math.isnan(result['loss'])
+
+
+def test_fit_leaves_no_folder_where_the_doctor_refuses_the_data(tmp_path):
+    from keras_efficientdet import DataError, fit
+
+    records = drawn.records(tmp_path / 'records', [(64, 80, [])] * 4)
+    with pytest.raises(DataError, match='no box'):
+        fit(little_config(records), records, records, tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()

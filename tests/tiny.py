@@ -75,7 +75,7 @@ def batches(count, size=8):
 
 def values(model):
     """{name: array} of weights and averages."""
-    state = model.training_state
+    state = model.plan.state
     weights = {
         f'{layer.name}/{i}': _array(w)
         for layer in model.layers

@@ -104,7 +104,7 @@ def training_stream(
     a training that is resumed at `first_epoch` sees what an uninterrupted one would.
 
     With a `share`, a batch has batch_size / replicas images, and weights that count only its own
-    positive anchors (`ReplicatedModel` corrects them).
+    positive anchors (`DetectionModel` corrects them).
     """
     batch, seed = config.train.batch_size, config.train.seed
     found = records.open_records(place)

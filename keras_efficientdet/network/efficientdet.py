@@ -1,13 +1,12 @@
 """The public builders: a configuration in, a plain `keras.Model` out."""
 
-import contextlib
 import dataclasses
 
 import keras
 
 from keras_efficientdet.config import load_config
 from keras_efficientdet.network.backbones.efficientnet import efficientnet
-from keras_efficientdet.network.detection_model import DetectionModel
+from keras_efficientdet.network.detection_model import DetectionModel, computing_in
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.network.pyramids.pyramid import pyramid
 from keras_efficientdet.weights.class_count import class_count
@@ -44,7 +43,7 @@ def efficientdet(config='efficientdet-d0', weights=None, *, on_class_mismatch='e
             released_config(config, weights),
             released_checkpoint(config.model.name, weights),
         )
-    with _precision(config.train.mixed_precision):
+    with computing_in(config.train.mixed_precision):
         network = _network(config)
     report = _load(network, weights, on_class_mismatch)
     if report and report.reinitialised:
@@ -79,17 +78,6 @@ def _load(network, weights, on_class_mismatch):
         load_official(network, official_weights(donor), on_class_mismatch='reinit'),
         source=str(weights),
     )
-
-
-@contextlib.contextmanager
-def _precision(policy):
-    """Keras' dtype policy inside of the block; None leaves the one that is set."""
-    outside = keras.mixed_precision.global_policy()
-    keras.mixed_precision.set_global_policy(policy or outside)
-    try:
-        yield
-    finally:
-        keras.mixed_precision.set_global_policy(outside)
 
 
 def _network(config):

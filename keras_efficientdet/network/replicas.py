@@ -3,11 +3,14 @@
 import tensorflow as tf
 
 
-def replica_count():
+def replica_count() -> int:
     """Over how many replicas the current strategy spreads a step."""
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def sum_over_replicas(values):
-    """Inside a step: tensors -> their sums over all replicas of all workers, one exchange for a list."""
+    """Inside a step: tensors -> their sums over all replicas of all workers.
+
+    A list needs one exchange only.
+    """
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)

@@ -1,39 +1,58 @@
-"""Keras callbacks of a training: COCO figures and the learning rate in `logs`, a log file, averaged weights at the end."""
+"""Keras callbacks of a training: metrics and learning rate in `logs`, log files, averages."""
 
 import contextlib
 import csv
+import logging
 import math
 import os
 import pathlib
+import typing
 
 import keras
+import tensorflow as tf
 
+from keras_efficientdet.config import Config
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.evaluation.coco import STATISTICS, evaluate, metrics_text
 from keras_efficientdet.files import replaced_file
-from keras_efficientdet.keras_compat import KERAS_3
+from keras_efficientdet.keras_compat import variables_in_weights_file
+from keras_efficientdet.network.detection_model import WITHOUT_PLAN
 from keras_efficientdet.network.detector import detect_batch
 from keras_efficientdet.training.optimizers import last_rate
 from keras_efficientdet.training.schedules import assignable_rate
 
-_ENTRY = 4096  # bytes of a variable in HDF5, beside its values
+_log = logging.getLogger(__name__)
+_ENTRY = 4096  # bytes of a variable in HDF5 beside its values
 
 
 class CocoEvaluation(keras.callbacks.Callback):
-    """Evaluates the averaged weights after some epochs: `val_AP`, `val_AP50`, ... stand in `logs` for the callbacks after it.
+    """Evaluates the averaged weights after some epochs.
 
-    Also swaps the averages in while Keras computes `val_loss`, and keeps the weights of the best val_AP in a file.
+    The COCO metrics are added to `logs` as `val_AP`, `val_AP50`, ... for the callbacks after it. It
+    also exchanges weights and averages while Keras computes `val_loss`, and keeps the weights of
+    the best val_AP in a file.
 
     Args:
       data: `dataset(..., training=False)`.
-      epochs: which epochs, counted from 1 as Keras' validation_freq does; default: all.
+      config: Config of the model.
+      epochs: which epochs, counted from 1 as by Keras' validation_freq; default: all.
       best_path: '.weights.h5' file for the best weights, or None.
     """
 
-    def __init__(self, data, config, epochs=None, best_path=None):
+    def __init__(
+        self,
+        data: tf.data.Dataset,
+        config: Config,
+        epochs: typing.Container[int] | None = None,
+        best_path: str | os.PathLike | None = None,
+    ):
         super().__init__()
-        self.data, self.config, self.epochs, self.best_path = data, config, epochs, best_path
-        self.best, self.detect = -1.0, None
+        self.data = data
+        self.config = config
+        self.epochs = epochs
+        self.best_path = best_path
+        self.best = -1.0
+        self.detect = None  # made once, because it traces the network
 
     def on_test_begin(self, logs=None):
         self._swap()
@@ -42,12 +61,12 @@ class CocoEvaluation(keras.callbacks.Callback):
         self._swap()
 
     def _swap(self):
-        if self.model.training_state is not None:
-            self.model.training_state.swap()
+        if self.model.plan.state is not None:
+            self.model.plan.state.swap()
 
     @contextlib.contextmanager
     def averaged(self):
-        """The model has the averaged weights inside."""
+        """Inside the block the model has the averaged weights."""
         self._swap()
         try:
             yield
@@ -63,16 +82,18 @@ class CocoEvaluation(keras.callbacks.Callback):
             return
         self.detect = self.detect or detect_batch(self.model, self.config)
         with self.averaged():
-            figures = evaluate(self.detect, self.data, self.config, progress=False)
-            if self.best_path and figures['AP'] > self.best:
-                self.best = figures['AP']
+            metrics = evaluate(self.detect, self.data, self.config, progress=False)
+            if self.best_path and metrics['AP'] > self.best:
+                self.best = metrics['AP']
                 save_weights(self.model, self.best_path)
-        logs.update({f'val_{name}': figures[name] for name in STATISTICS[:6]})
-        print(f'\nepoch {epoch + 1}, validation:\n{metrics_text(figures)}')
+        # The six of AP; those of AR follow in the report.
+        logs.update({f'val_{name}': metrics[name] for name in STATISTICS[:6]})
+        _log.info('\nepoch %d, validation:\n%s', epoch + 1, metrics_text(metrics))
 
 
 class TensorBoardLog(keras.callbacks.TensorBoard):
-    """Keras' own, with each epoch on disk before a checkpoint says that it is done: a killed training has no holes."""
+    """Keras' own, with each epoch on disk before its checkpoint: logs of a killed training have no
+    gaps."""
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
@@ -81,19 +102,30 @@ class TensorBoardLog(keras.callbacks.TensorBoard):
 
 
 class RateLog(keras.callbacks.Callback):
-    """`learning_rate` in `logs`: that of the last step of the epoch. TensorBoard's own callback shows that of the next step."""
+    """Adds `learning_rate` to `logs`: that of the epoch's last step.
+
+    Keras' TensorBoard callback alone shows that of the next step.
+    """
 
     def on_epoch_end(self, epoch, logs=None):
         logs['learning_rate'] = last_rate(self.model.optimizer)
 
 
 class CsvLog(keras.callbacks.Callback):
-    """One row per epoch, an empty cell where an epoch has no such figure. Keras' own CSVLogger knows the columns of the first
-    epoch only, and so never writes a val_AP that is computed now and then."""
+    """Writes one row per epoch, with an empty cell where an epoch lacks a metric.
+
+    Keras' own CSVLogger takes its columns from the first epoch, and so never writes a val_AP that
+    is computed in some epochs only.
+
+    Args:
+      path: of the csv file.
+      rows: those of earlier epochs.
+    """
 
     def __init__(self, path, rows=()):
         super().__init__()
-        self.path, self.rows = pathlib.Path(path), list(rows)
+        self.path = pathlib.Path(path)
+        self.rows = list(rows)
 
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({'epoch': epoch + 1, **logs})
@@ -110,42 +142,56 @@ class CsvLog(keras.callbacks.Callback):
 
 
 class KeepAverages(keras.callbacks.Callback):
-    """Leaves the averaged weights in the model when training ends, as Keras' use_ema does; the next `fit` goes on with them."""
+    """Leaves the averaged weights in the model when training ends, as Keras' use_ema does.
+
+    The next `fit` goes on from them. Raises ConfigError before the first step if the model was not
+    compiled by `compile_for_training`, and so has no averages.
+    """
+
+    def on_train_begin(self, logs=None):
+        if self.model.plan.state is None:
+            raise ConfigError(f'KeepAverages: {WITHOUT_PLAN}')
 
     def on_train_end(self, logs=None):
-        self.model.training_state.keep()
+        self.model.plan.state.keep()
 
 
 class SwapAverages(keras.callbacks.Callback):
-    """Swaps weights and averages at the end of an epoch. Between two of these other callbacks see the averaged weights, those
-    that were evaluated: ModelCheckpoint saves them, EarlyStopping(restore_best_weights) restores them."""
+    """Exchanges weights and averages at the end of an epoch.
+
+    Callbacks between two of these see the averaged weights, which are those that were evaluated:
+    ModelCheckpoint saves them, EarlyStopping(restore_best_weights=True) restores them.
+    """
 
     def on_epoch_end(self, epoch, logs=None):
-        self.model.training_state.swap()
+        self.model.plan.state.swap()
 
 
 def check_callbacks(callbacks, train):
-    """Raises ConfigError where a callback that sets the rate meets a schedule, which would overwrite it (Keras 2: silently)."""
-    setters = [
-        c
-        for c in callbacks
-        if isinstance(c, keras.callbacks.ReduceLROnPlateau | keras.callbacks.LearningRateScheduler)
-    ]
+    """Raises ConfigError for a callback that sets the rate beside a schedule.
+
+    Keras 2 would overwrite its rate with that of the schedule, without a warning.
+    """
+    setting = keras.callbacks.ReduceLROnPlateau, keras.callbacks.LearningRateScheduler
+    setters = [callback for callback in callbacks if isinstance(callback, setting)]
     if setters and not assignable_rate(train):
         raise ConfigError(
-            f'{type(setters[0]).__name__} cannot change a schedule (lr_decay_method={train.lr_decay_method}, '
-            f'lr_warmup_epoch={train.lr_warmup_epoch}); set lr_decay_method=constant and lr_warmup_epoch=0'
+            f'{type(setters[0]).__name__} cannot change a schedule '
+            f'(lr_decay_method={train.lr_decay_method}, lr_warmup_epoch={train.lr_warmup_epoch}); '
+            'set lr_decay_method=constant and lr_warmup_epoch=0'
         )
 
 
 def save_weights(model, path):
-    """Keras' save_weights, but never half written. Raises OSError where there is no room, before HDF5 meets it, which would end
-    the process: it crashes while it closes what it could not write."""
-    saved = [*model.weights, *(model.optimizer.variables if KERAS_3 and model.optimizer else ())]
+    """Keras' save_weights, but the file is never half written.
+
+    Raises OSError where there is no room. The room is reserved first, because HDF5 would end the
+    process: it crashes while it closes a file that it could not write.
+    """
+    saved = variables_in_weights_file(model)
+    size = sum(4 * math.prod(v.shape) + _ENTRY for v in saved)
     with replaced_file(path) as working:
         with open(working, 'wb') as file:
             if hasattr(os, 'posix_fallocate'):
-                os.posix_fallocate(
-                    file.fileno(), 0, sum(4 * math.prod(v.shape) + _ENTRY for v in saved)
-                )
+                os.posix_fallocate(file.fileno(), 0, size)
         model.save_weights(str(working))

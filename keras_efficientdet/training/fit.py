@@ -1,13 +1,27 @@
-"""`compile_for_training` and `fit`: official training inside Keras' own loop."""
+"""`fit`: a whole training, from data to report, around Keras' own `fit`.
 
+Its folder holds
+- best.weights.h5: the averaged weights of the best val_AP; last.weights.h5: those at the end
+- config.yaml, log.csv with a row for each epoch, and checkpoint/ with the state of the last epochs
+- logs/ for TensorBoard: val_AP is `epoch_AP` of the run `validation`, and the run `pictures` shows
+  validation images with their detections
+- report/report.html, which describes the best weights
+
+Over several workers only the chief writes there, and all must be able to read it. The callbacks
+ReduceLROnPlateau and LearningRateScheduler need lr_decay_method=constant and lr_warmup_epoch=0.
+"""
+
+import logging
+import os
 import pathlib
+import typing
 
 import keras
 import tensorflow as tf
 import yaml
 
 from keras_efficientdet import doctor
-from keras_efficientdet.config import load_config
+from keras_efficientdet.config import Config, load_config
 from keras_efficientdet.data.cache import records_of
 from keras_efficientdet.data.pipeline import (
     dataset,
@@ -35,7 +49,7 @@ from keras_efficientdet.training.compile import compile_for_training
 from keras_efficientdet.training.full_disk import full_disk_named
 from keras_efficientdet.training.interrupts import interruptible
 from keras_efficientdet.training.nonfinite import StopOnNonFinite
-from keras_efficientdet.training.resume import Checkpoint, restore
+from keras_efficientdet.training.resume import Checkpoint, Progress, restore
 from keras_efficientdet.training.strategies import (
     ChiefEvaluation,
     distributed,
@@ -44,140 +58,217 @@ from keras_efficientdet.training.strategies import (
 )
 from keras_efficientdet.training.validation_pictures import ValidationPictures
 
+_log = logging.getLogger(__name__)
 _LAST = 'last.weights.h5'
 
 
 def fit(
-    config, train, valid, workdir, *, weights=None, callbacks=(), evaluate_every=1, strategy=None
-):
-    """Builds a detector, trains it, and leaves all that belongs to it in a folder.
+    config: Config,
+    train: typing.Any,
+    valid: typing.Any,
+    workdir: str | os.PathLike,
+    *,
+    weights: typing.Any = None,
+    callbacks: typing.Sequence[keras.callbacks.Callback] = (),
+    evaluate_every: int = 1,
+    strategy: tf.distribute.Strategy | None = None,
+) -> keras.callbacks.History:
+    """Builds a detector, trains it, and leaves everything that belongs to it in a folder.
 
-    Prints what the doctor finds in data and settings before the first step (see `doctor.examine`). A workdir with the
-    checkpoint of an earlier, interrupted call is continued, to the same weights as without the interruption (the state of
-    `callbacks` is not kept); one that is finished is only read. SIGINT and SIGTERM stop after the running step with SystemExit
-    130 or 143.
+    Before the first step the doctor examines data and settings. A workdir with a checkpoint of an
+    interrupted call is continued and ends at the same weights as without the interruption; one of
+    a finished training is only read. SIGINT and SIGTERM stop after the running step.
 
     Args:
-      config: Config; `train.num_epochs`, `train.batch_size` and so on say how.
-      train, valid: what `cache.records_of` takes: TFRecords, folders of any known format, folder/split, or Sources.
-      workdir: for best.weights.h5 (averaged weights of the best val_AP), last.weights.h5 (averaged, end of training),
-        config.yaml, log.csv, checkpoint/, TensorBoard's logs (val_AP is `epoch_AP` of its run `validation`, pictures with
-        detections are the run `pictures`) and report/report.html, about the best weights.
-      weights: what `efficientdet` takes; 'imagenet' for a pretrained backbone. Where they know other classes, as COCO's, the
-        class prediction starts fresh and all else is taken over.
-      callbacks: more Keras callbacks; at the end of an epoch they see `val_AP` and `learning_rate` in their logs and the
-        averaged weights. ReduceLROnPlateau and LearningRateScheduler need lr_decay_method=constant and
-        lr_warmup_epoch=0.
+      config: `train.num_epochs`, `train.batch_size` (of all replicas), ... describe the training.
+      train, valid: what `dataset` takes: TFRecords, folders of any known format, or Sources.
+      workdir: folder for the files that the head of this module lists.
+      weights: what `efficientdet` takes. If they were trained on other classes, such as those of
+        COCO, the class prediction is initialised anew and all else is taken over.
+      callbacks: see `val_AP` and `learning_rate` in their logs at the end of an epoch, and the
+        averaged weights in the model; their own state is not part of checkpoints.
       evaluate_every: epochs between evaluations; the last epoch is always evaluated.
-      strategy: what `strategy_for` returns; default one device. The network is built in its scope; `train.batch_size` counts
-        the images of all replicas. Over several workers only the chief writes to workdir, and all must be able to read it.
+      strategy: what `strategy_for` returns; default: one device.
     Returns:
-      keras.callbacks.History of all epochs; its `model` holds the averaged weights.
+      History of all epochs, also of earlier calls; its `model` has the averaged weights.
     Raises:
-      ConfigError: the workdir holds a training with other settings, or one without a checkpoint that can be read. OSError: the
-        disk is full; what was written before is whole. NonFiniteLossError: the loss became infinite or no number.
+      ConfigError: workdir holds a training with other settings, or no readable checkpoint of it.
+      DataError: there is nothing to learn from the data. OSError: the disk is full; files that were
+      written before are whole. NonFiniteLossError: the loss became infinite or NaN.
     """
+    _check_settings(config, callbacks)
+    data = _Data(records_of(train), records_of(valid), names=(valid, train))
+    strategy = strategy or tf.distribute.get_strategy()
+    model = _compiled(config, weights, data, strategy)
+    shared, own = pathlib.Path(workdir), own_folder(workdir, strategy)
+    done = restore(model, shared / 'checkpoint', model.plan.steps_per_epoch)
+    run = _Run(model, data, own, done, CsvLog(own / 'log.csv', done.rows))
+    if (shared / _LAST).exists():
+        return _finished(run, shared)
+    # The folder is made after the doctor looked, so that data which it refuses leave no trace.
+    doctor.before_training(data.train, data.valid, model.detection_config, weights)
+    _begin(run)
+    return _train(run, callbacks, evaluate_every)
+
+
+class _Data(typing.NamedTuple):
+    """The records of both splits, and (valid, train) as the user gave them, for the report."""
+
+    train: typing.Any
+    valid: typing.Any
+    names: tuple
+
+
+class _Run(typing.NamedTuple):
+    """What the stages of a training hand on. done: the Progress of earlier calls.
+
+    workdir: where this process writes; workers that are not the chief have a folder of their own.
+    """
+
+    model: keras.Model
+    data: _Data
+    workdir: pathlib.Path
+    done: Progress
+    log: CsvLog
+
+    @property
+    def config(self):
+        """That of the model: released weights bring their own scaling of the input."""
+        return self.model.detection_config
+
+    @property
+    def strategy(self):
+        return self.model.distribute_strategy
+
+
+def _check_settings(config, callbacks):
     check_callbacks(callbacks, config.train)
     if config.detect.method not in METHODS:
         raise ConfigError(
-            f'method {config.detect.method!r}: evaluation while training knows {" and ".join(METHODS)}; numpy_nms, '
-            'for tools/evaluate.py, knows the others'
+            f'method {config.detect.method!r}: evaluation while training supports only '
+            f'{" and ".join(METHODS)}; other methods need numpy_nms, after the training'
         )
-    given, train, valid = (valid, train), records_of(train), records_of(valid)
+
+
+def _compiled(config, weights, data, strategy):
+    """The network in the scope of the strategy, compiled."""
     keras.utils.set_random_seed(config.train.seed)
-    strategy = strategy or tf.distribute.get_strategy()
     with strategy.scope():
         model = efficientdet(config, weights, on_class_mismatch='reinit')
-    config = model.detection_config  # released weights bring their own scaling of the input
-    shared, workdir, steps = (
-        pathlib.Path(workdir),
-        own_folder(workdir, strategy),
-        steps_in_epoch(train, config),
-    )
-    compile_for_training(model, config, steps)
-    done = restore(model, shared / 'checkpoint', steps)
-    log = CsvLog(workdir / 'log.csv', done.rows)
-    if done.epoch and (shared / _LAST).exists():
-        print(f'{shared}: this training is finished')
-        model.load_weights(str(shared / _LAST))
-        if (
-            is_chief(strategy) and not (workdir / 'report' / 'report.html').exists()
-        ):  # interrupted while it was written
-            _write_report(workdir, model, done.best, train, valid, given)
-        return _history(model, log)
-    if (shared / _LAST).exists():
-        raise ConfigError(
-            f'{shared / _LAST} is of a training that has ended, and {shared / "checkpoint"} has no checkpoint of '
-            'it: look at it with tools/evaluate.py, or choose another workdir to train anew'
-        )
-    workdir.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(workdir, workdir / 'checkpoint')
-    with replaced_file(workdir / 'config.yaml') as working:
-        working.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False))
-    doctor.before_training(train, valid, config, weights)
-    evaluation = _evaluation(config, valid, workdir, evaluate_every, done.best)
-    batches, validation = (
-        distributed(train, config, strategy, done.epoch),
-        validation_dataset(valid, config),
-    )
-    shown = [evaluation, RateLog(), log, TensorBoardLog(str(workdir / 'logs'))]
-    if strategy.num_replicas_in_sync > 1:
-        shown[0], validation = ChiefEvaluation(_copy(config, steps), evaluation, validation), None
-    else:
-        shown.append(ValidationPictures(evaluation, workdir / 'logs'))
-    own = [SwapAverages(), *callbacks, SwapAverages()] if callbacks else []
-    guard = StopOnNonFinite(workdir, lambda epoch: training_stream(train, config, epoch))
-    with full_disk_named(workdir):
-        with interruptible(workdir) as stop:
-            model.fit(
-                batches,
-                initial_epoch=done.epoch,
-                epochs=config.train.num_epochs,
-                steps_per_epoch=steps,
-                validation_data=validation,
-                validation_freq=evaluation.epochs,
-                callbacks=[
-                    guard,
-                    *shown,
-                    KeepAverages(),
-                    *own,
-                    Checkpoint(workdir / 'checkpoint', evaluation, log, steps),
-                    stop,
-                ],
-            )
-        save_weights(model, workdir / _LAST)
-        if is_chief(strategy):
-            _write_report(workdir, model, evaluation.best, train, valid, given)
-    return _history(model, log)
-
-
-def _write_report(workdir, model, best, train, valid, names):
-    """About the best weights, or those of `model` where no evaluation found anything."""
-    shown = load_trained(workdir) if best >= 0 else model
-    write_report(
-        shown, valid, workdir / 'report', log_file=workdir / 'log.csv', train=train, names=names
-    )
-
-
-def _evaluation(config, valid, workdir, every, best):
-    epochs = range(1, config.train.num_epochs + 1)
-    evaluated = [e for e in epochs if e % every == 0 or e == config.train.num_epochs]
-    evaluation = CocoEvaluation(
-        dataset(valid, config, training=False), config, evaluated, workdir / 'best.weights.h5'
-    )
-    evaluation.best = best
-    return evaluation
-
-
-def _copy(config, steps):
-    """A network on one device, to be evaluated with weights that are averages already."""
-    model = efficientdet(config)
-    compile_for_training(model, load_config(config, {'moving_average_decay': 0.0}), steps)
+    config = model.detection_config
+    compile_for_training(model, config, steps_in_epoch(data.train, config))
     return model
 
 
-def _history(model, log):
+def _finished(run, shared):
+    """The History of a training that has ended; `shared` is the chief's workdir.
+
+    Raises ConfigError where no checkpoint tells with which settings it was.
+    """
+    if not run.done.epoch:
+        raise ConfigError(
+            f'{shared / _LAST} belongs to a finished training, and {shared / "checkpoint"} holds '
+            'no checkpoint of it: evaluate it as it is, or choose another workdir to train anew'
+        )
+    _log.info('%s: this training is finished', shared)
+    run.model.load_weights(str(shared / _LAST))
+    if is_chief(run.strategy) and not (run.workdir / 'report' / 'report.html').exists():
+        _write_report(run, run.done.best)  # the earlier call was interrupted while it wrote it
+    return _history(run)
+
+
+def _begin(run):
+    """Makes the folder, without files that an interrupted call left half written."""
+    run.workdir.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(run.workdir, run.workdir / 'checkpoint')
+    with replaced_file(run.workdir / 'config.yaml') as working:
+        working.write_text(yaml.safe_dump(run.config.to_dict(), sort_keys=False))
+
+
+def _train(run, callbacks, evaluate_every):
+    """Keras' `fit`, and the files that follow it."""
+    evaluation = _evaluation(run, evaluate_every)
+    validation = validation_dataset(run.data.valid, run.config)
+    watching = _callbacks(run, evaluation, validation, callbacks)
+    if run.strategy.num_replicas_in_sync > 1:
+        validation = None  # ChiefEvaluation computes val_loss
+    with full_disk_named(run.workdir):
+        with interruptible(run.workdir) as stop:
+            run.model.fit(
+                distributed(run.data.train, run.config, run.strategy, run.done.epoch),
+                initial_epoch=run.done.epoch,
+                epochs=run.config.train.num_epochs,
+                steps_per_epoch=run.model.plan.steps_per_epoch,
+                validation_data=validation,
+                validation_freq=evaluation.epochs,
+                # The last one, so that a signal at the end of an epoch waits for its checkpoint.
+                callbacks=[*watching, stop],
+            )
+        save_weights(run.model, run.workdir / _LAST)
+        if is_chief(run.strategy):
+            _write_report(run, evaluation.best)
+    return _history(run)
+
+
+def _evaluation(run, every):
+    last = run.config.train.num_epochs
+    epochs = [e for e in range(1, last + 1) if e % every == 0 or e == last]
+    plain = dataset(run.data.valid, run.config, training=False)
+    evaluation = CocoEvaluation(plain, run.config, epochs, run.workdir / 'best.weights.h5')
+    evaluation.best = run.done.best
+    return evaluation
+
+
+def _callbacks(run, evaluation, validation, of_user):
+    """The callbacks in the order in which they must act at the end of an epoch."""
+    logs = run.workdir / 'logs'
+    evaluating, images = evaluation, [ValidationPictures(evaluation, logs)]
+    if run.strategy.num_replicas_in_sync > 1:
+        evaluating, images = ChiefEvaluation(_copy(run), evaluation, validation), []
+    watching = [
+        # Before all that writes: a step whose loss is not finite must leave no file behind.
+        StopOnNonFinite(run.workdir, lambda e: training_stream(run.data.train, run.config, e)),
+        # These two put val_AP and learning_rate into the logs, which the next ones write down.
+        evaluating,
+        RateLog(),
+        run.log,
+        TensorBoardLog(str(logs)),
+        *images,
+        KeepAverages(),
+    ]
+    if of_user:
+        # They see complete logs, and the averaged weights, which are those that were evaluated.
+        watching += [SwapAverages(), *of_user, SwapAverages()]
+    # A checkpoint says that its epoch is done, so everything else of the epoch is written by then.
+    steps = run.model.plan.steps_per_epoch
+    watching.append(Checkpoint(run.workdir / 'checkpoint', evaluation, run.log, steps))
+    return watching
+
+
+def _copy(run):
+    """A network on one device, to be evaluated with weights that are averages already."""
+    copy = efficientdet(run.config)
+    without_averages = load_config(run.config, {'moving_average_decay': 0.0})
+    compile_for_training(copy, without_averages, run.model.plan.steps_per_epoch)
+    return copy
+
+
+def _write_report(run, best):
+    """About the best weights, or those of the model where no evaluation found anything."""
+    write_report(
+        load_trained(run.workdir) if best >= 0 else run.model,
+        run.data.valid,
+        run.workdir / 'report',
+        log_file=run.workdir / 'log.csv',
+        train=run.data.train,
+        names=run.data.names,
+    )
+
+
+def _history(run):
+    """Of all epochs, those of earlier calls as well."""
     history = keras.callbacks.History()
-    history.set_model(model)
-    history.history, history.epoch = log.history(), [row['epoch'] - 1 for row in log.rows]
+    history.set_model(run.model)
+    history.history = run.log.history()
+    history.epoch = [row['epoch'] - 1 for row in run.log.rows]
     return history

@@ -1,28 +1,31 @@
 """SIGINT and SIGTERM end a training between two steps, not in the middle of one."""
 
 import contextlib
+import logging
 import signal
-import sys
 import threading
 
 import keras
 
+_log = logging.getLogger(__name__)
+
 
 @contextlib.contextmanager
 def interruptible(workdir):
-    """Yields a callback that ends `fit` after the running step once SIGINT or SIGTERM came; give it as the last one.
+    """Yields a callback that ends `fit` after the running step once SIGINT or SIGTERM arrived.
 
-    The process then exits with status 130 or 143 (SystemExit); checkpoints are left as they are. A second signal acts at
-    once. Outside of the main thread Python allows no signal handlers, and none are set.
+    It has to be the last of the callbacks. The process then exits with status 130 or 143
+    (SystemExit); checkpoints are left as they are. A second signal acts at once, by the handlers
+    that were there before. Outside of the main thread Python allows no handlers, and none are set.
     """
-    stop, before = _StopOnSignal(workdir), {}
+    stop = _StopOnSignal(workdir)
+    before = {}
     if threading.current_thread() is threading.main_thread():
 
         def remember(number, frame):
             stop.signal = signal.Signals(number)
-            print(
-                f'\n{stop.signal.name}: stopping after this step; once more stops at once',
-                file=sys.stderr,
+            _log.warning(
+                '\n%s: stopping after this step; a second signal stops at once', stop.signal.name
             )
             _set(before)
 
@@ -39,18 +42,21 @@ def _set(handlers):
 
 
 class _StopOnSignal(keras.callbacks.Callback):
-    _supports_tf_logs = True  # on Keras 2: do not fetch the logs of each step for this callback
+    # Keras 2 fetches the logs of each step for callbacks without it, and so waits for the step.
+    _supports_tf_logs = True
 
     def __init__(self, workdir):
         super().__init__()
-        self.workdir, self.signal = workdir, None
+        self.workdir = workdir
+        self.signal = None
 
     def _stop(self):
         if self.signal is not None:
-            print(
-                f'{self.signal.name}: training stopped. Run the same command again to continue from the last checkpoint in '
-                f'{self.workdir}',
-                file=sys.stderr,
+            _log.warning(
+                '%s: training stopped. Run the same command again to continue from the last '
+                'checkpoint in %s',
+                self.signal.name,
+                self.workdir,
             )
             raise SystemExit(128 + self.signal)
 

@@ -1,4 +1,4 @@
-"""A loss that is no number: stops the training at once and keeps what is needed to find out why."""
+"""A loss that is infinite or NaN: stops the training and keeps what is needed to find the cause."""
 
 import itertools
 import math
@@ -13,49 +13,52 @@ from keras_efficientdet.files import replaced_file
 from keras_efficientdet.keras_compat import variable_path
 
 CAUSES = """Probable causes, the most frequent first:
-- the learning rate is too high for the batch size, or the warm-up too short (learning_rate is given per 64 images)
+- the learning rate is too high for the batch size (learning_rate is given for 64 images), or the
+  warm-up is too short
 - the input: a non-finite number is named above if there is one
 - float16 without loss scaling
 - clip_gradients_norm=0"""
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Raises NonFiniteLossError at the end of the step, before any file of the training is written again.
+    """Raises NonFiniteLossError at the end of the step, before any file is written again.
 
     Leaves nonfinite_batch.npz (images, targets.*, weights.*) and nonfinite.txt in `workdir`.
 
     Args:
-      batches: function (epoch, counted from 0) -> the batches of that epoch as the training saw them.
+      workdir: folder of the training.
+      batches: function (epoch, from 0) -> the batches of that epoch as the training saw them.
     """
 
     def __init__(self, workdir, batches):
         super().__init__()
-        self.workdir, self.batches = pathlib.Path(workdir), batches
+        self.workdir = pathlib.Path(workdir)
+        self.batches = batches
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.epoch, self.first = epoch, 0
+        self.epoch = epoch
+        self.first = 0  # of the steps of this execution
 
     def on_train_batch_end(self, batch, logs=None):
-        if math.isfinite(
-            float(logs['loss'])
-        ):  # the mean of the epoch so far: one bad step spoils it
+        # The logs hold the mean of the epoch so far, which a single bad step spoils.
+        if math.isfinite(float(logs['loss'])):
             self.first = batch + 1
             return
         step, arrays = self._offending(batch)
-        with (
-            replaced_file(self.workdir / 'nonfinite_batch.npz') as working,
-            open(working, 'wb') as file,
-        ):
+        path = self.workdir / 'nonfinite_batch.npz'
+        with replaced_file(path) as working, open(working, 'wb') as file:
             np.savez(file, **arrays)
         text = self._report(step, batch, arrays, logs)
         (self.workdir / 'nonfinite.txt').write_text(text)
         raise NonFiniteLossError(
-            f'{text}\nThe batch is in {self.workdir / "nonfinite_batch.npz"}; checkpoints and best weights '
-            'are those from before'
+            f'{text}\nThe batch is in {path}; checkpoints and best weights are those from before'
         )
 
     def _offending(self, last):
-        """(step, its arrays): of the steps of one execution the first whose input is not finite, or the first."""
+        """(step, its arrays) of the first step since the last execution with a non-finite input.
+
+        Where all inputs are finite, the first step.
+        """
         batches = itertools.islice(
             self.batches(self.epoch).as_numpy_iterator(), self.first, last + 1
         )
@@ -63,43 +66,33 @@ class StopOnNonFinite(keras.callbacks.Callback):
         return next((f for f in found if _broken(f[1])), found[0])
 
     def _report(self, step, last, arrays, logs):
+        """The text of nonfinite.txt."""
         terms = [name for name, value in logs.items() if not math.isfinite(float(value))]
-        outputs = {
-            name: tf.convert_to_tensor(v).numpy()
-            for name, v in self.model(arrays['images'], training=False).items()
-        }
-        weights = {variable_path(v): tf.convert_to_tensor(v).numpy() for v in self.model.weights}
-        where = (
-            f'step {step + 1}'
-            if last == self.first
-            else f'one of the steps {self.first + 1} to {last + 1}'
-        )
-        return '\n'.join(
-            [
-                f'the loss is not finite in epoch {self.epoch + 1}, {where}: {", ".join(terms)}',
-                *(
-                    f'not finite in {what}: {_list(_broken(values))}'
-                    for what, values in (
-                        ('the input', arrays),
-                        ('the outputs after the step', outputs),
-                        ('the weights after the step', weights),
-                    )
-                ),
-                CAUSES,
-            ]
-        )
+        outputs = self.model(arrays['images'], training=False)
+        weights = {variable_path(variable): variable for variable in self.model.weights}
+        where = f'step {step + 1}'
+        if last != self.first:
+            where = f'one of the steps {self.first + 1} to {last + 1}'
+        lines = [
+            f'the loss is not finite in epoch {self.epoch + 1}, {where}: {", ".join(terms)}',
+            f'not finite in the input: {_list(_broken(arrays))}',
+            f'not finite in the outputs after the step: {_list(_broken(_read(outputs)))}',
+            f'not finite in the weights after the step: {_list(_broken(_read(weights)))}',
+            CAUSES,
+        ]
+        return '\n'.join(lines)
 
 
 def _named(batch):
-    images, *parts = batch
-    return {
-        'images': images,
-        **{
-            f'{part}.{name}': value
-            for part, values in zip(('targets', 'weights'), parts, strict=True)
-            for name, value in values.items()
-        },
-    }
+    """{'images', 'targets.classes', ...: array} of a batch (images, targets, weights)."""
+    images, targets, weights = batch
+    arrays = {'images': images}
+    arrays |= {f'targets.{name}': value for name, value in targets.items()}
+    return arrays | {f'weights.{name}': value for name, value in weights.items()}
+
+
+def _read(tensors):
+    return {name: tf.convert_to_tensor(value).numpy() for name, value in tensors.items()}
 
 
 def _broken(arrays):
@@ -107,8 +100,7 @@ def _broken(arrays):
 
 
 def _list(names):
-    return (
-        ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
-        if names
-        else 'none'
-    )
+    if not names:
+        return 'none'
+    more = f' and {len(names) - 5} more' if len(names) > 5 else ''
+    return ', '.join(names[:5]) + more

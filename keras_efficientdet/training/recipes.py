@@ -1,27 +1,28 @@
-"""Recipes: what to train with, chosen from the size of the data and of the batch."""
+"""Recipes: training settings that follow from the size of the data set and of the batch."""
 
 import math
 
+from keras_efficientdet.config import Config
 from keras_efficientdet.config.values import plain
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.training.schedules import REFERENCE_BATCH
 
-SMALL_STEPS = 1000  # enough for 205 pictures of blood cells (results/bccd.csv)
-FINETUNE_IMAGES = 100_000  # pictures seen, all epochs together
+SMALL_STEPS = 1000  # enough for 205 images of blood cells (results/bccd.csv)
+FINETUNE_IMAGES = 100_000  # images seen in all epochs together
 FEW_IMAGES = 1000
-SMALLEST_BATCH = 4  # below it statistics of a batch are noise
+SMALLEST_BATCH = 4  # below it, batch-norm statistics are mostly noise
 
 
-def recipe(name, config, images):
-    """Settings of a recipe for this much data.
+def recipe(name: str, config: Config, images: int) -> tuple[dict, dict]:
+    """Settings of a recipe for a data set of this size.
 
     Args:
-      name: 'small' (hundreds of pictures, from an ImageNet backbone), 'finetune' (from a detector's weights), or 'scratch'
-        (from random weights: the official schedule).
-      config: Config; model and `train.batch_size` are read.
-      images: number of training pictures.
+      name: 'small' (hundreds of images, from an ImageNet backbone), 'finetune' (from the weights of
+        a detector), or 'scratch' (from random weights, by the official schedule).
+      config: its backbone and `train.batch_size` are read.
+      images: number of training images.
     Returns:
-      {key: value} to be applied before the user's own settings, {key: why}.
+      {key: value} to be applied before the user's own settings, {key: reason}.
     Raises:
       ConfigError: unknown name.
     """
@@ -31,46 +32,48 @@ def recipe(name, config, images):
     chosen = RECIPES[name](batch, images, max(1, images // batch))
     if name != 'scratch':
         chosen |= _frozen(name, config.model.backbone_name, batch, images)
-    return {key: value for key, (value, _) in chosen.items()}, {
-        key: why for key, (_, why) in chosen.items()
-    }
+    settings = {key: value for key, (value, _) in chosen.items()}
+    reasons = {key: reason for key, (_, reason) in chosen.items()}
+    return settings, reasons
 
 
 def _small(batch, images, steps_per_epoch):
     epochs = min(300, math.ceil(SMALL_STEPS / steps_per_epoch))
     return {
-        'optimizer': ('adam', 'new heads on a small set: needs no search of the rate'),
+        'optimizer': ('adam', 'trains new heads on little data without a search for the rate'),
         **_rate(
-            0.002 * math.sqrt(batch / 8), batch, '0.002 at batch 8, times the root of the batch'
+            0.002 * math.sqrt(batch / 8),
+            batch,
+            '0.002 at a batch of 8, and growing with the square root of the batch',
         ),
         **_schedule(epochs, steps_per_epoch, batch, warm_up_from=0.0002),
-        **_jitter(0.7, 1.4, 'few pictures: mild scaling, so that small objects stay'),
+        **_jitter(0.7, 1.4, 'mild scaling, because it would make small objects disappear'),
     }
 
 
 def _finetune(batch, images, steps_per_epoch):
     epochs = min(150, max(12, math.ceil(FINETUNE_IMAGES / images)))
     return {
-        'optimizer': ('sgd', 'as the weights were trained'),
+        'optimizer': ('sgd', 'the optimizer that the weights were trained with'),
         **_rate(
             0.01 * batch / REFERENCE_BATCH,
             batch,
-            'an eighth of the official rate: the weights are good already',
+            'an eighth of the official rate, because the weights are good already',
         ),
         **_schedule(epochs, steps_per_epoch, batch, warm_up_from=0.001 * batch / REFERENCE_BATCH),
-        **_jitter(0.5, 1.5, 'half of the official scaling: a short training'),
+        **_jitter(0.5, 1.5, 'about half of the official range, for a short training'),
     }
 
 
 def _scratch(batch, images, steps_per_epoch):
     return {
         'num_epochs': (300, 'the official schedule'),
-        'optimizer': ('sgd', 'the official one'),
-        **_rate(0.08 * batch / REFERENCE_BATCH, batch, 'the official 0.08 for 64 pictures'),
-        'lr_warmup_epoch': (1.0, 'the official one'),
+        'optimizer': ('sgd', 'the official optimizer'),
+        **_rate(0.08 * batch / REFERENCE_BATCH, batch, 'the official 0.08 for a batch of 64'),
+        'lr_warmup_epoch': (1.0, 'the official length'),
         'lr_warmup_init': (
             0.008 * batch / REFERENCE_BATCH,
-            'officially not scaled with the batch: a small one would start high',
+            'scaled with the batch; the official value is not, and too high for small batches',
         ),
     }
 
@@ -79,13 +82,11 @@ RECIPES = {'finetune': _finetune, 'scratch': _scratch, 'small': _small}
 
 
 def _rate(peak, batch, why):
-    """`learning_rate` is given for 64 pictures."""
+    """peak: the rate of a step. The key `learning_rate` is given for 64 images."""
+    per_reference = _rounded(peak * REFERENCE_BATCH / batch)
     return {
-        'learning_rate': (
-            _rounded(peak * REFERENCE_BATCH / batch),
-            f'{_rounded(peak)} a step: {why}',
-        ),
-        'lr_decay_method': ('cosine', 'down to nothing at the end'),
+        'learning_rate': (per_reference, f'{_rounded(peak)} in a step: {why}'),
+        'lr_decay_method': ('cosine', 'falls to zero at the end'),
     }
 
 
@@ -93,37 +94,28 @@ def _schedule(epochs, steps_per_epoch, batch, warm_up_from):
     """Epochs, warm-up, and an average that covers the last tenth of the steps."""
     steps = epochs * steps_per_epoch
     warm = min(steps // 10, max(steps_per_epoch, 25))
+    # 1 / (1 - decay) steps is the length of the average; 0.9998 is the official decay.
+    decay = min(0.9998, 1.0 - 10.0 / max(steps, 20))
     return {
-        'num_epochs': (epochs, f'{steps} steps of {batch} pictures'),
+        'num_epochs': (epochs, f'{steps} steps of {batch} images'),
         'lr_warmup_epoch': (_rounded(warm / steps_per_epoch), f'{warm} steps'),
         'lr_warmup_init': (_rounded(warm_up_from), 'a tenth of the peak'),
-        'moving_average_decay': (
-            _rounded(min(0.9998, 1.0 - 10.0 / max(steps, 20))),
-            'averages the last tenth of the steps',
-        ),
+        'moving_average_decay': (_rounded(decay), 'averages the last tenth of the steps'),
     }
 
 
 def _jitter(smallest, largest, why):
-    return {'jitter_min': (smallest, why), 'jitter_max': (largest, 'as above')}
+    return {'jitter_min': (smallest, why), 'jitter_max': (largest, 'see jitter_min')}
 
 
 def _frozen(name, backbone, batch, images):
-    """What is to keep still: a backbone that knows many pictures where there are few, or its batch norm in a tiny batch."""
+    """Freezes the backbone if there are few images, or its batch norm if the batch is tiny."""
     if name == 'finetune' and images < FEW_IMAGES:
-        return {
-            'freeze': (
-                (f'^{backbone}/',),
-                f'{images} pictures are too few for a backbone that knows many',
-            )
-        }
+        reason = f'{images} images would rather spoil than improve the trained backbone'
+        return {'freeze': ((f'^{backbone}/',), reason)}
     if batch < SMALLEST_BATCH:
-        return {
-            'freeze': (
-                (f'^{backbone}/.*batch_normalization',),
-                f'statistics of {batch} pictures are noise',
-            )
-        }
+        reason = f'batch-norm statistics of {batch} images are mostly noise'
+        return {'freeze': ((f'^{backbone}/.*batch_normalization',), reason)}
     return {}
 
 
@@ -131,9 +123,14 @@ def _rounded(value):
     return float(f'{value:.4g}')
 
 
-def explain(overrides, reasons, config):
-    """The choice as text, a line each; where `config`, the final one, has another value, that is named as the user's."""
-    final = {key: value for section in config.to_dict().values() for key, value in section.items()}
+def explain(overrides: dict, reasons: dict, config: Config) -> str:
+    """Settings and reasons as text, a line each.
+
+    A value of the final `config` that differs is shown as the user's own.
+    """
+    final = {}
+    for section in config.to_dict().values():
+        final |= section
     lines = []
     for key, value in overrides.items():
         yours = '' if final[key] == plain(value) else f'; yours: {final[key]}'

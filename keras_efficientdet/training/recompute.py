@@ -1,4 +1,4 @@
-"""Gradient checkpointing: the training step keeps few features and computes the others again for their gradients."""
+"""Gradient checkpointing: a training step keeps few features and computes the others again."""
 
 import inspect
 import math
@@ -7,50 +7,52 @@ import typing
 import keras
 import tensorflow as tf
 
+from keras_efficientdet.keras_compat import inputs_of_call, layer_of
 from keras_efficientdet.network.layers import computed_again
 
-_BUDGETS = 24
+_LIMITS = 24  # sizes of the largest segment that are tried
 
 
 class Call(typing.NamedTuple):
-    """One call of a layer in a functional model; tensors are named by (id of the layer, number of its call, output)."""
+    """One call of a layer in a functional model; tensors are named as `_name` does."""
 
-    layer: typing.Any
+    layer: keras.layers.Layer
     inputs: tuple
     output: tuple
-    size: int  # elements of the output, of one image
+    size: int  # elements of the output, for one image
 
 
-def recomputing(model):
-    """The forward pass of a functional model in segments that keep nothing but what they pass on.
+class Segment(typing.NamedTuple):
+    """Consecutive calls. needed: what they take from before. passed_on: what later ones take."""
 
-    The backward pass runs each segment again before it takes its gradients, with the same stochastic depth, and without
-    moving batch-norm statistics a second time. Where to cut follows from the sizes of the features: the cuts are those
-    for which the features kept and the largest segment together are smallest.
+    calls: list
+    needed: list
+    passed_on: list
+
+
+def recomputing(model: keras.Model) -> typing.Callable[[tf.Tensor], dict]:
+    """The forward pass of a functional model in segments that keep only what they pass on.
+
+    The backward pass runs each segment again before it takes its gradients, with the same
+    stochastic depth, and without moving batch-norm statistics a second time. The cuts follow from
+    the sizes of the features: they are those for which the features kept and the largest segment
+    together are smallest.
 
     Args:
-      model: a functional keras.Model whose layers have one output each and an input size that is fixed.
+      model: a functional keras.Model of fixed input size, whose layers have one output each.
     Returns:
       Function images [B, H, W, 3] -> what model(images, training=True) returns.
     Source: Chen et al. 2016, arXiv:1604.06174.
     """
-    calls, outputs = _calls(model), [_name(tensor) for tensor in tf.nest.flatten(model.output)]
-    segments = []
-    for segment in _cut(calls, set(outputs)):
-        made = {call.output for call in segment}
-        needed = dict.fromkeys(name for call in segment for name in call.inputs if name not in made)
-        later = {name for call in calls if call not in segment for name in call.inputs} | set(
-            outputs
-        )
-        segments.append(
-            (segment, list(needed), [call.output for call in segment if call.output in later])
-        )
+    outputs = [_name(tensor) for tensor in tf.nest.flatten(model.output)]
+    segments = _segments(_calls(model), outputs)
 
     def forward(images):
         features = {_name(model.inputs[0]): images}
-        for segment, needed, passed_on in segments:
-            run = _run_twice(segment, needed, passed_on)
-            features.update(zip(passed_on, run(*(features[name] for name in needed)), strict=True))
+        for segment in segments:
+            run = _run_twice(segment)
+            results = run(*(features[name] for name in segment.needed))
+            features.update(zip(segment.passed_on, results, strict=True))
         return tf.nest.pack_sequence_as(model.output, [features[name] for name in outputs])
 
     return forward
@@ -58,7 +60,7 @@ def recomputing(model):
 
 @keras.saving.register_keras_serializable('keras_efficientdet')
 class RecomputedLoss(keras.losses.Loss):
-    """The same loss, one image at a time, which keeps nothing for its gradient but targets and predictions.
+    """The same loss, one image at a time, keeping only targets and predictions for its gradient.
 
     The dozen tensors [B, A, K] of a focal loss are as large as the features of the network.
 
@@ -71,37 +73,31 @@ class RecomputedLoss(keras.losses.Loss):
         self.loss = keras.saving.deserialize_keras_object(loss) if isinstance(loss, dict) else loss
 
     def call(self, y_true, y_pred):
-        def one(pair):
-            truth = pair[0][None]
-            return tf.recompute_grad(lambda prediction: self.loss.call(truth, prediction[None])[0])(
-                pair[1]
-            )
+        def of_image(pair):
+            truth, prediction = pair
+            recomputed = tf.recompute_grad(lambda p: self.loss.call(truth[None], p[None])[0])
+            return recomputed(prediction)
 
+        # One after the other: images in parallel would need the memory of several.
         return tf.map_fn(
-            one, (y_true, y_pred), parallel_iterations=1, fn_output_signature=tf.float32
+            of_image, (y_true, y_pred), parallel_iterations=1, fn_output_signature=tf.float32
         )
 
     def get_config(self):
         return {**super().get_config(), 'loss': keras.saving.serialize_keras_object(self.loss)}
 
 
-def _run_twice(segment, needed, passed_on):
-    """A function of tensors with a gradient that runs it again; one for each forward pass."""
+def _run_twice(segment):
+    """A function of tensors whose gradient runs it again; to be made for each forward pass."""
     runs = []
 
     def run(*tensors):
-        features = dict(zip(needed, tensors, strict=True))
-        for call in segment:
+        features = dict(zip(segment.needed, tensors, strict=True))
+        for call in segment.calls:
             arguments = [features[name] for name in call.inputs]
-            training = (
-                {'training': True}
-                if 'training' in inspect.signature(call.layer.call).parameters
-                else {}
-            )
-            features[call.output] = call.layer(
-                arguments if len(arguments) > 1 else arguments[0], **training
-            )
-        return [features[name] for name in passed_on]
+            inputs = arguments if len(arguments) > 1 else arguments[0]
+            features[call.output] = call.layer(inputs, **_training(call.layer))
+        return [features[name] for name in segment.passed_on]
 
     def run_and_count(*tensors):
         runs.append(1)
@@ -113,72 +109,101 @@ def _run_twice(segment, needed, passed_on):
     return tf.recompute_grad(run_and_count)
 
 
+def _training(layer):
+    """The argument `training` for layers that have one."""
+    return {'training': True} if 'training' in inspect.signature(layer.call).parameters else {}
+
+
 def _name(tensor):
-    layer, call, output = tensor._keras_history[:3]
+    """(id of the layer, number of its call, number of the output): tensors cannot be keys."""
+    layer, call, output = layer_of(tensor)
     return id(layer), call, output
 
 
 def _calls(model):
-    """The calls of a model in an order in which they can run: each as late as the first output needs it."""
-    calls, open_, done = (
-        [],
-        [*reversed(tf.nest.flatten(model.output))],
-        {_name(t) for t in model.inputs},
-    )
-    while open_:
-        tensor = open_[-1]
-        layer, number = tensor._keras_history[:2]
-        node = layer._inbound_nodes[number]
-        inputs = (
-            node.keras_inputs if hasattr(node, 'keras_inputs') else node.input_tensors
-        )  # Keras 2, Keras 3
+    """The calls of a model in an order in which they can run: each as late as the first output
+    needs it."""
+    calls = []
+    done = {_name(tensor) for tensor in model.inputs}
+    waiting = [*reversed(tf.nest.flatten(model.output))]
+    while waiting:
+        tensor = waiting[-1]
+        layer, number, _ = layer_of(tensor)
+        inputs = inputs_of_call(layer, number)
         missing = [t for t in inputs if _name(t) not in done]
-        open_ += reversed(missing)
+        waiting += reversed(missing)
         if missing:
             continue
-        open_.pop()
+        waiting.pop()
         if _name(tensor) not in done:
             done.add(_name(tensor))
-            calls.append(
-                Call(layer, tuple(map(_name, inputs)), _name(tensor), math.prod(tensor.shape[1:]))
-            )
+            size = math.prod(tensor.shape[1:])
+            calls.append(Call(layer, tuple(map(_name, inputs)), _name(tensor), size))
     return calls
 
 
+def _segments(calls, outputs):
+    segments = []
+    for part in _cut(calls, set(outputs)):
+        made = {call.output for call in part}
+        taken = dict.fromkeys(name for call in part for name in call.inputs)
+        elsewhere = {name for call in calls if call not in part for name in call.inputs}
+        needed = [name for name in taken if name not in made]
+        passed_on = [c.output for c in part if c.output in elsewhere | set(outputs)]
+        segments.append(Segment(part, needed, passed_on))
+    return segments
+
+
 def _cut(calls, wanted):
-    """Calls -> segments. Tries limits for the size of a segment, and keeps the least of limit plus features kept."""
-    last_use = {name: i for i, call in enumerate(calls) for name in call.inputs} | dict.fromkeys(
-        wanted, len(calls)
-    )
-    sizes, ends = [call.size for call in calls], [last_use[call.output] for call in calls]
+    """Calls -> lists of consecutive calls, for the least memory.
+
+    A step needs room for what segments pass on, and for the largest segment while it runs again.
+    So limits for the size of a segment are tried, from that of the largest feature to that of the
+    whole network, and for each of them the cuts that keep the least.
+
+    Cutting at the borders of blocks and cells by their names would be shorter. It is not done
+    because the large features of the first blocks want cuts inside of blocks, and because networks
+    with other names, as those of tests, have to work.
+    """
+    last_use = {name: i for i, call in enumerate(calls) for name in call.inputs}
+    last_use |= dict.fromkeys(wanted, len(calls))
+    sizes = [call.size for call in calls]
+    ends = [last_use[call.output] for call in calls]
     least, most = max(sizes), sum(sizes)
-    limits = [least * (most / least) ** (i / (_BUDGETS - 1)) for i in range(_BUDGETS)]
-    _, cuts = min(
-        (
-            (kept + limit, cuts)
-            for limit in limits
-            for kept, cuts in [_best_cuts(sizes, ends, limit)]
-        )
-    )
+    found = []
+    for i in range(_LIMITS):
+        limit = least * (most / least) ** (i / (_LIMITS - 1))
+        kept, cuts = _best_cuts(sizes, ends, limit)
+        found.append((kept + limit, cuts))
+    _, cuts = min(found)
     return [calls[a:b] for a, b in zip([0, *cuts], [*cuts, len(calls)], strict=True)]
 
 
 def _best_cuts(sizes, ends, limit):
-    """(elements kept, cuts): the least that consecutive segments of at most `limit` elements pass on to later ones."""
-    best, start = [0], [0]
+    """(elements kept, cuts): the least that segments of at most `limit` elements pass on.
+
+    Dynamic programming: best[stop] is the least that segments of the first `stop` calls keep, so
+
+      best[stop] = min over i of best[i] + the elements of calls i to stop - 1 that are used later
+
+    where calls i to stop - 1, the last segment, have at most `limit` elements (or are one call).
+    begin[stop] is the i of the minimum, from which the cuts are read backwards.
+    """
+    best, begin = [0], [0]
     for stop in range(1, len(sizes) + 1):
         inside = passed_on = 0
         best.append(math.inf)
-        start.append(stop - 1)
+        begin.append(stop - 1)
         for i in range(stop - 1, -1, -1):
             inside += sizes[i]
             passed_on += sizes[i] * (ends[i] >= stop)
             if inside > limit and i < stop - 1:
                 break
             if best[i] + passed_on < best[stop]:
-                best[stop], start[stop] = best[i] + passed_on, i
-    cuts, stop = [], start[-1]
+                best[stop] = best[i] + passed_on
+                begin[stop] = i
+    cuts, stop = [], begin[-1]
     while stop:
         cuts.insert(0, stop)
-        stop = start[stop]
+        stop = begin[stop]
     return best[-1], cuts

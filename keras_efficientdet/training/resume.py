@@ -1,7 +1,8 @@
-"""Checkpoints of a whole training: what `fit` needs to go on as if it had never stopped."""
+"""Checkpoints of a whole training: what `fit` needs to continue as if it had never stopped."""
 
 import dataclasses
 import json
+import logging
 import os
 import pathlib
 import zipfile
@@ -13,20 +14,18 @@ import tensorflow as tf
 from keras_efficientdet.config import Config, load_config
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.files import replaced_file
-from keras_efficientdet.keras_compat import build_once
+from keras_efficientdet.keras_compat import build_once, loss_scale_variables
 from keras_efficientdet.training.schedules import assignable_rate
 
-KEPT = 2
-_FREE = {
-    'detect',
-    'expected',
-    'data.data_service',
-}  # sections and keys that neither schedule nor weights depend on
+_log = logging.getLogger(__name__)
+KEPT = 2  # the last one may be unreadable after a crash of the machine
+# Sections and keys on which neither the schedule nor the weights depend.
+_FREE = {'detect', 'expected', 'data.data_service'}
 
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """How far a training is: epochs done, best val_AP so far, the rows of log.csv."""
+    """How far a training is: finished epochs, best val_AP so far, the rows of log.csv."""
 
     epoch: int = 0
     best: float = -1.0
@@ -34,25 +33,24 @@ class Progress:
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """After each epoch writes checkpoint/epoch-0001.npz, whole or not at all, and keeps the last two.
+    """Writes epoch-0001.npz, ... after each epoch, whole or not at all, and keeps the last two.
 
-    In it: weights with batch-norm statistics, their averages, the optimizer with its step count and loss scale, and as json
-    the Progress, the Config and the number of steps in an epoch. Order and augmentation of the data follow from seed and
-    epoch, so they need no state.
+    A file holds the weights with batch-norm statistics, their averages, the optimizer with its step
+    count and loss scale, and, as json, the Progress, the Config and the steps of an epoch.
+    Order and augmentation of the data follow from seed and epoch, so they need no state.
 
     Args:
       folder: where to write.
-      evaluation, log: CocoEvaluation and CsvLog of the training; they come before this one.
+      evaluation, log: CocoEvaluation and CsvLog of the training, which act before this callback.
+      steps_per_epoch: optimizer steps.
     """
 
     def __init__(self, folder, evaluation, log, steps_per_epoch):
         super().__init__()
-        self.folder, self.evaluation, self.log, self.steps = (
-            pathlib.Path(folder),
-            evaluation,
-            log,
-            steps_per_epoch,
-        )
+        self.folder = pathlib.Path(folder)
+        self.evaluation = evaluation
+        self.log = log
+        self.steps = steps_per_epoch
 
     def on_epoch_end(self, epoch, logs=None):
         state = {
@@ -62,23 +60,24 @@ class Checkpoint(keras.callbacks.Callback):
             'steps_per_epoch': self.steps,
             'config': self.model.detection_config.to_dict(),
         }
-        with (
-            replaced_file(self.folder / f'epoch-{epoch + 1:04d}.npz') as working,
-            open(working, 'wb') as file,
-        ):
+        path = self.folder / f'epoch-{epoch + 1:04d}.npz'
+        with replaced_file(path) as working, open(working, 'wb') as file:
             np.savez(file, state=json.dumps(state), **_arrays(self.model))
+            # On the disk before it is renamed, or a power cut may leave an empty file.
             file.flush()
             os.fsync(file.fileno())
         for old in checkpoints_in(self.folder)[:-KEPT]:
             old.unlink()
 
 
-def restore(model, folder, steps_per_epoch):
-    """Brings a compiled model to where the newest readable checkpoint of a folder was. Returns its Progress.
+def restore(model: keras.Model, folder: str | os.PathLike, steps_per_epoch: int) -> Progress:
+    """Brings a compiled model to the newest readable checkpoint of a folder.
 
+    Returns:
+      The Progress of that checkpoint; an empty one where the folder has none.
     Raises:
-      ConfigError: the checkpoint is of a training with another Config or of other data; the message names the keys. Or there are
-        checkpoints and none can be read.
+      ConfigError: the checkpoint belongs to a training with another Config or other data (the
+        message names the keys), or none of the checkpoints can be read.
     """
     files = checkpoints_in(folder)
     for path in reversed(files):
@@ -86,25 +85,24 @@ def restore(model, folder, steps_per_epoch):
             with open(path, 'rb') as file:
                 arrays = dict(np.load(file))
         except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            print(f'{path}: not readable ({error}), left out')
+            _log.warning('%s: not readable (%s), skipped', path, error)
             continue
         state = json.loads(str(arrays.pop('state')))
         _check(path, state, model.detection_config.to_dict(), steps_per_epoch)
         _assign(model, arrays, path)
-        print(
-            f'{path}: continues after epoch {state["epoch"]} of {model.detection_config.train.num_epochs}'
-        )
+        epochs = model.detection_config.train.num_epochs
+        _log.info('%s: continues after epoch %d of %d', path, state['epoch'], epochs)
         return Progress(state['epoch'], state['best'], tuple(state['rows']))
     if files:
         raise ConfigError(
-            f'{folder}: none of {len(files)} checkpoints can be read; mend that, or choose another workdir to '
-            'train anew'
+            f'{folder}: none of {len(files)} checkpoints can be read; restore them from a backup, '
+            'or choose another workdir to train anew'
         )
     return Progress()
 
 
-def checkpoints_in(folder):
-    """The files of checkpoints, oldest first."""
+def checkpoints_in(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """Files of checkpoints, the oldest first."""
     return sorted(pathlib.Path(folder).glob('epoch-*.npz'))
 
 
@@ -112,20 +110,15 @@ def _variables(model):
     """{name in the file: variable} of all that changes in a step."""
     optimizer = model.optimizer
     build_once(optimizer, model.trainable_variables)
-    own = list(optimizer.variables)
-    scale = getattr(
-        optimizer, '_loss_scale', None
-    )  # Keras 2 keeps the dynamic loss scale out of `variables`
-    if hasattr(scale, 'current_loss_scale'):
-        own += [scale.current_loss_scale, scale.counter]
-    if assignable_rate(model.detection_config.train) and not any(
-        v is optimizer.learning_rate for v in own
-    ):
+    own = [*optimizer.variables, *loss_scale_variables(optimizer)]
+    rate_known = any(variable is optimizer.learning_rate for variable in own)
+    if assignable_rate(model.detection_config.train) and not rate_known:
         own.append(optimizer.learning_rate)
-    groups = {'weights': model.weights, 'averages': model.training_state.averages, 'optimizer': own}
-    return {
-        f'{group}.{i}': v for group, variables in groups.items() for i, v in enumerate(variables)
-    }
+    groups = {'weights': model.weights, 'averages': model.plan.state.averages, 'optimizer': own}
+    named = {}
+    for group, variables in groups.items():
+        named |= {f'{group}.{i}': variable for i, variable in enumerate(variables)}
+    return named
 
 
 def _arrays(model):
@@ -134,38 +127,41 @@ def _arrays(model):
 
 def _assign(model, arrays, path):
     variables = _variables(model)
-    if {n: a.shape for n, a in arrays.items()} != {n: tuple(v.shape) for n, v in variables.items()}:
+    found = {name: array.shape for name, array in arrays.items()}
+    if found != {name: tuple(variable.shape) for name, variable in variables.items()}:
         raise ConfigError(
-            f'{path}: its variables are not those of this model; it may be of another version of the library or '
-            'of Keras. Choose another workdir'
+            f'{path}: its variables are not those of this model; it may come from another version '
+            'of keras_efficientdet or of Keras. Choose another workdir'
         )
     for name, variable in variables.items():
         variable.assign(arrays[name])
 
 
 def _check(path, state, config, steps_per_epoch):
+    """Raises ConfigError where the checkpoint is of another training."""
     # Read as any configuration is: a checkpoint of an older version may lack keys that now have
     # defaults, and keeps the label map in an older form.
     saved = load_config(Config(), state['config']).to_dict()
-    found = [
-        f'{section}.{key} is {saved[section][key]!r} there and {value!r} now'
-        for section, values in config.items()
-        for key, value in values.items()
-        if not {section, f'{section}.{key}'} & _FREE and saved[section][key] != value
-    ]
+    found = []
+    for section, values in config.items():
+        for key, value in values.items():
+            earlier = saved[section][key]
+            free = section in _FREE or f'{section}.{key}' in _FREE
+            if not free and earlier != value:
+                found.append(f'{section}.{key} is {earlier!r} there and {value!r} now')
     if state['steps_per_epoch'] != steps_per_epoch:
         found.append(
-            f'an epoch had {state["steps_per_epoch"]} steps there and has {steps_per_epoch} now (other training data?)'
+            f'an epoch had {state["steps_per_epoch"]} steps there and has {steps_per_epoch} now '
+            '(other training data?)'
         )
     if found:
         raise ConfigError(
-            f'{path.parent.parent} holds a training with other settings: {"; ".join(found)}. The schedule and the '
-            'weights depend on them: set them back to continue, or choose another workdir'
+            f'{path.parent.parent} holds a training with other settings: {"; ".join(found)}. The '
+            'schedule and the weights depend on them: set them back to continue, or choose another '
+            'workdir'
         )
 
 
 def _plain(row):
-    return {
-        name: value if isinstance(value, (int, str)) else float(value)
-        for name, value in row.items()
-    }
+    """A row of the log without the numpy types that json does not take."""
+    return {name: v if isinstance(v, (int, str)) else float(v) for name, v in row.items()}

@@ -1,9 +1,11 @@
-"""Learning rates over training steps, and the optimizers with the official double clipping."""
+"""Learning rates over training steps."""
 
 import math
 
 import keras
 import tensorflow as tf
+
+from keras_efficientdet.config.schema import TrainConfig
 
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
 REFERENCE_BATCH = 64  # learning rates are given for this batch size
@@ -14,13 +16,19 @@ DECAYS = ('cosine', 'stepwise', 'polynomial', 'constant')
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up, then a decay. Steps are optimizer steps.
 
-    The official quirks are kept: the cosine is not shifted by the warm-up, and `warmup_init` is not scaled with the batch,
-    so that a small batch may start above its rate. Source: google/automl tf2/train_lib.learning_rate_schedule.
+    Two oddities of the official schedule are kept: the cosine is not shifted by the warm-up, and
+    `warmup_init` is not scaled with the batch, so that a small batch may start above its rate.
+    Source: google/automl tf2/train_lib.learning_rate_schedule.
 
     Args:
       peak: rate after the warm-up, already scaled with the batch.
+      warmup_init: rate of the first step.
+      warmup_steps, total_steps: lengths of the warm-up and of the training.
       decay: 'cosine', 'stepwise' (x 0.1 and x 0.01 from `drops` on), 'polynomial' or 'constant'.
       drops: (first, second) step of 'stepwise'.
+      power: of 'polynomial'.
+    Raises:
+      ValueError: unknown decay.
     """
 
     def __init__(
@@ -47,23 +55,15 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
     def _decayed(self, step):
         s = self.settings
         if s['decay'] == 'cosine':
-            return (
-                0.5
-                * s['peak']
-                * (
-                    1.0
-                    + tf.cos(math.pi * step / max(1.0, float(s['total_steps'] - s['warmup_steps'])))
-                )
-            )
+            length = max(1.0, float(s['total_steps'] - s['warmup_steps']))
+            return 0.5 * s['peak'] * (1.0 + tf.cos(math.pi * step / length))
         if s['decay'] == 'stepwise':
             first, second = s['drops']
-            return tf.where(
-                step < first, s['peak'], tf.where(step < second, s['peak'] * 0.1, s['peak'] * 0.01)
-            )
+            dropped = tf.where(step < second, s['peak'] * 0.1, s['peak'] * 0.01)
+            return tf.where(step < first, s['peak'], dropped)
         if s['decay'] == 'polynomial':
-            left = tf.maximum(
-                0.0, 1.0 - step / float(s['total_steps'])
-            )  # no number of it beyond the last step
+            # Beyond the last step it would be a power of a negative number, NaN.
+            left = tf.maximum(0.0, 1.0 - step / float(s['total_steps']))
             return s['peak'] * tf.pow(left, s['power'])
         return tf.fill(tf.shape(step), s['peak'])
 
@@ -71,8 +71,8 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
         return dict(self.settings)
 
 
-def learning_rate(train, steps_per_epoch):
-    """The LearningRate of a TrainConfig: rates scaled by batch_size / 64, epochs turned into steps."""
+def learning_rate(train: TrainConfig, steps_per_epoch: int) -> LearningRate:
+    """The LearningRate of a TrainConfig: rates scaled by batch_size / 64, epochs in steps."""
 
     def steps(epochs):
         return int(epochs * steps_per_epoch)
@@ -88,6 +88,6 @@ def learning_rate(train, steps_per_epoch):
     )
 
 
-def assignable_rate(train):
-    """Whether the rate is a plain number that can be set while training (`optimizer.learning_rate = ...`)."""
+def assignable_rate(train: TrainConfig) -> bool:
+    """Whether the rate is a number that callbacks may set (`optimizer.learning_rate = ...`)."""
     return train.lr_decay_method == 'constant' and not train.lr_warmup_epoch

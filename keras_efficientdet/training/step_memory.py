@@ -5,23 +5,29 @@ import pathlib
 import signal
 import subprocess
 import sys
+import traceback
 import typing
 
 import tensorflow as tf
 import yaml
 from tensorflow.python.client import device_lib
 
-from keras_efficientdet.config import load_config
+from keras_efficientdet.config import Config, load_config
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.efficientdet import efficientdet
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.training.compile import compile_for_training
 
-_IMAGES = (1, 2, 8, 32, 128)  # of the batches tried, times accumulation_steps
+_IMAGES = (1, 2, 8, 32, 128)  # in the batches that are tried, times accumulation_steps
+_OUT_OF_MEMORY = 77  # exit status of the child
 
 
 class Measured(typing.NamedTuple):
-    """Bytes. peaks: {images: peak after a step of so many}, of one image first; full: whether the memory ended after them."""
+    """What steps of growing batches took.
+
+    peaks: {images in the batch: most bytes that were held so far}, the smallest batch first.
+    memory: bytes that may be filled. full: whether a batch beyond these did not fit.
+    """
 
     peaks: dict
     memory: int
@@ -34,16 +40,16 @@ def step_memory(model, batch):
     Args:
       model: a compiled detector.
     Returns:
-      Most memory that the device (the first GPU, else this process) ever held, in bytes.
+      The most bytes that the device (the first GPU, or else this process) has held so far.
     """
     model.fit(_noise(model.detection_config, batch), verbose=0)
     return peak_memory()
 
 
 def peak_memory():
-    """Bytes: what TensorFlow allocated at most on the first GPU; without one, the peak of this process.
+    """The most bytes that TensorFlow has allocated on the first GPU; without one, this process.
 
-    Not getrusage, whose maximum passes from a parent to the program that its child becomes.
+    Not by getrusage, whose maximum a child process inherits from its parent.
     """
     if tf.config.list_physical_devices('GPU'):
         return tf.config.experimental.get_memory_info('GPU:0')['peak']
@@ -51,21 +57,18 @@ def peak_memory():
 
 
 def free_memory():
-    """Bytes that training may take: of the first GPU, or of this machine and of the container around it."""
+    """Bytes that training may take, of the first GPU, or of this machine and its container."""
     if tf.config.list_physical_devices('GPU'):
-        return next(
-            d.memory_limit for d in device_lib.list_local_devices() if d.device_type == 'GPU'
-        )
-    return min(
-        _kilobytes('/proc/meminfo', 'MemAvailable') * 1024,
-        free_in_group(pathlib.Path('/sys/fs/cgroup')),
-    )
+        gpus = [d for d in device_lib.list_local_devices() if d.device_type == 'GPU']
+        return gpus[0].memory_limit
+    of_machine = _kilobytes('/proc/meminfo', 'MemAvailable') * 1024
+    return min(of_machine, free_in_group(pathlib.Path('/sys/fs/cgroup')))
 
 
 def free_in_group(group):
-    """Bytes left in a control group of Linux, which a container has; infinity where it has no limit.
+    """Bytes left in a control group of Linux, as containers have; infinity if it has no limit.
 
-    Its count of used memory holds files that were read, too, which make room when it is needed.
+    Its used memory includes cached files, which make room when it is needed.
     """
     limit = group / 'memory.max'
     if not limit.exists() or limit.read_text().strip() == 'max':
@@ -75,14 +78,14 @@ def free_in_group(group):
     return int(limit.read_text()) - int((group / 'memory.current').read_text()) + files
 
 
-def measured(config, memory=None):
-    """Takes steps of growing batches in a child process, until one takes a fifth of the memory beyond what the first took.
+def measured(config: Config, memory: int | None = None) -> Measured:
+    """Takes steps of growing batches, until one needs a fifth of the memory more than the first.
+
+    The steps run in a child process, because that is what the system ends when memory runs out.
 
     Args:
-      config: Config; all of it but `train.batch_size` counts.
+      config: all of it but `train.batch_size` matters.
       memory: bytes to fill; default: what is free.
-    Returns:
-      Measured. The child alone dies where the memory ends.
     Raises:
       ConfigError: the child failed for another reason than memory, or with one image.
     """
@@ -90,12 +93,10 @@ def measured(config, memory=None):
     child = subprocess.run(
         command, input=yaml.safe_dump(config.to_dict()), capture_output=True, text=True, check=False
     )
-    rows = [
-        tuple(map(int, line.split()[1:]))
-        for line in child.stdout.splitlines()
-        if line.startswith('measured ')
-    ]
-    full = child.returncode == -signal.SIGKILL or 'ResourceExhausted' in child.stderr
+    lines = [line.split() for line in child.stdout.splitlines()]
+    rows = [tuple(map(int, words[1:])) for words in lines if words[:1] == ['measured']]
+    # Linux kills the process where the machine's memory ends; TensorFlow raises for that of a GPU.
+    full = child.returncode in (-signal.SIGKILL, _OUT_OF_MEMORY)
     if child.returncode and not (full and rows):
         raise ConfigError(
             f'{config.model.name}: a training step could not be measured: {_reason(child, full)}'
@@ -114,7 +115,11 @@ def _reason(child, full):
 
 
 def _noise(config, batch):
-    """One batch, whose size is not in its type: all sizes then share one graph, and only their features differ."""
+    """One batch of noise.
+
+    Its static shape leaves the number of images open, so that all sizes share one graph and differ
+    by their features alone.
+    """
     height, width = config.model.image_size
     target, positives = head_of(config).targets(config)(
         tf.constant([[8.0, 8.0, height / 2, width / 2]]), tf.constant([0])
@@ -127,28 +132,32 @@ def _noise(config, batch):
 def _kilobytes(file, key):
     if not pathlib.Path(file).exists():
         raise ConfigError(
-            f'{file}: not there, so this system does not tell its memory; give batch_size'
+            f'{file} does not exist, so the memory of this system is unknown; set batch_size'
         )
-    return next(
-        int(line.split()[1])
-        for line in pathlib.Path(file).read_text().splitlines()
-        if line.startswith(key)
-    )
+    lines = pathlib.Path(file).read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
 def _child(memory):
-    memory, config = memory or free_memory(), load_config(overrides=yaml.safe_load(sys.stdin))
-    model, first = efficientdet(config), None
-    compile_for_training(
-        model, load_config(config, {'batch_size': config.train.accumulation_steps})
-    )
-    for batch in (images * config.train.accumulation_steps for images in _IMAGES):
-        peak = step_memory(model, batch)
+    """Reads a configuration from stdin, and prints a line for each batch that fits."""
+    memory = memory or free_memory()
+    config = load_config(overrides=yaml.safe_load(sys.stdin))
+    parts = config.train.accumulation_steps
+    model = efficientdet(config)
+    # Only the learning rate depends on the 1000 steps of an epoch.
+    compile_for_training(model, load_config(config, {'batch_size': parts}), steps_per_epoch=1000)
+    first = None
+    for images in _IMAGES:
+        peak = step_memory(model, images * parts)
         first = first or peak
-        print('measured', batch, peak, memory, flush=True)
-        if peak - first > memory / 5:  # four times as many might not fit
+        print('measured', images * parts, peak, memory, flush=True)
+        if peak - first > memory / 5:  # the next batch, four times as large, might not fit
             return
 
 
 if __name__ == '__main__':
-    _child(int(sys.argv[1]))
+    try:
+        _child(int(sys.argv[1]))
+    except tf.errors.ResourceExhaustedError:
+        traceback.print_exc()
+        sys.exit(_OUT_OF_MEMORY)

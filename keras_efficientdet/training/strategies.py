@@ -1,8 +1,9 @@
-"""Training on several devices and machines: the choice of a strategy, the data of each worker, evaluation by the chief."""
+"""Training on several devices and machines: strategies, the data of a worker, the chief's tasks."""
 
 import atexit
 import concurrent.futures
 import json
+import logging
 import os
 import pathlib
 import shutil
@@ -17,35 +18,38 @@ from keras_efficientdet.data import records
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.replicas import sum_over_replicas
 
-_EVEN_ENOUGH = 10  # with that many files for each worker, one file more is at most a tenth more
-_MESSAGE = 16384  # bytes for the chief's figures
+_log = logging.getLogger(__name__)
+_EVEN_ENOUGH = 10  # with so many files for each worker, one file more is at most a tenth more
+_MESSAGE = 16384  # bytes for the chief's metrics; a collective operation needs a fixed shape
 
 
-def strategy_for(name='auto'):
-    """The tf.distribute.Strategy of a name; says which and why.
+def strategy_for(name: str = 'auto') -> tf.distribute.Strategy:
+    """The tf.distribute.Strategy of a name; the choice and its reason are logged.
 
-    Call it before any other work of TensorFlow: workers have to be joined at the start of a program.
+    To be called before TensorFlow does anything else, because workers have to be connected at the
+    start of a program.
 
     Args:
-      name: 'one' device; 'mirrored' over all GPUs of this machine (all logical CPUs where there is no GPU); 'multi_worker'
-        over the machines of the environment's TF_CONFIG; 'tpu', named by TPU_NAME or COLAB_TPU_ADDR, else that of this
-        machine; 'auto' decides by the environment.
+      name: 'one' device; 'mirrored' over all GPUs of this machine (all logical CPUs if there is no
+        GPU); 'multi_worker' over the machines of the environment's TF_CONFIG; 'tpu', named by
+        TPU_NAME or COLAB_TPU_ADDR, or else that of this machine; 'auto' decides by the environment.
     Raises:
       ConfigError: an unknown name; no TF_CONFIG; no TPU.
     """
-    reason = 'as asked for'
+    reason = 'as requested'
     if name == 'auto':
         name, reason = _fitting()
     if name not in _MAKERS:
         raise ConfigError(f'strategy {name!r}: expected auto, {", ".join(_MAKERS)}')
     strategy = _MAKERS[name]()
-    print(f'strategy: {name} ({reason}), {strategy.num_replicas_in_sync} replicas')
+    _log.info('strategy: %s (%s), %d replicas', name, reason, strategy.num_replicas_in_sync)
     return strategy
 
 
 def _fitting():
-    """(name, reason) by what the environment says and the machine has."""
-    workers, gpus = len(_cluster_workers()), len(tf.config.list_physical_devices('GPU'))
+    """(name, reason) by the environment and the devices of this machine."""
+    workers = len(_cluster_workers())
+    gpus = len(tf.config.list_physical_devices('GPU'))
     if workers > 1:
         return 'multi_worker', f'TF_CONFIG names {workers} workers'
     for variable in ('TPU_NAME', 'COLAB_TPU_ADDR'):
@@ -62,7 +66,7 @@ def _cluster_workers():
     try:
         cluster = json.loads(os.environ.get('TF_CONFIG') or '{}').get('cluster', {})
     except ValueError as error:
-        raise ConfigError(f'TF_CONFIG is no json: {error}') from error
+        raise ConfigError(f'TF_CONFIG is not valid json: {error}') from error
     return [*cluster.get('chief', ()), *cluster.get('worker', ())]
 
 
@@ -70,16 +74,17 @@ def _mirrored():
     gpus = tf.config.list_logical_devices('GPU')
     if gpus:
         return tf.distribute.MirroredStrategy([d.name for d in gpus])
+    # Logical CPUs share one memory, so no collective operations are needed.
     return tf.distribute.MirroredStrategy(
         [d.name for d in tf.config.list_logical_devices('CPU')],
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
-    )  # one memory: no collectives
+    )
 
 
 def _multi_worker():
     if not _cluster_workers():
         raise ConfigError(
-            'strategy multi_worker: TF_CONFIG names no workers; docs/TRAINING.md has an example'
+            'strategy multi_worker: TF_CONFIG lists no workers; docs/TRAINING.md has an example'
         )
     return tf.distribute.MultiWorkerMirroredStrategy()
 
@@ -107,46 +112,48 @@ _MAKERS = {
 
 
 def distributed(files_or_dir, config, strategy, first_epoch=0):
-    """The batches of `data.training_stream` as `fit` takes them under a strategy: each worker reads its `data.Share`.
+    """The batches of `training_stream` as `fit` takes them under a strategy.
+
+    Each worker reads its own `Share`.
 
     Raises:
-      ConfigError: batch_size is no multiple of the replicas; a data service with fewer files than workers.
+      ConfigError: batch_size is not a multiple of the replicas; a data service with fewer files
+        than workers.
     """
     count = strategy.num_replicas_in_sync
     if config.train.batch_size % count:
         raise ConfigError(
-            f'train.batch_size {config.train.batch_size} is no multiple of the {count} replicas; it counts the '
-            'images of all of them'
+            f'train.batch_size {config.train.batch_size} is not a multiple of the {count} '
+            'replicas; it counts the images of all of them'
         )
     if count == 1:
         return data.training_stream(files_or_dir, config, first_epoch)
 
     def of_worker(context):
         workers = context.num_input_pipelines
-        share = data.Share(
-            workers, context.input_pipeline_id, count, _by_file(files_or_dir, config, workers)
-        )
+        by_file = _by_file(files_or_dir, config, workers)
+        share = data.Share(workers, context.input_pipeline_id, count, by_file)
         return data.training_stream(files_or_dir, config, first_epoch, share)
 
     return strategy.distribute_datasets_from_function(of_worker)
 
 
 def _by_file(files_or_dir, config, workers):
+    """Whether workers read files of their own (cheaper), or every n-th example (always even)."""
     files = len(records.record_files(files_or_dir))
     by_file = workers > 1 and (files % workers == 0 or files >= _EVEN_ENOUGH * workers)
     if workers > 1 and config.data.data_service and not by_file:
         raise ConfigError(
-            f'{files_or_dir}: {files} files for {workers} workers; with data.data_service the files must be a '
-            f'multiple of the workers, or at least {_EVEN_ENOUGH} for each'
+            f'{files_or_dir}: {files} files for {workers} workers; with data.data_service the '
+            f'number of files must be a multiple of the workers, or at least {_EVEN_ENOUGH} each'
         )
     if workers > 1:
-        print(
-            f'{files} files for {workers} workers: shared out by {"file" if by_file else "example"}'
-        )
+        unit = 'file' if by_file else 'example'
+        _log.info('%d files for %d workers: distributed by %s', files, workers, unit)
     return by_file
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one of its strategy that evaluates and writes files."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
@@ -157,7 +164,7 @@ def is_chief(strategy):
 
 
 def own_folder(folder, strategy):
-    """`folder` for the chief of a strategy; for other workers a folder that goes when the process ends."""
+    """`folder` for the chief; for other workers one that is removed when the process ends."""
     if is_chief(strategy):
         return pathlib.Path(folder)
     own = tempfile.mkdtemp()
@@ -166,10 +173,11 @@ def own_folder(folder, strategy):
 
 
 class ChiefEvaluation(keras.callbacks.Callback):
-    """Evaluation by one process on one device; the logs of every worker get its figures, so that callbacks agree.
+    """Evaluation by one process on one device.
 
-    The chief puts the averaged weights into a copy of the network outside of the strategy: reading a batch-norm statistic
-    inside of it needs all workers. The others wait.
+    The logs of all workers get its metrics, so that their callbacks decide alike. The chief puts
+    the averaged weights into a copy of the network outside of the strategy, because inside of it
+    reading a batch-norm statistic needs all workers. The others wait.
 
     Args:
       copy: a compiled copy of the network, made outside of the strategy's scope.
@@ -179,42 +187,40 @@ class ChiefEvaluation(keras.callbacks.Callback):
 
     def __init__(self, copy, evaluation, validation):
         super().__init__()
-        self.copy, self.evaluation, self.validation = copy, evaluation, validation
+        self.copy = copy
+        self.evaluation = evaluation
+        self.validation = validation
         evaluation.set_model(copy)
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch + 1 not in self.evaluation.epochs:
             return
-        weights, found = self.model.training_state.evaluated(), {}
+        weights = self.model.plan.state.evaluated()
+        metrics = {}
         if is_chief(self.model.distribute_strategy):
-            with concurrent.futures.ThreadPoolExecutor(
-                1
-            ) as outside:  # Keras 2 calls callbacks inside of the scope
-                found = outside.submit(self._figures, weights, epoch).result()
-        logs.update(from_chief(found, self.model.distribute_strategy))
+            # In a thread of its own, because a strategy's scope belongs to a thread, and Keras 2 calls
+            # callbacks inside of it.
+            with concurrent.futures.ThreadPoolExecutor(1) as outside:
+                metrics = outside.submit(self._metrics, weights, epoch).result()
+        logs.update(from_chief(metrics, self.model.distribute_strategy))
 
-    def _figures(self, weights, epoch):
-        self.copy.training_state.set_weights(weights)
-        found = {
-            f'val_{name}': float(v)
-            for name, v in self.copy.evaluate(self.validation, verbose=0, return_dict=True).items()
-        }
-        self.evaluation.on_epoch_end(epoch, found)
-        return found
+    def _metrics(self, weights, epoch):
+        self.copy.plan.state.set_weights(weights)
+        losses = self.copy.evaluate(self.validation, verbose=0, return_dict=True)
+        metrics = {f'val_{name}': float(value) for name, value in losses.items()}
+        self.evaluation.on_epoch_end(epoch, metrics)
+        return metrics
 
 
-def from_chief(figures, strategy):
+def from_chief(metrics, strategy):
     """The chief's {name: number} at every worker; all of them must call it."""
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return figures
-    text = json.dumps(figures).encode() if is_chief(strategy) else b''
-    padded = tf.constant(
-        np.frombuffer(text.ljust(_MESSAGE, b'\0') if text else bytes(_MESSAGE), np.uint8).astype(
-            np.int32
-        )
-    )
+        return metrics
+    text = json.dumps(metrics).encode() if is_chief(strategy) else b''
+    padded = tf.constant([*text.ljust(_MESSAGE, b'\0')], tf.int32)
 
     def share():
+        # A sum in which only the first replica has a part: the text itself.
         first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
         return sum_over_replicas(tf.where(first, padded, 0))
 
