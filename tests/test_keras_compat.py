@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(keras_compat.__file__).parent
 OTHERS = sorted(p for p in PACKAGE.rglob('*.py') if p.name != 'keras_compat.py')
 # A test for the generation of Keras, or a private name that differs between the two.
 TELLING = (
-    r'keras\.(__version__|version\()',
+    r'keras\.(__version__ *[.<>=\[]|version\()',
     r'hasattr\((keras|optimizer|layer|variable|node|scale)\b',
     r'\bKERAS_3\b',
     r'_keras_history|_inbound_nodes|inner_optimizer|_loss_tracker|_loss_scale\b|\._learning_rate\b',
