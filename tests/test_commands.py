@@ -6,6 +6,7 @@ import sys
 import types
 
 import command_line
+import numpy as np
 import pytest
 
 from keras_efficientdet.commands import command, main
@@ -190,6 +191,13 @@ def test_json_is_alone_on_stdout(capsys):
     stdout, stderr = capsys.readouterr()
     assert json.loads(stdout) == {'set': [], 'found': 'faults'}
     assert stderr == 'reading records\nprinted by a library\n'
+
+
+def test_json_of_numbers_of_numpy_and_of_nan(capsys):
+    found = {'AP': np.float32(0.5), 'per_class': {1: (float('nan'), np.int64(3))}, 'n': 2}
+    assert command.run(echo(define_both, found), 'efficientdet echo', ['--json']) == 0
+    wanted = {'AP': 0.5, 'per_class': {'1': [None, 3]}, 'n': 2}
+    assert json.loads(capsys.readouterr().out)['found'] == wanted
 
 
 def test_messages_are_plain_lines_on_stdout_and_once(capsys):

@@ -5,10 +5,13 @@ import dataclasses
 import functools
 import json
 import logging
+import math
+import numbers
 import os
 import re
 import sys
 import tempfile
+import types
 import typing
 import warnings
 
@@ -45,7 +48,7 @@ class Definer:
         return functools.partial(define, flag_values=self._values, module_name=self._name)
 
 
-def import_tensorflow():
+def import_tensorflow() -> None:
     """Imports TensorFlow without its start-up noise.
 
     No environment variable silences all of it, so stderr is held back during the import and
@@ -78,7 +81,7 @@ def define_json(define):
     define.DEFINE_bool('json', False, 'Print one JSON document on stdout; messages go to stderr.')
 
 
-def run(command, name, arguments):
+def run(command: types.ModuleType, name: str, arguments: list[str]) -> int:
     """Runs a command; returns its exit status.
 
     Errors that the user can correct are one line on stderr and status 1. With the environment
@@ -134,8 +137,21 @@ def _finished(main, given):
         stack.enter_context(messages_on(sys.stdout))
         outcome = main(given)
     if as_json:
-        print(json.dumps(outcome.json, indent=2, default=float), file=stdout)
+        print(json.dumps(_json_values(outcome.json), indent=2, allow_nan=False), file=stdout)
     return int(outcome is not None and outcome.failed)
+
+
+def _json_values(value):
+    """Numbers of numpy as those of Python; NaN, such as the AP of an absent class, as null."""
+    if isinstance(value, dict):
+        return {str(key): _json_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_values(item) for item in value]
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    return float(value) if math.isfinite(value) else None
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import collections.abc
 import dataclasses
+import os
 
 import numpy as np
 
@@ -13,7 +14,9 @@ SHARE = 0.2
 FEWEST_FILES = 5  # TFRecord files that are divided: one of them is then the share
 
 
-def set_aside(data, seed, share=SHARE):
+def set_aside(
+    data: Source | str | os.PathLike | list, seed: int, share: float = SHARE
+) -> tuple[Source | list, Source | list, str]:
     """Divides training data into a part to train on and a part to validate on.
 
     The division depends on the number of images (or the names of the files) and the seed alone, so
