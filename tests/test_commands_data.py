@@ -141,8 +141,10 @@ def test_of_records_whole_files_are_set_aside(healthy, tmp_path):
         (folder / f'{i}.tfrecord').symlink_to(file)
     train, valid, what = set_aside(folder, seed=1)
     assert what == '1 of 5 files'
-    assert sorted([*train, *valid]) == record_files(folder) and len(valid) == 1
-    assert set_aside(folder, seed=1) == (train, valid, what)
+    assert sorted([*train.files, *valid.files]) == record_files(folder)
+    assert str(valid) == f'{folder} (1 of 5 files)' and len(valid.files) == 1
+    again = set_aside(folder, seed=1)
+    assert (again[0].files, again[1].files) == (train.files, valid.files)
     assert count_examples(train) == 4 * count_examples(valid) == 4 * count_examples([file])
 
 

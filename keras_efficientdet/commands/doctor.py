@@ -19,7 +19,8 @@ from PIL import Image
 
 from keras_efficientdet.commands import command
 from keras_efficientdet.config import load_config
-from keras_efficientdet.data.cache import label_overrides, records_of, source_of
+from keras_efficientdet.data.cache import label_overrides, records_of
+from keras_efficientdet.data.data_set import source_of
 from keras_efficientdet.data.formats.coco import read_coco
 from keras_efficientdet.data.source import Source
 from keras_efficientdet.doctor import examine, examine_source, findings_text, new_findings

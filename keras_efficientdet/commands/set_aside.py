@@ -2,11 +2,11 @@
 
 import collections.abc
 import dataclasses
-import os
 
 import numpy as np
 
-from keras_efficientdet.data.records import record_files
+from keras_efficientdet.data.data_set import Data
+from keras_efficientdet.data.records import Records, open_records
 from keras_efficientdet.data.source import Source
 from keras_efficientdet.errors import DataError
 
@@ -14,9 +14,7 @@ SHARE = 0.2
 FEWEST_FILES = 5  # TFRecord files that are divided: one of them is then the share
 
 
-def set_aside(
-    data: Source | str | os.PathLike | list, seed: int, share: float = SHARE
-) -> tuple[Source | list, Source | list, str]:
+def set_aside(data: Data, seed: int, share: float = SHARE) -> tuple[Data, Data, str]:
     """Divides training data into a part to train on and a part to validate on.
 
     The division depends on the number of images (or the names of the files) and the seed alone, so
@@ -27,8 +25,7 @@ def set_aside(
         files), which are divided by file, because the examples in a file are read in order.
       seed: of the shuffle before the division. share: of the validation part, between 0 and 1.
     Returns:
-      (training part, validation part, what was set aside as text); two Sources or two lists of
-      files.
+      (training part, validation part, what was set aside as text); two Sources or two Records.
     Raises:
       DataError: fewer than two images, or fewer than five files.
     """
@@ -49,15 +46,21 @@ def _divided_source(source, seed, share):
 
 
 def _divided_files(data, seed, share):
-    files = record_files(data)
-    if len(files) < FEWEST_FILES:
+    whole = open_records(data)
+    count = len(whole.files)
+    if count < FEWEST_FILES:
         raise DataError(
-            f'{data}: {len(files)} TFRecord files, and validation data are set aside from '
+            f'{data}: {count} TFRecord files, and validation data are set aside from '
             f'{FEWEST_FILES} or more; give --valid, or the annotated data set in place of records'
         )
-    kept, aside = _divided(len(files), seed, share)
-    valid = [files[i] for i in sorted(aside)]
-    return [files[i] for i in sorted(kept)], valid, f'{len(aside)} of {len(files)} files'
+    kept, aside = _divided(count, seed, share)
+    return _some(whole, kept), _some(whole, aside), f'{len(aside)} of {count} files'
+
+
+def _some(whole, indices):
+    """Some of the files; the summary, which counts the examples of all, does not apply to them."""
+    files = tuple(whole.files[i] for i in sorted(indices))
+    return Records(f'{whole.place} ({len(files)} of {len(whole.files)} files)', files, {})
 
 
 def _divided(count, seed, share):

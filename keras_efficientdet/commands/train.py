@@ -21,7 +21,8 @@ from keras_efficientdet.commands import command
 from keras_efficientdet.commands.set_aside import set_aside
 from keras_efficientdet.config import load_config
 from keras_efficientdet.config.official import from_official
-from keras_efficientdet.data.cache import label_overrides, records_of, source_of
+from keras_efficientdet.data.cache import label_overrides, records_of
+from keras_efficientdet.data.data_set import source_of
 from keras_efficientdet.data.pipeline import dataset
 from keras_efficientdet.data.records import count_examples
 from keras_efficientdet.evaluation import coco
