@@ -1,4 +1,6 @@
-"""Reads a .tflite of `export_tflite` with MediaPipe's object detector: pip install mediapipe, in an environment of its own.
+"""Runs a .tflite file of `export_tflite` with MediaPipe's object detector.
+
+MediaPipe needs an environment of its own: pip install mediapipe.
 
 Example:
   python examples/read_mediapipe.py cells.tflite photo.jpg
@@ -16,13 +18,8 @@ options = vision.ObjectDetectorOptions(
 with vision.ObjectDetector.create_from_options(options) as detector:
     for photo in photos:
         for found in detector.detect(mediapipe.Image.create_from_file(photo)).detections:
-            box, best = found.bounding_box, found.categories[0]
-            print(
-                photo,
-                best.category_name,
-                f'{best.score:.5f}',
-                box.origin_y,
-                box.origin_x,
-                box.origin_y + box.height,
-                box.origin_x + box.width,
-            )
+            best = found.categories[0]
+            box = found.bounding_box
+            ymin, xmin = box.origin_y, box.origin_x
+            ymax, xmax = ymin + box.height, xmin + box.width
+            print(photo, best.category_name, f'{best.score:.5f}', ymin, xmin, ymax, xmax)

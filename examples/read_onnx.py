@@ -1,4 +1,4 @@
-"""Reads an .onnx of `export_onnx` with ONNX Runtime alone: pip install onnxruntime pillow.
+"""Runs an .onnx file of `export_onnx` with ONNX Runtime alone: pip install onnxruntime pillow.
 
 Example:
   python examples/read_onnx.py cells.onnx photo.jpg
@@ -13,10 +13,12 @@ from PIL import Image, ImageOps
 
 path, *photos = sys.argv[1:]
 session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
-names = json.loads(session.get_modelmeta().custom_metadata_map['keras_efficientdet'])['names']
+labels = json.loads(session.get_modelmeta().custom_metadata_map['keras_efficientdet'])
 for photo in photos:
-    picture = np.asarray(ImageOps.exif_transpose(Image.open(photo)).convert('RGB'))
-    outputs = session.run(['boxes', 'scores', 'classes', 'count'], {'images': picture[None]})
+    image = np.asarray(ImageOps.exif_transpose(Image.open(photo)).convert('RGB'))
+    names = ['boxes', 'scores', 'classes', 'count']
+    outputs = session.run(names, {'images': image[None]})
     boxes, scores, classes, count = (output[0] for output in outputs)
     for k in range(count):
-        print(photo, names[classes[k]], f'{scores[k]:.5f}', *boxes[k].round(3))
+        box = boxes[k]  # ymin xmin ymax xmax, pixels
+        print(photo, labels['names'][classes[k]], f'{scores[k]:.5f}', *box.round(3))

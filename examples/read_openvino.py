@@ -1,4 +1,4 @@
-"""Reads an .xml of `export_openvino` with OpenVINO alone: pip install openvino pillow.
+"""Runs an .xml file of `export_openvino` with OpenVINO alone: pip install openvino pillow.
 
 Example:
   python examples/read_openvino.py cells.xml photo.jpg
@@ -14,15 +14,15 @@ from PIL import Image, ImageOps
 path, *photos = sys.argv[1:]
 core = openvino.Core()
 model = core.read_model(path)
-names = json.loads(model.get_rt_info(['keras_efficientdet']).astype(str))['names']
-run = core.compile_model(
-    model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'}
-)  # the numbers of Keras; see docs/EXPORT.md
+labels = json.loads(model.get_rt_info(['keras_efficientdet']).astype(str))
+# float32, for the numbers of Keras: by default OpenVINO may compute in bfloat16 (docs/EXPORT.md).
+run = core.compile_model(model, 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
 for photo in photos:
-    picture = np.asarray(ImageOps.exif_transpose(Image.open(photo)).convert('RGB'))
-    found = run(picture[None])
-    boxes, scores, classes, count = (
-        found[name][0] for name in ('boxes', 'scores', 'classes', 'count')
-    )
+    image = np.asarray(ImageOps.exif_transpose(Image.open(photo)).convert('RGB'))
+    found = run(image[None])
+    count = found['count'][0]
     for k in range(count):
-        print(photo, names[classes[k]], f'{scores[k]:.5f}', *boxes[k].round(3))
+        name = labels['names'][found['classes'][0, k]]
+        score = found['scores'][0, k]
+        box = found['boxes'][0, k]  # ymin xmin ymax xmax, pixels
+        print(photo, name, f'{score:.5f}', *box.round(3))

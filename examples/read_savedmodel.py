@@ -1,4 +1,4 @@
-"""Reads a SavedModel of `export_savedmodel` with TensorFlow alone.
+"""Runs a SavedModel of `export_savedmodel` with TensorFlow alone.
 
 Example:
   python examples/read_savedmodel.py exported/cells/1 photo.jpg
@@ -12,16 +12,13 @@ import tensorflow as tf
 
 folder, *photos = sys.argv[1:]
 model = tf.saved_model.load(folder)
-names = json.loads((pathlib.Path(folder) / 'assets.extra' / 'labels.json').read_text())['names']
-found = model.signatures['serving_bytes'](
-    image_bytes=tf.constant([pathlib.Path(p).read_bytes() for p in photos])
-)
-found = {name: array.numpy() for name, array in found.items()}
+labels = json.loads(pathlib.Path(folder, 'assets.extra', 'labels.json').read_text())
+encoded = tf.constant([pathlib.Path(photo).read_bytes() for photo in photos])
+outputs = model.signatures['serving_bytes'](image_bytes=encoded)
+found = {name: value.numpy() for name, value in outputs.items()}
 for i, photo in enumerate(photos):
     for k in range(found['count'][i]):
-        print(
-            photo,
-            names[found['classes'][i, k]],
-            f'{found["scores"][i, k]:.5f}',
-            *found['boxes'][i, k].round(3),
-        )
+        name = labels['names'][found['classes'][i, k]]
+        score = found['scores'][i, k]
+        box = found['boxes'][i, k]  # ymin xmin ymax xmax, pixels
+        print(photo, name, f'{score:.5f}', *box.round(3))

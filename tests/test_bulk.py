@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 
 import damaged
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from keras_efficientdet import Detector, efficientdet, export_savedmodel
 from keras_efficientdet.inference import bulk, engines
 from keras_efficientdet.inference.bulk import detect_files
+from keras_efficientdet.inference.detector import model_fingerprint
 from keras_efficientdet.inference.results import result_rows
 
 
@@ -63,9 +65,8 @@ def test_the_result_is_that_of_one_detector(paths, expected, small_detector, tmp
     assert '7/7' in capsys.readouterr().err
     broken = json.loads((tmp_path / 'out' / 'broken.json').read_text())
     assert [row['file_name'] for row in broken] == [str(paths[3]), str(paths[6])]
-    assert (
-        'cannot be read as a picture' in broken[0]['error'] and 'No such file' in broken[1]['error']
-    )
+    assert 'cannot be read as an image' in broken[0]['error']
+    assert 'No such file' in broken[1]['error']
     drawn = sorted(
         str(p.relative_to(tmp_path / 'out' / 'drawn'))
         for p in (tmp_path / 'out' / 'drawn').rglob('*.png')
@@ -77,11 +78,8 @@ def test_the_result_is_that_of_one_detector(paths, expected, small_detector, tmp
 def test_shares_together_make_the_whole(paths, expected, small_detector, tmp_path):
     out = tmp_path / 'out'
     first = detect_files(small_detector, paths, out, part_size=2, shard=(2, 2))
-    assert (
-        first['parts missing'] == 2
-        and first['pictures'] == 3
-        and not (out / 'detections.json').exists()
-    )
+    assert (first['parts missing'], first['pictures']) == (2, 3)
+    assert not (out / 'detections.json').exists()
     second = detect_files(small_detector, paths, out, part_size=2, shard=(1, 2))
     assert (second['parts done before'], second['parts missing'], second['broken']) == (2, 0, 2)
     close(result(out), expected)
@@ -117,9 +115,9 @@ def test_another_job_is_refused(paths, small_detector, tmp_path):
         ({'min_score': 0.1}, 'min_score 0.3, now 0.1'),
         ({'part_size': 3}, 'part_size 4, now 3'),
     ):
-        with pytest.raises(ValueError, match=f'out was begun with {named}'):
+        with pytest.raises(ValueError, match=f'out was started with {named}'):
             detect_files(small_detector, paths, tmp_path / 'out', **{'part_size': 4, **change})
-    with pytest.raises(ValueError, match='was begun with list '):
+    with pytest.raises(ValueError, match='was started with list '):
         detect_files(small_detector, paths[::-1], tmp_path / 'out', part_size=4)
 
 
@@ -129,7 +127,7 @@ def test_another_model_of_one_name_is_refused(paths, small_model, tmp_path):
     detect_files(path, paths[:2], out)
     assert detect_files(str(path), paths[:2], out)['parts done before'] == 1
     efficientdet(small_model.detection_config).save(path)
-    with pytest.raises(ValueError, match=r'out was begun with model_sha256 .*, now '):
+    with pytest.raises(ValueError, match=r'out was started with model_sha256 .*, now '):
         detect_files(path, paths[:2], out)
 
 
@@ -138,18 +136,43 @@ def test_another_detector_is_refused(paths, small_model, small_detector, tmp_pat
     assert (
         detect_files(Detector(small_model), paths[:2], tmp_path / 'out')['parts done before'] == 1
     )
-    with pytest.raises(ValueError, match='begun with model_sha256'):
+    with pytest.raises(ValueError, match='started with model_sha256'):
         detect_files(
             Detector(efficientdet(small_model.detection_config)), paths[:2], tmp_path / 'out'
         )
 
 
 def test_a_detector_of_a_file_is_known_by_what_it_loaded(small_model, tmp_path):
+    path = tmp_path / 'net.keras'
+    small_model.save(path)
+    asked_before, asked_after = Detector(path), Detector(path)
+    loaded = model_fingerprint(path)
+    assert asked_before.fingerprint() == loaded
+    efficientdet(small_model.detection_config).save(path)
+    assert asked_before.fingerprint() == loaded != model_fingerprint(path)
+    with pytest.raises(ValueError, match=r'net\.keras changed after the model was loaded'):
+        asked_after.fingerprint()
+
+
+def test_a_model_file_is_hashed_only_when_asked(small_model, tmp_path, monkeypatch):
     small_model.save(tmp_path / 'net.keras')
+    read = []
+    usual = pathlib.Path.read_bytes
+    monkeypatch.setattr(
+        pathlib.Path, 'read_bytes', lambda path: read.append(path.name) or usual(path)
+    )
     loaded = Detector(tmp_path / 'net.keras')
-    before = engines.fingerprint(tmp_path / 'net.keras')
-    efficientdet(small_model.detection_config).save(tmp_path / 'net.keras')
-    assert loaded.fingerprint() == before != engines.fingerprint(tmp_path / 'net.keras')
+    assert read == []
+    assert loaded.fingerprint() == loaded.fingerprint()
+    assert read == ['net.keras']
+
+
+def test_a_removed_model_file_has_changed(tmp_path):
+    (tmp_path / 'x.onnx').write_text('x')
+    files = engines.ModelFiles(tmp_path / 'x.onnx')
+    (tmp_path / 'x.onnx').unlink()
+    with pytest.raises(ValueError, match=r'x\.onnx changed after the model was loaded'):
+        files.fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -175,24 +198,24 @@ def test_every_file_of_a_model_counts(tmp_path, files, changed):
     for name in files:
         write(name, name)
     model = tmp_path / files[0] if files[0].startswith('x.') else tmp_path
-    before = engines.fingerprint(model)
+    before = model_fingerprint(model)
     write('events.out', 'of TensorBoard')
-    assert engines.fingerprint(model) == before
+    assert model_fingerprint(model) == before
     write(changed, 'another')
-    assert engines.fingerprint(model) != before
+    assert model_fingerprint(model) != before
 
 
 def test_an_exported_model_is_known_from_any_place(small_model, tmp_path):
     export_savedmodel(small_model, tmp_path / 'a')
     (tmp_path / 'a').rename(tmp_path / 'b')
-    assert engines.fingerprint(tmp_path / 'b') == engines.fingerprint(tmp_path / 'b' / '1')
+    assert model_fingerprint(tmp_path / 'b') == model_fingerprint(tmp_path / 'b' / '1')
 
 
 def test_changed_pictures_are_refused(paths, small_detector, tmp_path):
     detect_files(small_detector, paths, tmp_path / 'out')
     time = paths[0].stat().st_mtime_ns
     os.utime(paths[0], ns=(time, time + 10**9))
-    with pytest.raises(ValueError, match='out was begun with sizes_and_times'):
+    with pytest.raises(ValueError, match='out was started with sizes_and_times'):
         detect_files(small_detector, paths, tmp_path / 'out')
     os.utime(paths[0], ns=(time, time))
     assert detect_files(small_detector, paths, tmp_path / 'out')['parts done before'] == 1
@@ -221,7 +244,7 @@ def test_whatever_cannot_be_decoded_is_broken(paths, small_detector, tmp_path, m
     (broken,) = json.loads((tmp_path / 'out' / 'broken.json').read_text())
     assert broken == {
         'file_name': str(paths[0]),
-        'error': f'{paths[0]}: cannot be read as a picture: bad',
+        'error': f'{paths[0]}: cannot be read as an image: bad',
     }
 
 

@@ -167,7 +167,7 @@ def test_pipelines_of_photos(photos):
 
 def test_a_fault_leaves_nothing(photos, home):
     (photos / 'images' / '2.png').write_text('no picture')
-    with pytest.raises(DataError, match=r'2\.png: cannot be read as a picture'):
+    with pytest.raises(DataError, match=r'2\.png: cannot be read as an image'):
         cache.records_of(photos)
     assert [p.suffix for p in home.iterdir()] == ['.lock']
 

@@ -117,7 +117,7 @@ def test_kinds_of_input(small_detector, pictures, tmp_path):
             same(one, wanted)
     for nothing in (f'{tmp_path}/*.jpg', tmp_path / 'empty'):
         (tmp_path / 'empty').mkdir(exist_ok=True)
-        with pytest.raises(FileNotFoundError, match='no pictures there'):
+        with pytest.raises(FileNotFoundError, match='no images found'):
             small_detector(nothing)
     with pytest.raises(FileNotFoundError, match=r'camera 77: /dev/video77 is not there'):
         next(small_detector.stream(77))
@@ -213,7 +213,7 @@ def test_boxes_scale_with_the_picture(small_detector, pictures):
     ids=lambda b: f'{getattr(b, "dtype", "")}{np.shape(b)}',
 )
 def test_what_is_no_picture_is_refused(small_detector, bad):
-    with pytest.raises(ValueError, match=r'a picture must be uint8 \[height, width, 3\], found '):
+    with pytest.raises(ValueError, match=r'an image must be uint8 \[height, width, 3\], found '):
         small_detector([bad])
 
 

@@ -326,5 +326,5 @@ def test_a_broken_image_is_named(sources, tmp_path):
     example.features.feature['image/source_id'].bytes_list.value.append(b'the-broken-one')
     with tf.io.TFRecordWriter(str(folder / 'x.tfrecord')) as writer:
         writer.write(example.SerializeToString())
-    with pytest.raises(DataError, match='the-broken-one: cannot be read as a picture'):
+    with pytest.raises(DataError, match='the-broken-one: cannot be read as an image'):
         examine(folder, None, configured())

@@ -38,5 +38,5 @@ def test_the_same_detections(small_model, small_detector, pictures, tmp_path):
     (row,) = broken
     assert (
         row['file_name'] == str(tmp_path / 'text.png')
-        and 'cannot be read as a picture' in row['error']
+        and 'cannot be read as an image' in row['error']
     )

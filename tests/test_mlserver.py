@@ -71,21 +71,21 @@ def faulty(picture):
     return {
         'broken jpeg': (
             of_bytes(jpeg[: len(jpeg) // 2]),
-            'picture 0 of image_bytes cannot be read',
+            'image 0 of image_bytes cannot be read',
         ),
-        'one of two is broken': (of_bytes(png, jpeg[:300]), 'picture 1 of image_bytes'),
+        'one of two is broken': (of_bytes(png, jpeg[:300]), 'image 1 of image_bytes'),
         'no picture': (of_bytes(b'hello'), 'not a readable JPEG, PNG'),
         'empty picture': (of_bytes(b''), 'not a readable JPEG, PNG'),
         'no base64': ({'inputs': [{**good, 'data': ['*']}]}, 'expected base64 text'),
         'a number': ({'inputs': [{**good, 'data': [1]}]}, 'expected base64 text'),
         'huge': (
             of_bytes(encoded(np.zeros((400, 400, 3), np.uint8))),
-            '160000 pixels or more, this server takes 100000',
+            'at least 160000 pixels; this server accepts 100000',
         ),
-        'huge with its frames': (of_bytes(animated(200, 3)), '120000 pixels or more'),
+        'huge with its frames': (of_bytes(animated(200, 3)), 'at least 120000 pixels'),
         'huge together': (
             of_bytes(*[encoded(np.zeros((250, 250, 3), np.uint8))] * 2),
-            '125000 pixels or more',
+            'at least 125000 pixels',
         ),
         'huge array': (
             of_array(np.zeros((1, 1, 1, 3), np.uint8), shape=[1, 400, 400, 3]),
@@ -105,7 +105,7 @@ def faulty(picture):
         ),
         'none': ({'inputs': []}, 'expected one input'),
         'no input': ({}, 'inputs'),
-        'empty batch': ({'inputs': [{**good, 'shape': [0], 'data': []}]}, 'holds no picture'),
+        'empty batch': ({'inputs': [{**good, 'shape': [0], 'data': []}]}, 'holds no image'),
         'other name': ({'inputs': [{**good, 'name': 'image'}]}, "found ['image']"),
         'two inputs': ({'inputs': [good, good]}, 'expected one input'),
     }

@@ -138,9 +138,9 @@ def test_whatever_pillow_raises_names_the_picture(tmp_path, monkeypatch, fault):
         raise fault('bad')
 
     monkeypatch.setattr(Image, 'open', stumble)
-    with pytest.raises(DataError, match=r'1\.png: cannot be read as a picture: bad'):
+    with pytest.raises(DataError, match=r'1\.png: cannot be read as an image: bad'):
         write_records(read_coco(path, folder), tmp_path / 'records', progress=False)
-    with pytest.raises(DataError, match=r'1\.png: cannot be read as a picture: bad'):
+    with pytest.raises(DataError, match=r'1\.png: cannot be read as an image: bad'):
         pil.upright_size(folder / '1.png')
 
 
@@ -209,9 +209,9 @@ def _other_size(folder):
 @pytest.mark.parametrize(
     ('fault', 'message'),
     [
-        (_no_picture, 'cannot be read as a picture'),
-        (_broken_picture, 'cannot be read as a picture'),
-        (_text_as_picture, 'cannot be read as a picture'),
+        (_no_picture, 'cannot be read as an image'),
+        (_broken_picture, 'cannot be read as an image'),
+        (_text_as_picture, 'cannot be read as an image'),
         (_other_size, 'the image is 31x20 (width x height), but its annotation states 30x20'),
     ],
     ids=lambda v: getattr(v, '__name__', ''),
@@ -228,7 +228,7 @@ def test_a_bad_picture_is_named_and_nothing_is_left(tmp_path, fault, message):
 def test_a_cut_jpeg_is_named(real, tmp_path):
     data = real('coco_mini/images/000000000089.jpg').read_bytes()
     (tmp_path / 'cut.jpg').write_bytes(data[: len(data) // 2])
-    with pytest.raises(DataError, match=r'cut\.jpg: cannot be read as a picture'):
+    with pytest.raises(DataError, match=r'cut\.jpg: cannot be read as an image'):
         stored(photo_of(tmp_path / 'cut.jpg', height=480, width=640), tmp_path / 'records')
     assert not (tmp_path / 'records').exists()
 

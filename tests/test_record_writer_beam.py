@@ -26,6 +26,6 @@ def test_a_fault_leaves_nothing(tmp_path):
         tmp_path / 'drawn', [(20, 30, [drawn.box(1, 2, 3, 4)])] * 2
     )
     (images / '2.png').write_text('no picture')
-    with pytest.raises(Exception, match=r'2\.png: cannot be read as a picture'):
+    with pytest.raises(Exception, match=r'2\.png: cannot be read as an image'):
         write_records_beam(read_coco(annotations, images), tmp_path / 'out' / 'records')
     assert list((tmp_path / 'out').iterdir()) == []

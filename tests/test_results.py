@@ -43,6 +43,12 @@ def test_to_coco():
     assert FOUND.above(0.95).to_coco(7) == []
 
 
+def test_detections_compare_by_identity():
+    same = FOUND.above(0)
+    assert same != FOUND
+    assert FOUND in {FOUND}
+
+
 def test_image_ids_are_cocos_where_the_name_is_a_number():
     ids = [
         result_rows(FOUND, name)[0]['image_id']

@@ -1,6 +1,7 @@
 """The class names and ids that travel with an export, and how each kind of file gives them back."""
 
 import json
+import os
 import pathlib
 import xml.etree.ElementTree as ElementTree
 import zipfile
@@ -48,10 +49,15 @@ def read_labels(path):
         )
     text = reader(path)
     if text is None:
-        raise ValueError(
-            f'{path}: no labels of keras_efficientdet in it; was it exported by this project?'
-        )
+        raise no_labels(path)
     return json.loads(text)
+
+
+def no_labels(path: str | os.PathLike) -> ValueError:
+    """The error for a file without labels."""
+    return ValueError(
+        f'{path}: no labels of keras_efficientdet in it; was it exported by this project?'
+    )
 
 
 def _saved_model(path):

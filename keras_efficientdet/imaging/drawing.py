@@ -1,92 +1,129 @@
-"""Boxes on pictures, and curves, for people to look at."""
+"""Boxes and labels drawn on images, for people to look at."""
 
 import colorsys
 import math
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-_GOLDEN_ANGLE = 0.618034
+# Multiples of the golden ratio's fraction spread hues evenly, however many classes there are.
+_HUE_STEP = 0.618034
+# Line width and letter height in parts of the shorter side of the image, and their minima.
+_LINE, _LEAST_LINE = 1 / 200, 2
+_FONT, _LEAST_FONT = 1 / 32, 10
+_MARGIN = 2  # pixels between a label's text and its edge
+_CELL_GAP = 4  # pixels around each image in a grid
 
 
 class Mark(typing.NamedTuple):
-    """A box on a picture: ymin xmin ymax xmax in pixels, RGB, and a text or none."""
+    """A box to draw: ymin xmin ymax xmax in pixels, an RGB colour, and a label or ''."""
 
-    box: tuple
-    color: tuple
+    box: tuple[float, float, float, float]
+    color: tuple[int, int, int]
     text: str = ''
 
 
-def color(index):
-    """RGB of a class, 0..255: always the same for one class, and much different for neighbours."""
-    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(index * _GOLDEN_ANGLE % 1.0, 0.85, 1.0))
+def color(index: int) -> tuple[int, int, int]:
+    """RGB of a class id, 0 to 255: always the same for one class, and distinct for neighbours."""
+    red, green, blue = colorsys.hsv_to_rgb(index * _HUE_STEP % 1.0, 0.85, 1.0)
+    return int(255 * red), int(255 * green), int(255 * blue)
 
 
-def draw(image, detections, names=None, min_score=0.3):
-    """Draws boxes with class and score.
+def draw(
+    image: np.ndarray,
+    detections: typing.Any,
+    names: Sequence[str] | None = None,
+    min_score: float = 0.3,
+) -> np.ndarray:
+    """Draws the boxes of detections with class name and score.
 
     Args:
-      image: uint8 [H, W, 3]. detections: with boxes [D, 4] ymin xmin ymax xmax in pixels, scores [D], classes [D].
-      names: of the classes, in class order; default: those that the detections carry.
+      image: uint8 [H, W, 3].
+      detections: `Detections`, or any object with boxes [D, 4] (ymin xmin ymax xmax in pixels),
+        scores [D] and classes [D].
+      names: of the classes, in class order; default: `detections.names`.
+      min_score: detections below it are left out.
     Returns:
       uint8 [H, W, 3], a copy.
     """
-    return draw_marks(
-        image,
-        detection_marks(
-            detections.boxes,
-            detections.scores,
-            detections.classes,
-            names or detections.names,
-            min_score,
-        ),
+    marks = detection_marks(
+        detections.boxes,
+        detections.scores,
+        detections.classes,
+        names or detections.names,
+        min_score,
     )
+    return draw_marks(image, marks)
 
 
-def detection_marks(boxes, scores, classes, names, min_score):
-    """[Mark] of detections as `draw` takes them, the best last, so that nothing covers it."""
-    return [
-        Mark(tuple(map(float, box)), color(int(k)), f'{names[int(k)]} {score:.2f}')
-        for box, score, k in zip(boxes[::-1], scores[::-1], classes[::-1], strict=True)
-        if score >= min_score
-    ]
+def detection_marks(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    classes: np.ndarray,
+    names: Sequence[str],
+    min_score: float,
+) -> list[Mark]:
+    """Marks of detections [D, 4], [D], [D], the best last, so that no other mark covers it."""
+    marks = []
+    for box, score, k in zip(boxes[::-1], scores[::-1], classes[::-1], strict=True):
+        if score >= min_score:
+            box = tuple(float(side) for side in box)
+            marks.append(Mark(box, color(int(k)), f'{names[int(k)]} {score:.2f}'))
+    return marks
 
 
-def draw_marks(image, marks):
-    """A copy of a picture uint8 [H, W, 3] with Marks: first all boxes, then all texts, so that no line crosses a text.
+def draw_marks(image: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
+    """A copy of an image uint8 [H, W, 3] with marks: first all boxes, then all labels on top.
 
-    Lines and letters grow with the picture. A text stands above its box, or inside where the picture ends.
+    Lines and letters grow with the image. A label is above its box, or inside it where the image
+    leaves no room above.
     """
-    picture = Image.fromarray(np.asarray(image))
-    pen = ImageDraw.Draw(picture)
-    line = max(2, round(min(picture.size) / 200))
-    font = ImageFont.load_default(size=max(10, round(min(picture.size) / 32)))
-    for box, tint, _ in marks:
-        ymin, xmin, ymax, xmax = box
-        pen.rectangle((xmin, ymin, xmax, ymax), outline=tint, width=line)
-    for box, tint, text in marks:
-        if text:
-            _label(pen, picture.size, box, tint, text, font)
-    return np.asarray(picture)
+    canvas = Image.fromarray(np.asarray(image))
+    pen = ImageDraw.Draw(canvas)
+    side = min(canvas.size)
+    width = max(_LEAST_LINE, round(side * _LINE))
+    font = ImageFont.load_default(size=max(_LEAST_FONT, round(side * _FONT)))
+    for mark in marks:
+        ymin, xmin, ymax, xmax = mark.box
+        pen.rectangle((xmin, ymin, xmax, ymax), outline=mark.color, width=width)
+    for mark in marks:
+        if mark.text:
+            _label(pen, canvas.size, mark, font)
+    return np.asarray(canvas)
 
 
-def _label(pen, size, box, tint, text, font):
-    _, _, right, bottom = pen.textbbox((0, 0), text, font=font, anchor='lt')
-    width, height = round(right) + 5, round(bottom) + 5
-    x = max(0, min(round(box[1]), size[0] - width))
-    y = round(box[0]) - height if box[0] >= height else max(0, round(box[0]))
-    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=tint)
-    bright = 0.299 * tint[0] + 0.587 * tint[1] + 0.114 * tint[2] > 110
-    pen.text((x + 2, y + 2), text, fill='black' if bright else 'white', font=font, anchor='lt')
+def _label(pen, size, mark, font):
+    _, _, right, bottom = pen.textbbox((0, 0), mark.text, font=font, anchor='lt')
+    width, height = round(right) + 2 * _MARGIN + 1, round(bottom) + 2 * _MARGIN + 1
+    ymin, xmin, _, _ = mark.box
+    x = max(0, min(round(xmin), size[0] - width))
+    y = round(ymin) - height if ymin >= height else max(0, round(ymin))
+    pen.rectangle((x, y, x + width - 1, y + height - 1), fill=mark.color)
+    fill = 'black' if _brightness(mark.color) > 110 else 'white'
+    pen.text((x + _MARGIN, y + _MARGIN), mark.text, fill=fill, font=font, anchor='lt')
 
 
-def grid(pictures, columns=3, cell=(480, 640)):
-    """Pictures uint8 [H, W, 3] of any size side by side, each fitted into a cell of (height, width)."""
-    rows = math.ceil(len(pictures) / columns)
-    sheet = Image.new('RGB', (columns * cell[1], rows * cell[0]), 'white')
-    for i, picture in enumerate(pictures):
-        fitted = Image.fromarray(picture)
-        fitted.thumbnail((cell[1] - 8, cell[0] - 8))
-        sheet.paste(fitted, (i % columns * cell[1] + 4, i // columns * cell[0] + 4))
+def _brightness(rgb):
+    """Luma of ITU-R BT.601, 0 to 255."""
+    red, green, blue = rgb
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def grid(
+    images: Sequence[np.ndarray], columns: int = 3, cell: tuple[int, int] = (480, 640)
+) -> np.ndarray:
+    """Images uint8 [H, W, 3] of any size in rows, each fitted into a cell of (height, width).
+
+    Larger images are scaled down with their aspect ratio kept; smaller ones keep their size.
+    """
+    height, width = cell
+    rows = math.ceil(len(images) / columns)
+    sheet = Image.new('RGB', (columns * width, rows * height), 'white')
+    for i, image in enumerate(images):
+        row, column = divmod(i, columns)
+        fitted = Image.fromarray(image)
+        fitted.thumbnail((width - 2 * _CELL_GAP, height - 2 * _CELL_GAP))
+        sheet.paste(fitted, (column * width + _CELL_GAP, row * height + _CELL_GAP))
     return np.asarray(sheet)

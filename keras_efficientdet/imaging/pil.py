@@ -1,13 +1,16 @@
-"""Pillow images: read, turned upright, as RGB."""
+"""Images by Pillow: opened, turned upright, converted to RGB."""
 
 import contextlib
 import io
+import os
 
 from PIL import Image
 
 from keras_efficientdet.errors import DataError
 
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
 _ORIENTATION = 0x0112  # the EXIF tag
+_SIDEWAYS = 5  # orientations from here on swap width and height
 _TURNS = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -21,47 +24,57 @@ _TURNS = {
 
 
 @contextlib.contextmanager
-def named(path):
-    """Whatever Pillow raises of a damaged picture, of which there are many kinds, as a DataError that names it."""
+def named(path: str | os.PathLike):
+    """Turns the many types that Pillow raises for a damaged file into a DataError with its path."""
     try:
         yield
     except Exception as error:
-        raise DataError(f'{path}: cannot be read as a picture: {error}') from error
+        raise DataError(f'{path}: cannot be read as an image: {error}') from error
 
 
-def png(picture):
+def png(image: Image.Image) -> bytes:
+    """The bytes of a PNG file of a PIL image."""
     buffer = io.BytesIO()
-    picture.save(buffer, 'PNG')
+    image.save(buffer, 'PNG')
     return buffer.getvalue()
 
 
-def orientation(picture):
-    """The EXIF orientation of a PIL picture, 1 to 8; 1 where there is none, or it is damaged."""
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a PIL image, 1 to 8; 1 where it is missing or damaged."""
     try:
-        value = picture.getexif().get(_ORIENTATION, 1)
+        value = image.getexif().get(_ORIENTATION, 1)
         return value if value in _TURNS else 1
-    except Exception:  # Pillow has many kinds here too
+    except Exception:  # Pillow raises many types for damaged EXIF
         return 1
 
 
-def upright(picture):
-    """A PIL picture as a viewer shows it. ImageOps.exif_transpose writes all EXIF anew, and fails where any of it is damaged."""
-    picture.load()  # a broken picture is an error here, not one of its EXIF
-    turn = _TURNS[orientation(picture)]
-    return picture if turn is None else picture.transpose(turn)
+def upright(image: Image.Image) -> Image.Image:
+    """A PIL image, turned as viewers display it.
+
+    `ImageOps.exif_transpose` cannot do this: it writes all EXIF anew and fails if any of it is
+    damaged.
+    """
+    image.load()  # a damaged image fails here and not in `orientation`, which ignores errors
+    turn = _TURNS[orientation(image)]
+    return image if turn is None else image.transpose(turn)
 
 
-def rgb(picture):
-    """A PIL picture as 8-bit RGB. Pillow itself cuts 16-bit grey at 255, which leaves a white picture."""
-    return (picture.point(lambda v: v / 256) if picture.mode.startswith('I') else picture).convert(
-        'RGB'
-    )
+def rgb(image: Image.Image) -> Image.Image:
+    """A PIL image as 8-bit RGB.
+
+    16-bit grey is scaled down here, because Pillow clips it at 255, which leaves it white.
+    """
+    if image.mode.startswith('I'):
+        image = image.point(lambda v: v / 256)
+    return image.convert('RGB')
 
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
+def upright_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(height, width) of an image file as viewers display it.
 
-
-def upright_size(path):
-    """(height, width) of a picture as a viewer shows it. Raises DataError where it cannot be read."""
-    with named(path), Image.open(path) as picture:
-        return picture.size if orientation(picture) >= 5 else picture.size[::-1]
+    Raises:
+      DataError: the file cannot be read as an image.
+    """
+    with named(path), Image.open(path) as image:
+        width, height = image.size
+        return (width, height) if orientation(image) >= _SIDEWAYS else (height, width)

@@ -1,7 +1,9 @@
-"""Whatever a caller has, as pictures uint8 [H, W, 3] one after the other."""
+"""Everything that a caller may pass as images, as uint8 arrays [H, W, 3] one after the other."""
 
 import glob
+import os
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
@@ -9,13 +11,19 @@ from PIL import Image
 from keras_efficientdet.imaging.pil import IMAGE_SUFFIXES, rgb, upright
 from keras_efficientdet.imaging.video import camera_frames, frames, is_video
 
+OneImage = str | pathlib.Path | np.ndarray | Image.Image
+ImageSource = OneImage | int | Iterable[OneImage]  # int: the number of a camera
 
-def single_images(source):
-    """What `read_image` takes, one after the other, of: a path, glob pattern, folder or video file, the number of a camera, a
-    PIL picture, an array [H, W, 3] or [B, H, W, 3], an array or pandas Series of paths, or any iterable of paths, PIL pictures
-    and arrays (as it is).
 
-    Raises FileNotFoundError where nothing is found.
+def single_images(source: ImageSource) -> Iterable[OneImage]:
+    """Splits an image source into single images, each in a form that `read_image` takes.
+
+    Args:
+      source: a path, glob pattern, folder or video file, the number of a camera, a PIL image, an
+        array [H, W, 3] or [B, H, W, 3], an array or pandas Series of paths, or any iterable of
+        paths, PIL images and arrays, which is returned unchanged.
+    Raises:
+      FileNotFoundError: a folder or pattern without images, or no such camera or video.
     """
     if isinstance(source, str | pathlib.Path):
         return frames(source) if is_video(source) else find_images(source)
@@ -24,51 +32,65 @@ def single_images(source):
     if isinstance(source, Image.Image):
         return [source]
     if hasattr(source, '__array__'):
-        array = np.asarray(source)
-        if array.dtype.kind in 'OUT':  # text, or objects such as Path
-            return array.ravel().tolist()
-        return array if array.ndim == 4 else [array]
+        return _of_array(np.asarray(source))
     return source
 
 
-def find_images(path):
-    """[paths] of a file, of the pictures directly in a folder, or of a glob pattern (`**` for folders below), sorted.
+def _of_array(array):
+    if array.dtype.kind in 'OUT':  # NumPy's letters for objects (such as Path) and kinds of text
+        return array.ravel().tolist()
+    return array if array.ndim == 4 else [array]
 
-    Raises FileNotFoundError where a folder or pattern has none.
+
+def find_images(path: str | os.PathLike) -> list[pathlib.Path]:
+    """Sorted paths of one file, of the images directly in a folder, or of a glob pattern.
+
+    In a pattern `**` stands for any number of folders. A path that is neither a folder nor a
+    pattern is returned as it is, whether it exists or not.
+
+    Raises:
+      FileNotFoundError: a folder or pattern without images.
     """
     text, path = str(path), pathlib.Path(path)
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+    # 'odd[1].png' has the form of a pattern, but may be the name of a file.
     elif glob.has_magic(text) and not path.exists():
-        found = sorted(
-            pathlib.Path(p) for p in glob.glob(text, recursive=True) if pathlib.Path(p).is_file()
-        )
+        matches = [pathlib.Path(p) for p in glob.glob(text, recursive=True)]
+        found = [p for p in matches if p.is_file()]
     else:
         return [path]
     if not found:
-        raise FileNotFoundError(f'{text}: no pictures there')
-    return found
+        raise FileNotFoundError(f'{text}: no images found')
+    return sorted(found)
 
 
-def read_image(picture):
-    """uint8 RGB [H, W, 3] of a path (any format that Pillow reads), of a PIL picture, or of such an array.
+def read_image(image: OneImage) -> np.ndarray:
+    """One image as uint8 RGB [H, W, 3], turned upright by its EXIF orientation.
 
-    Pictures are turned upright by their EXIF. Raises ValueError for an array of another kind, OSError for an unreadable file;
-    both name it.
+    Args:
+      image: a path of any format that Pillow reads, a PIL image, or a uint8 array [H, W, 3].
+    Raises:
+      OSError: a file that does not exist or cannot be decoded; the message names it.
+      ValueError: an array of another dtype or shape.
     """
-    if isinstance(picture, str | pathlib.Path):
-        try:
-            with Image.open(picture) as opened:
-                return np.asarray(rgb(upright(opened)))
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # Pillow has many kinds for a damaged picture
-            raise OSError(f'{picture}: cannot be read as a picture: {error}') from error
-    if isinstance(picture, Image.Image):
-        return np.asarray(rgb(upright(picture)))
-    array = np.asarray(picture)
+    if isinstance(image, str | pathlib.Path):
+        return _read_file(image)
+    if isinstance(image, Image.Image):
+        return np.asarray(rgb(upright(image)))
+    array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(
-            f'a picture must be uint8 [height, width, 3], found {array.dtype} {list(array.shape)}'
+            f'an image must be uint8 [height, width, 3], found {array.dtype} {list(array.shape)}'
         )
     return array
+
+
+def _read_file(path):
+    try:
+        with Image.open(path) as opened:
+            return np.asarray(rgb(upright(opened)))
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # Pillow raises many types for damaged files
+        raise OSError(f'{path}: cannot be read as an image: {error}') from error

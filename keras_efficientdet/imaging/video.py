@@ -1,35 +1,39 @@
 """Frames of videos and cameras, and videos of frames, by PyAV (extra `video`)."""
 
 import contextlib
+import fractions
+import os
 import pathlib
+from collections.abc import Iterator
 
 import numpy as np
 
 from keras_efficientdet.files import new_file
 from keras_efficientdet.optional import require
 
-VIDEOS = ('.mp4', '.mov', '.m4v', '.avi', '.mkv', '.webm', '.mpg', '.mpeg')
+VIDEO_SUFFIXES = ('.mp4', '.mov', '.m4v', '.avi', '.mkv', '.webm', '.mpg', '.mpeg')
 
 
-def is_video(path):
-    """Whether a path ends like a video."""
-    return pathlib.Path(path).suffix.lower() in VIDEOS
+def is_video(path: str | os.PathLike) -> bool:
+    """Whether a path has the suffix of a video."""
+    return pathlib.Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
-def frames(path):
-    """Yields the frames of a video file, uint8 RGB [H, W, 3], turned upright as players do, one at a time.
+def frames(path: str | os.PathLike) -> Iterator[np.ndarray]:
+    """Yields the frames of a video file, uint8 RGB [H, W, 3], turned upright as players do.
 
     Raises:
-      ImportError: the extra `video` is not installed. FileNotFoundError, OSError, ValueError: no file, a broken one, no video
-        in it.
+      ImportError: the extra `video` is not installed.
+      FileNotFoundError: no such file. OSError: it cannot be decoded.
+      ValueError: a file without a video stream.
     """
     with _opened(path) as container:
         for frame in container.decode(video=0):
             yield _upright(frame)
 
 
-def camera_frames(index):
-    """Yields what a camera sees (Linux: /dev/video<index>), as `frames`, until the caller stops.
+def camera_frames(index: int) -> Iterator[np.ndarray]:
+    """Yields the frames of a camera (Linux: /dev/video<index>) like `frames`, without an end.
 
     Raises:
       FileNotFoundError: there is no such camera. OSError: it cannot be read.
@@ -37,46 +41,56 @@ def camera_frames(index):
     device = pathlib.Path(f'/dev/video{index}')
     if not device.exists():
         raise FileNotFoundError(
-            f'camera {index}: {device} is not there; cameras are read through Video4Linux'
+            f'camera {index}: {device} does not exist; cameras are read through Video4Linux'
         )
     with _opened(device, 'v4l2') as container:
         for frame in container.decode(video=0):
             yield _upright(frame)
 
 
-def rate_and_count(path):
-    """(frames a second as a Fraction, number of frames or None where the file does not say)."""
+def rate_and_count(path: str | os.PathLike) -> tuple[fractions.Fraction, int | None]:
+    """Frames per second, and the number of frames, None where the file does not store it."""
     with _opened(path) as container:
         stream = container.streams.video[0]
         return stream.average_rate or stream.guessed_rate, stream.frames or None
 
 
 @contextlib.contextmanager
-def video_writer(path, rate):
-    """Gives the function that appends a picture uint8 [H, W, 3] to a new H.264 video; the file is whole or not there.
+def video_writer(path: str | os.PathLike, rate: float | fractions.Fraction):
+    """Gives a function that appends a frame uint8 [H, W, 3] to a new H.264 video.
+
+    The file appears when it is complete. All frames must have one size; an odd height or width is
+    padded by one row or column, because H.264 has even sizes only.
 
     Args:
-      path: ends in .mp4. rate: frames a second. Pictures are of one size; odd sizes get one more row or column, H.264 has none.
+      path: ends in .mp4. rate: frames per second.
     Raises:
-      FileExistsError, ValueError, ImportError.
+      FileExistsError: the path exists. ValueError: another suffix, or frames of several sizes.
+      ImportError: the extra `video` is not installed.
     """
     av = require('av', 'video')
     with new_file(path, '.mp4') as (_, working), av.open(str(working), 'w') as container:
+        # crf: constant quality; 23 is the encoder's default, lower is better.
         stream = container.add_stream('libx264', rate=rate, options={'crf': '20'})
-        stream.pix_fmt, stream.width, stream.height = 'yuv420p', 0, 0
+        stream.pix_fmt = 'yuv420p'  # the one that every player decodes
+        stream.width = stream.height = 0  # set by the first frame
 
-        def write(picture):
-            even = np.pad(picture, [(0, n % 2) for n in picture.shape[:2]] + [(0, 0)], 'edge')
+        def write(frame):
+            even = _even(frame)
             if not stream.width:
                 stream.height, stream.width = even.shape[:2]
-            if even.shape[:2] != (stream.height, stream.width):
-                raise ValueError(
-                    f'{path}: a frame of {even.shape[:2]} in a video of {(stream.height, stream.width)}'
-                )
+            expected = stream.height, stream.width
+            if even.shape[:2] != expected:
+                raise ValueError(f'{path}: a frame of {even.shape[:2]} in a video of {expected}')
             container.mux(stream.encode(av.VideoFrame.from_ndarray(even, 'rgb24')))
 
         yield write
         container.mux(stream.encode(None))
+
+
+def _even(frame):
+    height, width = frame.shape[:2]
+    return np.pad(frame, [(0, height % 2), (0, width % 2), (0, 0)], 'edge')
 
 
 @contextlib.contextmanager
@@ -87,7 +101,7 @@ def _opened(path, kind=None):
     try:
         with av.open(str(path), format=kind) as container:
             if not container.streams.video:
-                raise ValueError(f'{path}: no video in it')
+                raise ValueError(f'{path}: no video stream in it')
             container.streams.video[0].thread_type = 'AUTO'
             yield container
     except av.FFmpegError as error:
@@ -95,4 +109,6 @@ def _opened(path, kind=None):
 
 
 def _upright(frame):
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format='rgb24'), frame.rotation // 90))
+    image = frame.to_ndarray(format='rgb24')
+    # rotation: degrees counter-clockwise that the file asks players for, a multiple of 90.
+    return np.ascontiguousarray(np.rot90(image, frame.rotation // 90))

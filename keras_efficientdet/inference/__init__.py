@@ -1,1 +1,1 @@
-"""Models at work: one detector over every engine, files in, detections out."""
+"""Trained models in use: one `Detector` for every engine, image files in, detections out."""

@@ -1,16 +1,23 @@
-"""Detection in very many files: in parts that a later run does not do again, on as many machines as there are."""
+"""Detection in very many image files, in parts.
+
+A part is written when it is complete, and a later run on the same folder does the parts that are
+missing. It needs the same model and the same images: job.json holds a hash of the model, and one of
+the sizes and times of the images. Several machines can share one folder.
+"""
 
 import collections
 import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import keras
 from tqdm import tqdm
 
 from keras_efficientdet.files import replaced_file, size_and_time
 from keras_efficientdet.imaging.sources import read_image
-from keras_efficientdet.inference.detector import Detector, fingerprint
+from keras_efficientdet.inference.detector import Detector, StoredModel, model_fingerprint
 from keras_efficientdet.inference.results import result_rows, save_drawn, write_csv, write_json
 from keras_efficientdet.threads import in_order
 
@@ -18,174 +25,196 @@ JOB = 'job.json'
 
 
 def detect_files(
-    model,
-    paths,
-    folder,
+    model: Detector | keras.Model | StoredModel,
+    paths: Iterable[str | os.PathLike],
+    folder: str | os.PathLike,
     *,
-    min_score=0.3,
-    part_size=1000,
-    shard=(1, 1),
-    drawn=False,
-    table=False,
-    batch_size=8,
-    workers=None,
-    progress=True,
-):
-    """Finds objects in picture files. Writes `folder`/parts/, a file for each `part_size` pictures, and, when all parts are
-    there, detections.json (a COCO results file with file names) and broken.json (files that could not be read, and why).
-
-    A part is written when it is done, in one step. A run on the same folder does the parts that are missing, with the same model
-    and the same pictures: job.json holds a hash of the model, and one of the pictures' sizes and times. Several runs at
-    once share the work by `shard`: (2, 16) does every 16th part from the second on; the last one to finish writes the whole.
+    min_score: float = 0.3,
+    part_size: int = 1000,
+    shard: tuple[int, int] = (1, 1),
+    drawn: bool = False,
+    table: bool = False,
+    batch_size: int = 8,
+    workers: int | None = None,
+    progress: bool = True,
+) -> collections.Counter:
+    """Finds objects in image files. Writes `folder`/parts/ and, when all parts exist,
+    detections.json (COCO results with file names) and broken.json (files that cannot be read).
 
     Args:
-      model: a Detector, or what it takes; a file is loaded only if something is left to do.
-      paths: of all pictures, the same in each run. batch_size: of the Detector that is made here.
-      drawn: also writes pictures with boxes to `folder`/drawn/. table: also writes detections.csv.
-      workers: threads that read pictures ahead of the network; default: as many as cores.
+      model: a Detector or what it accepts; a file is loaded only if parts are missing.
+      paths: of all images, the same in each run. part_size: images in a part.
+      shard: (2, 16) does every 16th part, starting with the second.
+      drawn: also writes images with boxes to `folder`/drawn/. table: also writes detections.csv.
+      batch_size: of the Detector that is made here.
+      workers: threads that read images ahead of the network; default: the number of cores.
     Returns:
-      Counter: pictures, detections, broken (of all parts there are), parts, parts done before, parts missing.
+      Counter: pictures, detections, broken (of all existing parts), parts, parts done before,
+      parts missing.
     Raises:
-      ValueError: the folder holds the parts of another job, or shard is no such pair. FileNotFoundError: no such model.
+      ValueError: the folder holds parts of another job, or `shard` is not valid.
+      FileNotFoundError: no such model.
     """
-    paths, folder = [str(path) for path in paths], pathlib.Path(folder)
-    if not 1 <= shard[0] <= shard[1]:
-        raise ValueError(
-            f'shard {shard[0]}/{shard[1]}: expected 1/{shard[1]} to {shard[1]}/{shard[1]}'
-        )
-    job = {
-        **_known_of(model, paths),
-        'min_score': min_score,
-        'part_size': part_size,
-        'drawn': drawn,
-    }
-    _refuse_another(folder, job)
-    groups = [paths[i : i + part_size] for i in range(0, len(paths), part_size)]
-    parts = {
-        folder / 'parts' / f'{i:06d}-of-{len(groups):06d}.json': group
-        for i, group in enumerate(groups, 1)
-    }
+    folder, paths = pathlib.Path(folder), [str(path) for path in paths]
+    parts = _parts(folder, paths, part_size)
+    mine = _share(list(parts), shard)
+    settings = {'min_score': min_score, 'part_size': part_size, 'drawn': drawn}
+    job = {**_identity(model, paths), **settings}
+    _refuse_another_job(folder, job)
     before = sum(part.is_file() for part in parts)
-    mine = [part for part in list(parts)[shard[0] - 1 :: shard[1]] if not part.is_file()]
-    if mine:
+    missing = {part: parts[part] for part in mine if not part.is_file()}
+    if missing:
         detector = model if isinstance(model, Detector) else Detector(model, batch_size)
-        with replaced_file(folder / JOB) as working:
-            working.write_text(json.dumps(job, indent=1))
-        _do(
-            detector,
-            {part: parts[part] for part in mine},
-            _drawn_names(paths, folder) if drawn else None,
-            min_score,
-            workers or os.cpu_count(),
-            progress,
-        )
-    counts = _finish(folder, parts, table)
-    counts.update({'parts': len(parts), 'parts done before': before})
+        _note(folder, job)
+        targets = _drawn_paths(paths, folder) if drawn else {}
+        _do(detector, missing, targets, min_score, workers or os.cpu_count(), progress)
+    counts = _finish(folder, list(parts), table)
+    counts['parts done before'] = before
     return counts
 
 
-def _known_of(model, paths):
-    """What tells models and pictures apart, those of one name too."""
+def _parts(folder, paths, part_size):
+    """{file of a part: its paths}"""
+    groups = [paths[i : i + part_size] for i in range(0, len(paths), part_size)]
+    names = [f'{i:06d}-of-{len(groups):06d}.json' for i in range(1, len(groups) + 1)]
+    return {folder / 'parts' / name: group for name, group in zip(names, groups, strict=True)}
+
+
+def _share(parts, shard):
+    """The parts of one shard (number, count), numbered from 1."""
+    number, count = shard
+    if not 1 <= number <= count:
+        raise ValueError(f'shard {number}/{count}: expected 1/{count} to {count}/{count}')
+    return parts[number - 1 :: count]
+
+
+def _identity(model, paths):
+    """What tells this model and these images from others with the same names."""
+    is_path = isinstance(model, str | os.PathLike)
+    states = [size_and_time(path) for path in paths]
     return {
-        'model': str(model) if isinstance(model, str | os.PathLike) else type(model).__name__,
-        'model_sha256': fingerprint(model),
+        'model': str(model) if is_path else type(model).__name__,
+        'model_sha256': model_fingerprint(model),
         'pictures': len(paths),
-        'list': hashlib.sha256('\n'.join(paths).encode()).hexdigest(),
-        'sizes_and_times': hashlib.sha256(
-            json.dumps([size_and_time(path) for path in paths]).encode()
-        ).hexdigest(),
+        'list': _sha256('\n'.join(paths)),
+        'sizes_and_times': _sha256(json.dumps(states)),
     }
 
 
-def _refuse_another(folder, job):
-    """Holds a job against the note that an earlier run left in the folder."""
-    begun = json.loads((folder / JOB).read_text()) if (folder / JOB).is_file() else job
-    other = [
-        f'{key} {begun.get(key)!r}, now {value!r}'
+def _sha256(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _note(folder, job):
+    with replaced_file(folder / JOB) as working:
+        working.write_text(json.dumps(job, indent=1))
+
+
+def _refuse_another_job(folder, job):
+    """Compares a job with the one that an earlier run noted in the folder."""
+    if not (folder / JOB).is_file():
+        return
+    noted = json.loads((folder / JOB).read_text())
+    different = [
+        f'{key} {noted.get(key)!r}, now {value!r}'
         for key, value in job.items()
-        if begun.get(key) != value
+        if noted.get(key) != value
     ]
-    if other:
+    if different:
         raise ValueError(
-            f'{folder} was begun with {"; ".join(other)}. Give the same, or another folder'
+            f'{folder} was started with {"; ".join(different)}. Continue with the same values, or '
+            'use another folder'
         )
 
 
-def _do(detector, parts, drawn, min_score, workers, progress):
-    with tqdm(
-        desc='detecting',
-        unit=' pictures',
-        total=sum(map(len, parts.values())),
-        disable=not progress,
-    ) as bar:
+def _do(detector, parts, targets, min_score, workers, progress):
+    total = sum(len(paths) for paths in parts.values())
+    with tqdm(desc='detecting', unit=' images', total=total, disable=not progress) as bar:
         for part, paths in parts.items():
-            content = detect_part(detector, paths, min_score, workers, bar.update, drawn)
+            content = detect_part(detector, paths, min_score, workers, bar.update, targets)
             with replaced_file(part) as working:
                 working.write_text(json.dumps({'pictures': len(paths), **content}))
 
 
-def detect_part(detector, paths, min_score, workers, done=lambda n: None, drawn=None):
-    """{'rows': `result_rows`, 'broken': [{'file_name', 'error'}]} of picture files, read by threads ahead of the network.
+def detect_part(
+    detector: Detector,
+    paths: Sequence[str],
+    min_score: float,
+    workers: int,
+    on_done: Callable[[int], object] = lambda count: None,
+    drawn: Mapping[str, str | os.PathLike] | None = None,
+) -> dict[str, list[dict]]:
+    """Detections in image files, which threads read ahead of the network.
 
     Args:
-      done: called with a number of pictures. drawn: {path: path to write it to, with boxes}, or None.
+      on_done: called with the number of images that were finished.
+      drawn: {path: where to write the image with boxes}.
+    Returns:
+      {'rows': `result_rows`, 'broken': [{'file_name', 'error'}]}, both in the order of the paths.
     """
-    names, rows, broken = collections.deque(), [], []
+    rows, broken = [], []
+    reading = collections.deque()  # paths of the images that the detector has taken, in order
 
-    def readable():
-        for path, picture, error in in_order(_read, paths, workers):
-            if error:
-                broken.append({'file_name': path, 'error': error})
-                done(1)
+    def images():
+        for path, image, error in in_order(_read, paths, workers):
+            if error is None:
+                reading.append(path)
+                yield image
             else:
-                names.append(path)
-                yield picture
+                broken.append({'file_name': path, 'error': error})
+                on_done(1)
 
-    for picture, found in detector.with_pictures(readable()):
-        path, found = names.popleft(), found.above(min_score)
+    for image, found in detector.with_arrays(images()):
+        path = reading.popleft()
+        found = found.above(min_score)
         rows += result_rows(found, path)
         if drawn:
-            save_drawn(drawn[path], picture, found)
-        done(1)
+            save_drawn(drawn[path], image, found)
+        on_done(1)
     return {'rows': rows, 'broken': broken}
 
 
 def _read(path):
-    """(path, uint8 picture or None, what is wrong or None)"""
+    """(path, uint8 image or None, error or None)"""
     try:
         return path, read_image(path), None
     except OSError as error:
         return path, None, str(error)
 
 
-def _drawn_names(paths, folder):
-    """{path: where it is drawn to}: below the deepest folder that holds all, as PNG, the old ending kept where it is another."""
-    base = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
-    names = {path: os.path.relpath(os.path.abspath(path), base) for path in paths}
-    return {
-        path: folder / 'drawn' / (name if name.endswith('.png') else f'{name}.png')
-        for path, name in names.items()
-    }
+def _drawn_paths(paths, folder):
+    """{path: where its image with boxes is written}, always as PNG.
+
+    The folders below the deepest one that holds all images are kept, and so is the suffix of the
+    original, because a.jpg and a.bmp may lie in one folder.
+    """
+    absolute = {path: os.path.abspath(path) for path in paths}
+    base = os.path.commonpath([os.path.dirname(path) for path in absolute.values()])
+    targets = {}
+    for path, full in absolute.items():
+        name = os.path.relpath(full, base)
+        targets[path] = folder / 'drawn' / (name if name.endswith('.png') else f'{name}.png')
+    return targets
 
 
 def _finish(folder, parts, table):
-    """Counts what there is; writes the whole if nothing is missing."""
-    there = [part for part in parts if part.is_file()]
-    counts = collections.Counter({'broken': 0, 'parts missing': len(parts) - len(there)})
-    for part in there:
+    """Counts the existing parts; writes the complete results if none is missing."""
+    existing = [part for part in parts if part.is_file()]
+    missing = len(parts) - len(existing)
+    counts = collections.Counter({'broken': 0, 'parts': len(parts), 'parts missing': missing})
+    for part in existing:
         content = json.loads(part.read_text())
-        counts.update(
-            pictures=content['pictures'],
-            detections=len(content['rows']),
-            broken=len(content['broken']),
-        )
-    if len(there) == len(parts):
-        write_json(folder / 'detections.json', _entries(there, 'rows'))
-        write_json(folder / 'broken.json', _entries(there, 'broken'))
+        counts['pictures'] += content['pictures']
+        counts['detections'] += len(content['rows'])
+        counts['broken'] += len(content['broken'])
+    if not missing:
+        write_json(folder / 'detections.json', _entries(existing, 'rows'))
+        write_json(folder / 'broken.json', _entries(existing, 'broken'))
         if table:
-            write_csv(folder / 'detections.csv', _entries(there, 'rows'))
+            write_csv(folder / 'detections.csv', _entries(existing, 'rows'))
     return counts
 
 
 def _entries(parts, key):
-    return (row for part in parts for row in json.loads(part.read_text())[key])
+    for part in parts:
+        yield from json.loads(part.read_text())[key]

@@ -1,104 +1,163 @@
-"""`Detector`: pictures in, detections out, whatever the model was stored as."""
+"""`Detector`: images in, detections out, whatever the model was stored as."""
 
-import collections
 import os
+import typing
+from collections.abc import Iterable, Iterator
 
 import keras
 import numpy as np
 
-from keras_efficientdet.imaging.sources import read_image, single_images
+from keras_efficientdet.imaging.sources import ImageSource, read_image, single_images
 from keras_efficientdet.inference import engines
 from keras_efficientdet.inference.detections import Detections
-from keras_efficientdet.inference.engines.keras import of_model
+from keras_efficientdet.inference.engines.keras import function_of, weights_fingerprint
 from keras_efficientdet.threads import in_order
 
-
-def fingerprint(model):
-    """Hexadecimal digits that tell models apart; takes a Detector, or what it takes."""
-    if isinstance(model, Detector):
-        return model.fingerprint()
-    return (
-        engines.keras.fingerprint(model)
-        if isinstance(model, keras.Model)
-        else engines.fingerprint(model)
-    )
+StoredModel = str | os.PathLike
 
 
 class Detector:
-    """Finds objects in pictures.
+    """Finds objects in images. The detections are the same for each form of a model.
 
     Args:
-      model: the result of `efficientdet` or of `detector`, a `.keras` file of one, a folder that `fit` wrote, the folder of an
-        exported SavedModel (or of its version), or an exported .tflite, .onnx or .xml file. The same
-        detections for each: docs/EXPORT.md.
-      batch_size: pictures of the same size that go through the network together.
+      model: the result of `efficientdet` or of `detector`, a `.keras` file of one, a folder that
+        `fit` wrote, the folder of an exported SavedModel (or of one of its versions), or an
+        exported .tflite, .onnx or .xml file (docs/EXPORT.md).
+      batch_size: images of equal size that go through the network together.
     Raises:
-      FileNotFoundError, ValueError: nothing there, or not a model of this project. ImportError: its engine is not installed.
+      FileNotFoundError: no model at this path. ValueError: not a model of this project.
+      ImportError: the engine of this file format is not installed; the message names the extra.
     """
 
-    def __init__(self, model, batch_size=8):
+    def __init__(self, model: keras.Model | StoredModel, batch_size: int = 8):
         self.batch_size = batch_size
-        self._model = (
-            model if isinstance(model, keras.Model) else engines.fingerprint(model)
-        )  # its files may change later
-        self._function, self._labels = (
-            of_model(model) if isinstance(model, keras.Model) else engines.load(model)
-        )
+        if isinstance(model, keras.Model):
+            self._origin = model
+            self._run, self._labels = function_of(model)
+        else:
+            # Noted before loading, so that a file that is replaced meanwhile is noticed as well.
+            self._origin = engines.ModelFiles(model)
+            self._run, self._labels = engines.load(model)
 
-    def fingerprint(self):
-        """`fingerprint` of the model: of its files as they were when it was loaded, or of its weights as they are now."""
-        return self._model if isinstance(self._model, str) else fingerprint(self._model)
+    def fingerprint(self) -> str:
+        """`model_fingerprint` of the files that were loaded, or of the weights as they are now.
 
-    def __call__(self, pictures):
-        """[Detections] of pictures, in their order.
+        Raises:
+          ValueError: the files were replaced after they were loaded.
+        """
+        if isinstance(self._origin, keras.Model):
+            return weights_fingerprint(self._origin)
+        return self._origin.fingerprint()
+
+    def __call__(self, pictures: ImageSource) -> list[Detections]:
+        """Detections of images, in their order.
 
         Args:
-          pictures: a path, glob pattern, folder, video file or PIL picture, a uint8 array [H, W, 3] or [B, H, W, 3], or any
-            iterable of paths, PIL pictures and arrays, of any sizes.
+          pictures: a path, glob pattern, folder, video file or PIL image, a uint8 array [H, W, 3]
+            or [B, H, W, 3], or any iterable of paths, PIL images and arrays, of any sizes.
+        Raises:
+          FileNotFoundError, OSError: a file that does not exist or cannot be read.
+          ValueError: an array of another dtype or shape.
         """
         return list(self.stream(pictures))
 
-    def stream(self, pictures):
-        """Yields the Detections of each picture in order; takes pictures only as it needs them, at most 4 batches ahead.
+    def stream(self, pictures: ImageSource) -> Iterator[Detections]:
+        """Yields the Detections of each image in order, reading at most 4 batches ahead.
 
         Args:
-          pictures: as of a call, or the number of a camera, each frame of which is looked at for itself.
+          pictures: as in a call, or the number of a camera, whose frames are not batched.
         """
         return (found for _, found in self.with_pictures(pictures))
 
-    def with_pictures(self, pictures):
-        """`stream`, with each picture beside what was found in it: yields (uint8 [H, W, 3], Detections)."""
-        size = 1 if isinstance(pictures, int) else self.batch_size
-        read = in_order(read_image, single_images(pictures), os.cpu_count(), ahead=size - 1)
-        groups, done, due = collections.defaultdict(list), {}, 0
-        for i, array in enumerate(read):
-            group = groups[array.shape]
-            group.append((i, array))
-            if len(group) == size:
-                done.update(self._batch(groups.pop(array.shape)))
-            elif i - due >= 3 * size:  # the first one of a rare size waits no longer
-                done.update(
-                    self._batch(groups.pop(next(k for k, v in groups.items() if v[0][0] == due)))
-                )
-            while due in done:
-                yield done.pop(due)
-                due += 1
-        for group in groups.values():
-            done.update(self._batch(group))
-        yield from (done[i] for i in sorted(done))
+    def with_pictures(self, pictures: ImageSource) -> Iterator[tuple[np.ndarray, Detections]]:
+        """Like `stream`, but yields pairs of (image uint8 [H, W, 3], Detections)."""
+        # A frame of a camera must not wait for the next ones.
+        batch_size = 1 if isinstance(pictures, int) else self.batch_size
+        images = in_order(read_image, single_images(pictures), os.cpu_count(), ahead=batch_size - 1)
+        return self.with_arrays(images, batch_size)
 
-    def _batch(self, group):
-        """{number: (picture, Detections)} of pictures [(number, uint8 [H, W, 3])] of one size."""
-        outputs, names, ids = (
-            self._function(np.stack([a for _, a in group])),
-            *(tuple(self._labels[k]) for k in ('names', 'ids')),
-        )
-        return {
-            number: (
-                array,
-                Detections(
-                    *(outputs[k][i, :count] for k in ('boxes', 'scores', 'classes')), names, ids
-                ),
+    def with_arrays(
+        self, images: Iterable[np.ndarray], batch_size: int | None = None
+    ) -> Iterator[tuple[np.ndarray, Detections]]:
+        """`with_pictures` for images that are uint8 RGB arrays [H, W, 3] already.
+
+        Args:
+          batch_size: default: that of the Detector.
+        """
+        batches, results = _SizeBatches(batch_size or self.batch_size), _Reorder()
+        for numbered in enumerate(images):
+            batch = batches.add(*numbered)
+            if batch:
+                results.add(self._detect(batch))
+                yield from results.ready()
+        for batch in batches.rest():
+            results.add(self._detect(batch))
+        yield from results.ready()
+
+    def _detect(self, batch):
+        """{number: (image, Detections)} of a batch [(number, image)]."""
+        outputs = self._run(np.stack([image for _, image in batch]))
+        names, ids = tuple(self._labels['names']), tuple(self._labels['ids'])
+        results = {}
+        for i, (number, image) in enumerate(batch):
+            count = outputs['count'][i]  # the rows after it are padding
+            found = Detections(
+                boxes=outputs['boxes'][i, :count],
+                scores=outputs['scores'][i, :count],
+                classes=outputs['classes'][i, :count],
+                names=names,
+                ids=ids,
             )
-            for i, ((number, array), count) in enumerate(zip(group, outputs['count'], strict=True))
-        }
+            results[number] = image, found
+        return results
+
+
+def model_fingerprint(model: Detector | keras.Model | StoredModel) -> str:
+    """Hexadecimal digits that differ between models, of a Detector or of what it accepts."""
+    if isinstance(model, Detector):
+        return model.fingerprint()
+    if isinstance(model, keras.Model):
+        return weights_fingerprint(model)
+    return engines.ModelFiles(model).fingerprint()
+
+
+class _SizeBatches:
+    """Collects numbered images into batches of one image size."""
+
+    def __init__(self, batch_size: int):
+        self._batch_size = batch_size
+        self._groups = {}  # shape -> [(number, image)]; the group with the oldest image is first
+
+    def add(self, number, image):
+        """Takes an image; returns a batch [(number, image)] that is due, or None."""
+        group = self._groups.setdefault(image.shape, [])
+        group.append((number, image))
+        if len(group) == self._batch_size:
+            return self._groups.pop(image.shape)
+        # An image of a rare size holds back all results after it, so its wait is limited.
+        shape, oldest = next(iter(self._groups.items()))
+        if number - oldest[0][0] >= 3 * self._batch_size:
+            return self._groups.pop(shape)
+        return None
+
+    def rest(self):
+        """The batches that did not fill up, oldest first."""
+        return list(self._groups.values())
+
+
+class _Reorder:
+    """Returns numbered results in the order of their numbers, which begin at 0 without gaps."""
+
+    def __init__(self):
+        self._waiting: dict[int, typing.Any] = {}
+        self._next = 0
+
+    def add(self, results):
+        """Takes {number: result} in any order."""
+        self._waiting.update(results)
+
+    def ready(self):
+        """Yields the results whose predecessors have all been yielded."""
+        while self._next in self._waiting:
+            yield self._waiting.pop(self._next)
+            self._next += 1

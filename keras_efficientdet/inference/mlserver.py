@@ -1,4 +1,4 @@
-"""The runtime that `mlserver` runs (extra `serve`): an exported SavedModel over the KServe V2 protocol, REST and gRPC."""
+"""The model runtime that mlserver loads (extra `serve`): a SavedModel over KServe V2."""
 
 import asyncio
 import base64
@@ -24,103 +24,134 @@ from PIL import Image
 from keras_efficientdet.export.labels import LABELS
 from keras_efficientdet.export.upright import decode_upright
 
-KINDS = ('JPEG', 'PNG', 'GIF', 'BMP')
+FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP')  # what TensorFlow decodes
+INPUTS = {'image_bytes': ('BYTES', [-1]), 'images': ('UINT8', [-1, -1, -1, 3])}
 OUTPUTS = {
     'boxes': ('FP32', [-1, -1, 4]),
     'scores': ('FP32', [-1, -1]),
     'classes': ('INT32', [-1, -1]),
     'count': ('INT32', [-1]),
 }
-INPUTS = {'image_bytes': ('BYTES', [-1]), 'images': ('UINT8', [-1, -1, -1, 3])}
 _BLANK = tf.io.encode_png(tf.zeros([1, 1, 3], tf.uint8)).numpy()
 
 
 class DetectorRuntime(MLModel):
-    """One exported SavedModel. A request holds one of the two inputs, as in docs/SERVING.md; its outputs are those of the export.
+    """Serves one exported SavedModel.
 
-    Settings: `parameters.uri`, the folder of a version; `parameters.extra`: `max_pixels` of one request, and `max_batch_size` and
-    `max_batch_time` of the batches that requests of `image_bytes` are put into. They do not stand where mlserver looks for them,
-    because it would batch before we have looked at a request, and then one bad request fails those of others.
+    A request holds one of the two INPUTS (docs/SERVING.md); its outputs are those of the export.
+
+    Settings: `parameters.uri` is the folder of a version. `parameters.extra` holds `max_pixels` of
+    one request, and `max_batch_size` and `max_batch_time` of the batches that requests of
+    `image_bytes` are collected in. These settings are deliberately kept away from mlserver's own
+    batching options: mlserver would batch requests before validating them, and one invalid request
+    would then fail the whole batch.
     """
 
-    async def load(self):
+    async def load(self) -> bool:
         parameters = self.settings.parameters
         self._loaded = tf.saved_model.load(parameters.uri)
         self._labels = tf.io.gfile.GFile(f'{parameters.uri}/{LABELS}').read()
         self._max_pixels = parameters.extra['max_pixels']
-        batches = {k: parameters.extra[k] for k in ('max_batch_size', 'max_batch_time')}
-        settings = ModelSettings(name=self.name, implementation=_Encoded, **batches)
-        encoded = _Encoded(settings, self._loaded.signatures['serving_bytes'])
-        self._encoded = AdaptiveBatcher(encoded) if batches['max_batch_size'] > 1 else encoded
-        self.inputs, self.outputs = (
-            [
-                MetadataTensor(name=name, datatype=kind, shape=shape)
-                for name, (kind, shape) in table.items()
-            ]
-            for table in (INPUTS, OUTPUTS)
+        self._encoded = self._batched(
+            parameters.extra['max_batch_size'], parameters.extra['max_batch_time']
         )
+        self.inputs, self.outputs = _metadata(INPUTS), _metadata(OUTPUTS)
         return True
 
-    async def metadata(self):
-        """What KServe asks for, and `parameters.labels`: class names and ids as json."""
-        return (await super().metadata()).model_copy(
-            update={'parameters': Parameters(labels=self._labels)}
+    def _batched(self, size, seconds):
+        """The model of `serving_bytes`, which collects requests in batches if `size` is above 1."""
+        settings = ModelSettings(
+            name=self.name,
+            implementation=_Encoded,
+            max_batch_size=size,
+            max_batch_time=seconds,
         )
+        encoded = _Encoded(settings, self._loaded.signatures['serving_bytes'])
+        return AdaptiveBatcher(encoded) if size > 1 else encoded
 
-    async def predict(self, payload):
-        """Detections of one request. Raises InferenceError (400, in gRPC INVALID_ARGUMENT) that says what is wrong with it."""
+    async def metadata(self):
+        """KServe's metadata of the model; `parameters.labels` holds class names and ids as json."""
+        found = await super().metadata()
+        return found.model_copy(update={'parameters': Parameters(labels=self._labels)})
+
+    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
+        """Detections of one request.
+
+        Raises:
+          InferenceError: an invalid request (HTTP 400, gRPC INVALID_ARGUMENT); the message names
+            the fault.
+        """
         given = _only_input(payload)
         if given.name == 'images':
-            pictures = _pictures(given, self._max_pixels)
-            found = await asyncio.to_thread(
-                _run, self._loaded.signatures['serving_default'], images=pictures
-            )
-            outputs = [_tensor(name, found[name]) for name in OUTPUTS]
+            outputs = await self._detect_arrays(given)
         else:
-            encoded = _encoded(given, self._max_pixels)
-            one = RequestInput(
-                name=given.name, datatype='BYTES', shape=[len(encoded)], data=encoded
-            )
-            # Shielded: a client that hangs up would leave the other requests of its batch without an answer.
-            answer = await asyncio.shield(self._encoded.predict(InferenceRequest(inputs=[one])))
-            *outputs, faults = answer.outputs
-            for i, fault in enumerate(faults.data):
-                if fault:
-                    raise InferenceError(f'picture {i} of image_bytes cannot be read: {fault}')
+            outputs = await self._detect_encoded(given)
         return InferenceResponse(model_name=self.name, model_version=self.version, outputs=outputs)
+
+    async def _detect_arrays(self, given):
+        images = _arrays(given, self._max_pixels)
+        signature = self._loaded.signatures['serving_default']
+        found = await asyncio.to_thread(_run, signature, images=images)
+        return [_tensor(name, found[name]) for name in OUTPUTS]
+
+    async def _detect_encoded(self, given):
+        encoded = _encoded(given, self._max_pixels)
+        checked = RequestInput(
+            name=given.name, datatype='BYTES', shape=[len(encoded)], data=encoded
+        )
+        # Shielded: if one client disconnects, the other requests of its batch are still answered.
+        answer = await asyncio.shield(self._encoded.predict(InferenceRequest(inputs=[checked])))
+        *outputs, faults = answer.outputs
+        for i, fault in enumerate(faults.data):
+            if fault:
+                raise InferenceError(f'image {i} of image_bytes cannot be read: {fault}')
+        return outputs
 
 
 class _Encoded(MLModel):
-    """The signature `serving_bytes` as mlserver's batcher wants it; an output `faults` says which pictures are broken."""
+    """The signature `serving_bytes` as a model that mlserver's batcher can call.
+
+    Its additional output `faults` has one text per image, '' where the image was decoded, so that a
+    damaged image does not fail the requests that share its batch.
+    """
 
     def __init__(self, settings, signature):
         super().__init__(settings)
         self._signature = signature
 
     async def predict(self, payload):
-        encoded, size = payload.inputs[0].data.root, max(1, self.settings.max_batch_size)
-        parts = [
-            await asyncio.to_thread(self._part, encoded[i : i + size])
-            for i in range(0, len(encoded), size)
+        encoded = payload.inputs[0].data.root
+        size = max(1, self.settings.max_batch_size)  # 0: mlserver's default, no batching
+        found, faults = [], []
+        # A single request may hold more images than a batch.
+        for i in range(0, len(encoded), size):
+            outputs, messages = await asyncio.to_thread(self._part, encoded[i : i + size])
+            found.append(outputs)
+            faults += messages
+        tensors = [
+            _tensor(name, np.concatenate([part[name] for part in found])) for name in OUTPUTS
         ]
-        outputs = [
-            _tensor(name, np.concatenate([found[name] for found, _ in parts])) for name in OUTPUTS
-        ]
-        faults = [fault for _, part in parts for fault in part]
-        outputs.append(
+        tensors.append(
             ResponseOutput(name='faults', datatype='BYTES', shape=[len(faults)], data=faults)
         )
-        return InferenceResponse(model_name=self.name, outputs=outputs)
+        return InferenceResponse(model_name=self.name, outputs=tensors)
 
     def _part(self, encoded):
         try:
             return _run(self._signature, image_bytes=encoded), [''] * len(encoded)
-        except tf.errors.InvalidArgumentError:
+        except tf.errors.InvalidArgumentError:  # at least one image is damaged: find out which
             faults = [_fault(one) for one in encoded]
             readable = [
                 _BLANK if fault else one for one, fault in zip(encoded, faults, strict=True)
             ]
             return _run(self._signature, image_bytes=readable), faults
+
+
+def _metadata(tensors):
+    return [
+        MetadataTensor(name=name, datatype=datatype, shape=shape)
+        for name, (datatype, shape) in tensors.items()
+    ]
 
 
 def _run(signature, **inputs):
@@ -129,8 +160,9 @@ def _run(signature, **inputs):
 
 
 def _tensor(name, array):
+    datatype, _ = OUTPUTS[name]
     return ResponseOutput(
-        name=name, datatype=OUTPUTS[name][0], shape=list(array.shape), data=array.ravel().tolist()
+        name=name, datatype=datatype, shape=list(array.shape), data=array.ravel().tolist()
     )
 
 
@@ -147,51 +179,56 @@ def _only_input(payload):
     if len(names) != 1 or names[0] not in INPUTS:
         raise InferenceError(f'expected one input, image_bytes or images; found {names}')
     given = payload.inputs[0]
-    kind, found = INPUTS[given.name][0], getattr(given.datatype, 'value', given.datatype)
-    if found != kind:
-        raise InferenceError(f'{given.name}: expected datatype {kind}, found {found}')
+    expected, _ = INPUTS[given.name]
+    found = getattr(given.datatype, 'value', given.datatype)  # an enum or plain text
+    if found != expected:
+        raise InferenceError(f'{given.name}: expected datatype {expected}, found {found}')
     if not given.shape or min(given.shape) < 1:
-        raise InferenceError(f'{given.name}: shape {given.shape} holds no picture')
+        raise InferenceError(f'{given.name}: shape {given.shape} holds no image')
     return given
 
 
 def _encoded(given, max_pixels):
-    """The encoded pictures of a request as a list of bytes; their headers are read, so that a bomb is never decoded."""
-    data, total = given.data.root, 0
+    """The encoded images of a request as a list of bytes.
+
+    Sizes are read from the headers, so that an image of too many pixels is never decoded.
+    """
+    data = given.data.root
     if not isinstance(data, list) or not data or math.prod(given.shape) != len(data):
         raise InferenceError(f'image_bytes: shape {given.shape} does not fit the data')
-    pictures = [_binary(one, i) for i, one in enumerate(data)]
-    for i, picture in enumerate(pictures):
-        total += _pixels(picture, i)
-        _check_pixels(total, max_pixels)
-    return pictures
+    images = [_binary(one, i) for i, one in enumerate(data)]
+    pixels = 0
+    for i, image in enumerate(images):
+        pixels += _pixels(image, i)
+        _check_pixels(pixels, max_pixels)
+    return images
 
 
 def _binary(one, i):
-    """Bytes as they are (gRPC), text as base64 (JSON)."""
+    """Bytes unchanged (gRPC), text decoded from base64 (JSON)."""
     if isinstance(one, bytes):
         return one
     try:
         return base64.b64decode(one, validate=True)
     except (TypeError, ValueError, binascii.Error) as error:
         raise InferenceError(
-            f'picture {i} of image_bytes: expected base64 text, found {type(one).__name__} ({error})'
+            f'image {i} of image_bytes: expected base64 text, found {type(one).__name__} ({error})'
         ) from error
 
 
 def _pixels(encoded, i):
     try:
-        with Image.open(io.BytesIO(encoded), formats=KINDS) as opened:
-            return math.prod(opened.size) * (
-                opened.n_frames if opened.format == 'GIF' else 1
-            )  # TensorFlow decodes all frames
-    except Exception as error:  # Pillow has many kinds for a damaged header
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as opened:
+            # TensorFlow decodes all frames of a GIF, though only the first one is used.
+            frames = opened.n_frames if opened.format == 'GIF' else 1
+            return math.prod(opened.size) * frames
+    except Exception as error:  # Pillow raises many types for damaged headers
         raise InferenceError(
-            f'picture {i} of image_bytes: not a readable {", ".join(KINDS)} ({len(encoded)} bytes)'
+            f'image {i} of image_bytes: not a readable {", ".join(FORMATS)} ({len(encoded)} bytes)'
         ) from error
 
 
-def _pictures(given, max_pixels):
+def _arrays(given, max_pixels):
     """uint8 [B, H, W, 3] of a request."""
     if len(given.shape) != 4 or given.shape[3] != 3:
         raise InferenceError(
@@ -207,8 +244,8 @@ def _pictures(given, max_pixels):
     return array.astype(np.uint8)
 
 
-def _check_pixels(count, most):
-    if count > most:
+def _check_pixels(count, limit):
+    if count > limit:
         raise InferenceError(
-            f'the request has {count} pixels or more, this server takes {most} at once (--max_pixels)'
+            f'the request has at least {count} pixels; this server accepts {limit} (--max_pixels)'
         )

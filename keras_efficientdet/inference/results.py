@@ -1,27 +1,43 @@
-"""Detections of many pictures as files: COCO json, csv, drawn pictures and videos. Each is whole or not there."""
+"""Detections in many images as files: COCO json, csv, images and videos with boxes.
+
+Each file appears when it is complete; after an error the previous file is unchanged.
+"""
 
 import csv
 import json
+import os
 import pathlib
+import typing
+from collections.abc import Iterable
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from keras_efficientdet.files import replaced_file
 from keras_efficientdet.imaging.drawing import draw
 from keras_efficientdet.imaging.video import rate_and_count, video_writer
+from keras_efficientdet.inference.detections import Detections
+from keras_efficientdet.inference.detector import Detector
 
 COLUMNS = ('file_name', 'image_id', 'category_id', 'category', 'score', 'x', 'y', 'width', 'height')
+_BOX_COLUMNS = COLUMNS[-4:]
 
 
-def result_rows(found, file_name, image_id=None):
-    """`Detections.to_coco` with the names of the file and of the class beside the ids, rounded to 0.01 pixel and 0.00001.
+def result_rows(
+    found: Detections, file_name: str | os.PathLike, image_id: int | str | None = None
+) -> list[dict[str, typing.Any]]:
+    """`Detections.to_coco` with file_name and category (the class name) in each row.
+
+    Boxes are rounded to 0.01 pixel, scores to 0.00001.
 
     Args:
-      image_id: default: the name of the file without its ending, as a number if it is one, as COCO names its pictures.
+      image_id: default: the file name without its suffix, as a number if it is one, because COCO
+        numbers images by their file names.
     """
-    stem = pathlib.Path(file_name).stem
-    image_id = (int(stem) if stem.isdecimal() else stem) if image_id is None else image_id
+    if image_id is None:
+        stem = pathlib.Path(file_name).stem
+        image_id = int(stem) if stem.isdecimal() else stem
     return [
         {
             **row,
@@ -34,53 +50,64 @@ def result_rows(found, file_name, image_id=None):
     ]
 
 
-def write_json(path, rows):
-    """Writes an iterable of `result_rows` as a COCO results file, a row a line."""
+def write_json(path: str | os.PathLike, rows: Iterable[dict]) -> None:
+    """Writes `result_rows` as a COCO results file with one row per line."""
     with replaced_file(path) as working, open(working, 'w') as file:
         file.write('[')
+        # Not json.dump of a list: the rows of a bulk run need not fit into memory.
         for i, row in enumerate(rows):
-            file.write((',\n' if i else '\n') + json.dumps(row))
+            file.write(',\n' if i else '\n')
+            file.write(json.dumps(row))
         file.write('\n]\n')
 
 
-def write_csv(path, rows):
-    """Writes an iterable of `result_rows` as a table with the columns COLUMNS."""
+def write_csv(path: str | os.PathLike, rows: Iterable[dict]) -> None:
+    """Writes `result_rows` as a table with the columns COLUMNS."""
     with replaced_file(path) as working, open(working, 'w', newline='') as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for row in rows:
-            flat = {**row, **dict(zip(COLUMNS[-4:], row['bbox'], strict=True))}
+            flat = {**row, **dict(zip(_BOX_COLUMNS, row['bbox'], strict=True))}
             table.writerow([flat[name] for name in COLUMNS])
 
 
-def save_drawn(path, picture, found):
-    """Writes a picture uint8 [H, W, 3] with the boxes of its Detections; the ending of the path says as what."""
+def save_drawn(path: str | os.PathLike, image: np.ndarray, found: Detections) -> None:
+    """Writes an image uint8 [H, W, 3] with its detections, in the format of the path's suffix."""
     with replaced_file(path) as working:
-        Image.fromarray(draw(picture, found, min_score=0.0)).save(working)
+        Image.fromarray(draw(image, found, min_score=0.0)).save(working)
 
 
-def annotate_video(detector, video, path, *, min_score=0.3, progress=True):
-    """Writes a video with boxes, frame for frame, at the (average) rate of the given one; sound is left out.
+def annotate_video(
+    detector: Detector,
+    video: str | os.PathLike,
+    path: str | os.PathLike,
+    *,
+    min_score: float = 0.3,
+    progress: bool = True,
+) -> list[dict[str, typing.Any]]:
+    """Writes a video with boxes, frame by frame, at the (average) frame rate of the given one.
+
+    Sound is not copied.
 
     Args:
-      detector: a Detector. video: a file. path: new file that ends in .mp4.
+      video: a video file. path: new file that ends in .mp4.
     Returns:
-      `result_rows` of all frames; image_id is the number of the frame, from 0 on.
+      `result_rows` of all frames; image_id is the number of the frame, from 0.
     Raises:
-      as `video.frames` and `video.video_writer`.
+      What `video.frames` and `video.video_writer` raise.
     """
     rate, count = rate_and_count(video)
     rows = []
     with video_writer(path, rate) as write:
-        looked_at = tqdm(
+        frames = tqdm(
             detector.with_pictures(str(video)),
             desc='detecting',
             unit=' frames',
             total=count,
             disable=not progress,
         )
-        for i, (picture, found) in enumerate(looked_at):
+        for i, (frame, found) in enumerate(frames):
             found = found.above(min_score)
-            write(draw(picture, found, min_score=0.0))
+            write(draw(frame, found, min_score=0.0))
             rows += result_rows(found, video, i)
     return rows

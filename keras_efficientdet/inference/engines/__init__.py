@@ -1,61 +1,106 @@
-"""What a model was stored as, and the function that runs it: uint8 pictures in, detections out, the same for every engine.
+"""Engines: the programs that run stored models. Images in, detections out, the same for each.
 
-Each file has `load(path)` -> (run, labels). run: uint8 [B, H, W, 3] of any batch and size -> numpy arrays {'boxes': float32
-[B, D, 4] ymin xmin ymax xmax in pixels of the pictures, 'scores': float32 [B, D], 'classes': int32 [B, D] 0-based, 'count': int32
-[B]}. labels: the dict of `export.labels.labels`.
+The contract: each module here has `load(path) -> (run, labels)`.
+  run: uint8 images [B, H, W, 3] of any batch and image size -> NumPy arrays {'boxes': float32
+    [B, D, 4] ymin xmin ymax xmax in pixels of the images, 'scores': float32 [B, D], 'classes':
+    int32 [B, D] class ids, 'count': int32 [B]}; rows from `count` on are padding.
+  labels: the dict of `export.labels.labels`.
+
+To add an engine: a module here and a row in `_ENGINES`; a reader of its labels in
+`export/labels.py`; its packages as an extra in pyproject.toml. Then a row in each table at the top
+of tests/test_engines.py, which holds it to the detections of Keras, `examples/read_<format>.py`,
+and the table in docs/EXPORT.md.
 """
 
 import hashlib
+import os
 import pathlib
+import typing
 
+from keras_efficientdet.files import size_and_time
 from keras_efficientdet.inference.engines import keras, onnx, openvino, savedmodel, tflite
 
-_ENDINGS = {'.keras': keras, '.tflite': tflite, '.onnx': onnx, '.xml': openvino}
+
+class _Engine(typing.NamedTuple):
+    module: typing.Any
+    beside: tuple[str, ...] = ()  # suffixes of other files that belong to the model
 
 
-def load(path):
-    """(run, labels) of a .keras, .tflite, .onnx or .xml file, a folder that `fit` wrote, or an exported SavedModel.
+_ENGINES = {
+    '.keras': _Engine(keras),
+    '.tflite': _Engine(tflite),
+    '.onnx': _Engine(onnx),
+    '.xml': _Engine(openvino, beside=('.bin',)),
+}
+
+
+def load(path: str | os.PathLike) -> tuple[typing.Callable, dict]:
+    """(run, labels) of a .keras, .tflite, .onnx or .xml file, a folder of `fit`, or a SavedModel.
 
     Raises:
-      FileNotFoundError: nothing there. ValueError: not a model of this project.
-      ImportError: the engine is not installed; it names the extra.
+      FileNotFoundError: no model at this path. ValueError: not a model of this project.
+      ImportError: the engine is not installed; the message names the extra.
     """
-    path, engine, _ = _stored(path)
-    return engine.load(path)
+    module, _ = _find(pathlib.Path(path))
+    return module.load(pathlib.Path(path))
 
 
-def fingerprint(path):
-    """Hexadecimal digits that change with the files of a model, whatever they are called. Takes and raises what `load` does."""
-    digest = hashlib.sha256()
-    for file in _stored(path)[2]:
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
+class ModelFiles:
+    """The files of a stored model, and a hash of them that is computed when it is asked for.
+
+    Their sizes and times are noted here, so that the hash is never that of files which replaced
+    them later. Raises FileNotFoundError where `load` does.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        _, self._files = _find(pathlib.Path(path))
+        self._noted = [size_and_time(file) for file in self._files]
+        self._digest = None
+
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that depend on the contents of the files and not on their names.
+
+        Raises:
+          ValueError: a file changed since it was noted.
+        """
+        if self._digest is None:
+            digest = hashlib.sha256()
+            for file in self._files:
+                digest.update(hashlib.sha256(_content(file)).digest())
+            self._refuse_changes()
+            self._digest = digest.hexdigest()
+        return self._digest
+
+    def _refuse_changes(self):
+        for file, noted in zip(self._files, self._noted, strict=True):
+            if size_and_time(file) != noted:
+                raise ValueError(
+                    f'{file} changed after the model was loaded, so its contents at that time are '
+                    'unknown; load the model again'
+                )
 
 
-def _stored(path):
-    """(path, engine, files that a model is made of)"""
-    path = pathlib.Path(path)
-    if path.suffix in _ENDINGS and not path.is_dir():
+def _content(file):
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b''  # removed: `_refuse_changes` says so
+
+
+def _find(path):
+    """(module of the engine, files that the model consists of)"""
+    if path.suffix in _ENGINES and not path.is_dir():
         if not path.is_file():
             raise FileNotFoundError(f'{path}: no such model file')
-        return (
-            path,
-            _ENDINGS[path.suffix],
-            [file for file in (path, *_beside(path)) if file.is_file()],
-        )
+        engine = _ENGINES[path.suffix]
+        beside = [path.with_suffix(suffix) for suffix in engine.beside]
+        return engine.module, [file for file in (path, *beside) if file.is_file()]
     if (path / 'config.yaml').is_file():
-        return (
-            path,
-            keras,
-            [file for file in (path / 'config.yaml', path / 'best.weights.h5') if file.is_file()],
-        )
+        files = path / 'config.yaml', path / 'best.weights.h5'
+        return keras, [file for file in files if file.is_file()]
     if savedmodel.folder_of(path):
-        return path, savedmodel, savedmodel.files_of(path)
+        return savedmodel, savedmodel.files_of(path)
     raise FileNotFoundError(
-        f'{path}: neither a file that ends in {", ".join(_ENDINGS)}, nor a folder of `fit`, nor a SavedModel'
+        f'{path}: found neither a file that ends in {", ".join(_ENGINES)}, nor a folder of `fit`, '
+        'nor a SavedModel'
     )
-
-
-def _beside(path):
-    """Weights in a file of their own."""
-    return [path.with_suffix('.bin')] if path.suffix == '.xml' else []

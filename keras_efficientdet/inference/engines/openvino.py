@@ -5,15 +5,16 @@ from keras_efficientdet.optional import require
 
 
 def load(path):
-    """(run, labels) of an .xml file, computed in float32: OpenVINO's default of bfloat16 moves boxes."""
-    labels, openvino = read_labels(path), require('openvino', 'openvino')
+    """(run, labels) of an .xml file."""
+    openvino = require('openvino', 'openvino')
+    labels = read_labels(path)
+    # By default OpenVINO computes in bfloat16 where the processor has it, which moves boxes.
     compiled = openvino.Core().compile_model(str(path), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
-    names = [row.any_name for row in compiled.outputs]
+    names = [output.any_name for output in compiled.outputs]
 
     def run(batch):
         found = compiled(batch)
-        return {
-            name: found[name].copy() for name in names
-        }  # the engine writes into the same memory again
+        # Copied, because the next call writes into the same memory.
+        return {name: found[name].copy() for name in names}
 
     return run, labels

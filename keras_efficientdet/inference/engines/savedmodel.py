@@ -1,34 +1,40 @@
 """SavedModels of `export_savedmodel`, by TensorFlow."""
 
+import os
+import pathlib
+
 import tensorflow as tf
 
 from keras_efficientdet.export.labels import read_labels
 
 
-def folder_of(path):
-    """The folder that holds saved_model.pb: path, or its newest version; None if neither does."""
-    versions = [p.parent for p in path.glob('[0-9]*/saved_model.pb') if p.parent.name.isdecimal()]
+def folder_of(path: str | os.PathLike) -> pathlib.Path | None:
+    """The folder with saved_model.pb: `path` itself, or its newest version; None without one."""
+    path = pathlib.Path(path)
     if (path / 'saved_model.pb').is_file():
         return path
-    return max(versions, key=lambda p: int(p.name), default=None)
+    folders = [file.parent for file in path.glob('*/saved_model.pb')]
+    versions = [folder for folder in folders if folder.name.isdecimal()]
+    return max(versions, key=lambda folder: int(folder.name), default=None)
 
 
-def files_of(path):
-    """What a SavedModel is made of: graph, variables and labels of the folder itself, or of its newest version."""
+def files_of(path: pathlib.Path) -> list[pathlib.Path]:
+    """Graph, variables and labels in the folder that `folder_of` finds, sorted."""
     folder = folder_of(path)
     found = [folder / 'saved_model.pb', *folder.glob('variables/*'), *folder.glob('assets.extra/*')]
     return sorted(file for file in found if file.is_file())
 
 
 def load(path):
-    """(run, labels) of the folder of a version, or of the newest version in a folder of versions."""
+    """(run, labels) of the folder of a version, or of the newest version in a folder of them."""
     folder = folder_of(path)
-    found, loaded = read_labels(folder), tf.saved_model.load(str(folder))
+    labels = read_labels(folder)
+    loaded = tf.saved_model.load(str(folder))
     signature = loaded.signatures['serving_default']
 
-    def run(
-        batch, _keep=loaded
-    ):  # the signature alone does not keep its tables and constants alive
-        return {k: v.numpy() for k, v in signature(images=tf.constant(batch)).items()}
+    # `_keep` holds a reference: a signature alone does not keep its tables and constants alive.
+    def run(batch, _keep=loaded):
+        found = signature(images=tf.constant(batch))
+        return {name: value.numpy() for name, value in found.items()}
 
-    return run, found
+    return run, labels

@@ -1,4 +1,5 @@
-"""TFLite files of `export_tflite`: one picture of the network's size at a time, so pictures are fitted here."""
+"""TFLite files of `export_tflite`. They take one image of the network's size, so images are
+resized and padded here, one after the other."""
 
 import numpy as np
 
@@ -9,24 +10,24 @@ from keras_efficientdet.ops import images
 
 def load(path):
     """(run, labels) of a .tflite file."""
-    labels, one = read_labels(path), tflite_function(path)
+    labels, interpret = read_labels(path), tflite_function(path)
     size, mean = labels['image_size'], labels['mean_rgb']
 
-    def detect(picture):
-        fitted, scale_back = images.letterbox(picture, size, mean)
-        found = {name: values[0] for name, values in one(fitted[None]).items()}
-        inside = np.clip(
-            found['boxes'], 0, 1
-        )  # the operator of nms='op' leaves boxes over the edge
+    def detect(image):
+        fitted, scale_back = images.letterbox(image, size, mean)
+        found = {name: values[0] for name, values in interpret(fitted[None]).items()}
+        # Normalised coordinates; the operator of nms='op' does not clip them.
+        boxes = np.clip(found['boxes'], 0, 1)
+        to_pixels = np.float32(np.tile(size, 2) * scale_back)
         return {
-            'boxes': inside * np.float32(np.tile(size, 2) * scale_back),
+            'boxes': boxes * to_pixels,
             'scores': found['scores'],
             'classes': found['classes'].astype(np.int32),
             'count': found['count'].astype(np.int32),
         }
 
     def run(batch):
-        rows = [detect(picture) for picture in batch]
+        rows = [detect(image) for image in batch]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     return run, labels
