@@ -119,7 +119,7 @@ def test_kinds_of_input(small_detector, pictures, tmp_path):
         (tmp_path / 'empty').mkdir(exist_ok=True)
         with pytest.raises(FileNotFoundError, match='no images found'):
             small_detector(nothing)
-    with pytest.raises(FileNotFoundError, match=r'camera 77: /dev/video77 is not there'):
+    with pytest.raises(FileNotFoundError, match=r'camera 77: /dev/video77 does not exist'):
         next(small_detector.stream(77))
 
 

@@ -20,7 +20,7 @@ from keras_efficientdet import (
     read_labels,
 )
 from keras_efficientdet.export import savedmodel
-from keras_efficientdet.export.graph import photos_in
+from keras_efficientdet.export.graph import with_preprocessing
 from keras_efficientdet.network.detector import detector
 
 LOAD_ALONE = """
@@ -126,7 +126,7 @@ def test_any_batch_and_size_without_a_new_trace(exported, small_model, pictures)
 
 
 def test_one_trace_for_all_batches_and_sizes(small_model, small_config, pictures):
-    run = photos_in(small_model, small_config)
+    run = with_preprocessing(small_model, small_config)
     for batch in (pictures[0][None], batch_of(pictures), batch_of(pictures[:2], 33, 90)):
         run(tf.constant(batch))
     assert run.experimental_get_tracing_count() == 1
@@ -151,6 +151,14 @@ def test_labels_stand_beside_the_graph(exported):
         'stddev_rgb': [128.0] * 3,
     }
     assert read_labels(exported / '1') == content
+
+
+def test_labels_of_a_folder_of_versions_are_those_of_the_newest(exported, tmp_path):
+    for version in ('2', '10'):
+        shutil.copytree(exported / '1', tmp_path / 'cells' / version)
+    labels = {**read_labels(exported), 'names': ['newest']}
+    (tmp_path / 'cells' / '10' / 'assets.extra' / 'labels.json').write_text(json.dumps(labels))
+    assert read_labels(tmp_path / 'cells')['names'] == ['newest']
 
 
 def test_labels_can_be_asked_of_the_graph(exported, small_config):

@@ -16,7 +16,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 
 from keras_efficientdet import DataError, Detector, export_tflite, read_labels
 from keras_efficientdet.data.pipeline import dataset
-from keras_efficientdet.export.calibration import calibration_pictures, quantization_report
+from keras_efficientdet.export.calibration import calibration_images, quantization_report
 from keras_efficientdet.export.tflite import (
     OUTPUTS,
     operator_settings,
@@ -188,7 +188,7 @@ def test_a_detector_loses_no_class_of_the_operator(with_op, picture, monkeypatch
 def test_int8_of_a_d_model_warns(small_d0, tmp_path):
     with (
         pytest.warns(UserWarning, match=r'int8 is meant for the lite models; efficientdet-d0'),
-        pytest.raises(ValueError, match='no picture'),
+        pytest.raises(ValueError, match='the calibration set holds no image'),
     ):
         export_tflite(small_d0, tmp_path / 'd0.tflite', quantization='int8', calibration=[])
     assert list(tmp_path.iterdir()) == []
@@ -203,7 +203,7 @@ def test_int8_of_a_d_model_warns(small_d0, tmp_path):
         ({'calibration': ['a.jpg']}, 'int8 needs `calibration`'),
         (
             {'quantization': 'int8', 'calibration': ['a.jpg'], 'nms': 'graph'},
-            "int8 goes with nms='op'",
+            "int8 needs nms='op'",
         ),
     ],
 )
@@ -226,33 +226,33 @@ def test_paths_that_do_not_go(small_model, tmp_path):
         read_labels(tmp_path / 'nowhere.onnx')
 
 
-def test_calibration_pictures_of_records_are_those_of_the_photos(small_config, tmp_path):
+def test_calibration_images_of_records_are_those_of_the_photos(small_config, tmp_path):
     photos = [(80, 120, [drawn.box(10, 10, 40, 50, 1)]), (60, 70, [])]
     folder = drawn.records(tmp_path, photos)
-    found = calibration_pictures(folder, small_config)
-    expected = calibration_pictures([drawn.picture(*photo) for photo in photos], small_config)
+    found = calibration_images(folder, small_config)
+    expected = calibration_images([drawn.picture(*photo) for photo in photos], small_config)
     assert len(found) == 2 and all(p.shape == (96, 128, 3) and p.dtype == np.uint8 for p in found)
     assert {p.tobytes() for p in found} == {p.tobytes() for p in expected}
 
 
-def test_calibration_pictures_of_a_folder_of_pictures(small_config, pictures, tmp_path):
+def test_calibration_images_of_a_folder_of_pictures(small_config, pictures, tmp_path):
     for name, picture in zip(('b.png', 'a.PNG'), pictures, strict=False):
         Image.fromarray(picture).save(tmp_path / name)
     (tmp_path / 'c.jpg').write_bytes(damaged.jpeg(pictures[2]))
     (tmp_path / 'notes.txt').write_text('no picture')
-    found = calibration_pictures(tmp_path, small_config)
-    expected = calibration_pictures([pictures[1], pictures[0], tmp_path / 'c.jpg'], small_config)
+    found = calibration_images(tmp_path, small_config)
+    expected = calibration_images([pictures[1], pictures[0], tmp_path / 'c.jpg'], small_config)
     assert len(found) == 3 and all(
         np.array_equal(a, b) for a, b in zip(found, expected, strict=True)
     )
-    upright = calibration_pictures([np.rot90(pictures[2], -1)], small_config)[0].astype(int)
+    upright = calibration_images([np.rot90(pictures[2], -1)], small_config)[0].astype(int)
     assert np.abs(found[2] - upright).mean() < 5 < np.abs(found[2][::-1] - upright).mean()
 
 
 def test_a_folder_without_records_and_pictures_is_named(small_config, tmp_path):
     for _ in range(2):
-        with pytest.raises(DataError, match='neither TFRecord files nor pictures'):
-            calibration_pictures(tmp_path, small_config)
+        with pytest.raises(DataError, match='neither TFRecord files nor images'):
+            calibration_images(tmp_path, small_config)
         (tmp_path / 'notes.txt').write_text('no picture')
 
 

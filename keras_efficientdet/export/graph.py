@@ -1,54 +1,63 @@
-"""A network whose weights are constants, and the functions around it: what every export starts from."""
+"""What every export starts from: a network with constant weights, and the graph around it."""
 
+from collections.abc import Callable
+
+import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from keras_efficientdet.config import Config
 from keras_efficientdet.network.detector import detections, is_detector
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops import images
 from keras_efficientdet.ops.anchors import decode
 
 
-def frozen(model):
-    """The network as a function float32 [B, height, width, 3] -> {name: output}, its weights turned to constants.
+def frozen(model: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """The network as a function float32 [B, height, width, 3] -> {name: output}.
 
-    With constants TensorFlow itself folds batch norms into convolutions when it loads the graph. Raises ValueError for the
-    result of `detector`, whose outputs are detections.
+    Its weights are constants, so that TensorFlow itself folds batch norms into convolutions when it
+    loads the graph.
+
+    Raises:
+      ValueError: the result of `detector`, whose outputs are detections.
     """
     if is_detector(model):
         raise ValueError(
-            f'{model.name}: give the result of `efficientdet`, not of `detector`; an export adds its own pre- and '
-            'post-processing'
+            f'{model.name}: give the result of `efficientdet`, not of `detector`; an export adds '
+            'its own pre- and post-processing'
         )
     spec = tf.TensorSpec([None, *model.detection_config.model.image_size, 3], tf.float32, 'images')
     function = tf.function(lambda images: model(images, training=False), input_signature=[spec])
     concrete = function.get_concrete_function()
     constant = convert_variables_to_constants_v2(concrete, lower_control_flow=False)
+    # The frozen function returns a list, in the order of the sorted names.
     shapes = {name: output.shape for name, output in sorted(concrete.structured_outputs.items())}
 
     def run(images):
         outputs = dict(zip(shapes, constant(images), strict=True))
         for name, output in outputs.items():
-            output.set_shape(
-                shapes[name]
-            )  # known of the model, lost when its weights became constants
+            output.set_shape(shapes[name])  # lost in the conversion to constants
         return outputs
 
     return run
 
 
-def prepare(pictures, config):
-    """uint8 [B, H, W, 3] of any size -> float32 [B, height, width, 3] for the network and the scale back [B]."""
+def prepare(pictures: tf.Tensor, config: Config) -> tuple[tf.Tensor, tf.Tensor]:
+    """uint8 [B, H, W, 3] -> float32 [B, height, width, 3] for the network, and the scale back [B]."""
     return images.prepare(
         pictures, config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb
     )
 
 
-def candidates(outputs, scale_back, config):
-    """Outputs of the network -> what a NMS outside of the graph takes.
+def candidates(
+    outputs: dict[str, tf.Tensor], scale_back: tf.Tensor, config: Config
+) -> dict[str, tf.Tensor]:
+    """Outputs of the network -> what an NMS outside of the graph takes.
 
     Returns:
-      {'boxes': float32 [B, A, 4] of every anchor, pixels of the original pictures, 'scores': float32 [B, A, num_classes]}.
+      {'boxes': float32 [B, A, 4] of every anchor, ymin xmin ymax xmax in pixels of the original
+      images, 'scores': float32 [B, A, num_classes]}.
     """
     head = head_of(config)
     codes, scores = head.codes(outputs, config)
@@ -56,8 +65,15 @@ def candidates(outputs, scale_back, config):
     return {'boxes': images.undo(boxes, scale_back), 'scores': scores}
 
 
-def photos_in(network, config, finish=detections):
-    """A tf.function: uint8 `images` [B, H, W, 3] of any batch and size -> what `finish` returns."""
+def with_preprocessing(
+    network: Callable, config: Config, finish: Callable = detections
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """A tf.function: uint8 `images` [B, H, W, 3] of any batch and image size -> detections.
+
+    Args:
+      network: the result of `frozen`.
+      finish: a function (outputs, scale back, config), `detections` or `candidates`.
+    """
 
     def run(images):
         prepared, scale_back = prepare(images, config)

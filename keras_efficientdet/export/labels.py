@@ -1,25 +1,26 @@
-"""The class names and ids that travel with an export, and how each kind of file gives them back."""
+"""The class names and category ids that an export carries, and how they are read back."""
 
 import json
 import os
 import pathlib
+import typing
 import xml.etree.ElementTree as ElementTree
 import zipfile
 
-from keras_efficientdet.config import class_ids, class_names
+from keras_efficientdet.config import Config, class_ids, class_names
 from keras_efficientdet.optional import require
 
-LABELS = pathlib.Path(
-    'assets.extra', 'labels.json'
-)  # TensorFlow's own place for files that the graph does not read
-KEY = 'keras_efficientdet'  # of metadata_props in ONNX and of rt_info in OpenVINO
-INSIDE = 'labels.json'  # in the zip at the end of a .tflite
+# In a SavedModel; assets.extra is TensorFlow's folder for files that the graph does not read.
+LABELS = pathlib.Path('assets.extra', 'labels.json')
+KEY = 'keras_efficientdet'  # in metadata_props of ONNX and in rt_info of OpenVINO
+INSIDE = 'labels.json'  # in the zip archive at the end of a .tflite file
 
 
-def labels(config):
-    """What travels with an export: {'model', 'names', 'ids'}, lists in class order, and the network's input.
+def labels(config: Config) -> dict[str, typing.Any]:
+    """What an export carries: {'model', 'names', 'ids', 'image_size', 'mean_rgb', 'stddev_rgb'}.
 
-    `image_size` (height, width), `mean_rgb` and `stddev_rgb` are what a reader needs for an export without preprocessing.
+    `names` and `ids` (the data set's category ids) are lists in class order. `image_size` (height,
+    width), `mean_rgb` and `stddev_rgb` are for readers of exports without preprocessing.
     """
     model = config.model
     return {
@@ -32,11 +33,13 @@ def labels(config):
     }
 
 
-def read_labels(path):
-    """`labels` of an exported file: the folder of a version of a SavedModel, a .tflite, .onnx or .xml file.
+def read_labels(path: str | os.PathLike) -> dict[str, typing.Any]:
+    """`labels` of an exported model.
 
+    Args:
+      path: the folder of a SavedModel, or of one of its versions, or a .tflite, .onnx or .xml file.
     Raises:
-      FileNotFoundError: nothing there. ValueError: no labels in it, or not one of these kinds.
+      FileNotFoundError: nothing at this path. ValueError: no labels in it, or another kind of file.
       ImportError: an .onnx file, and the extra `onnx` is not installed.
     """
     path = pathlib.Path(path)
@@ -54,14 +57,25 @@ def read_labels(path):
 
 
 def no_labels(path: str | os.PathLike) -> ValueError:
-    """The error for a file without labels."""
+    """The error for a model without labels."""
     return ValueError(
         f'{path}: no labels of keras_efficientdet in it; was it exported by this project?'
     )
 
 
+def version_folder(path: str | os.PathLike) -> pathlib.Path | None:
+    """The folder with saved_model.pb: `path` itself, or its newest version; None without one."""
+    path = pathlib.Path(path)
+    if (path / 'saved_model.pb').is_file():
+        return path
+    folders = [file.parent for file in path.glob('*/saved_model.pb')]
+    versions = [folder for folder in folders if folder.name.isdecimal()]
+    return max(versions, key=lambda folder: int(folder.name), default=None)
+
+
 def _saved_model(path):
-    return (path / LABELS).read_text() if (path / LABELS).is_file() else None
+    file = (version_folder(path) or path) / LABELS
+    return file.read_text() if file.is_file() else None
 
 
 def _tflite(path):

@@ -1,10 +1,16 @@
-"""OpenVINO IR: photos in, boxes out; int8 by NNCF."""
+"""OpenVINO IR: images in, detections out; int8 by NNCF."""
 
 import json
+import os
+import pathlib
 import tempfile
+import typing
 
-from keras_efficientdet.export.calibration import calibration_pictures
-from keras_efficientdet.export.graph import frozen, photos_in
+import keras
+
+from keras_efficientdet.config import Config
+from keras_efficientdet.export.calibration import CalibrationSource, calibration_images
+from keras_efficientdet.export.graph import frozen, with_preprocessing
 from keras_efficientdet.export.labels import KEY, labels
 from keras_efficientdet.export.savedmodel import save_functions
 from keras_efficientdet.files import new_file
@@ -13,21 +19,31 @@ from keras_efficientdet.optional import require
 CONVOLUTIONS = ('Convolution', 'GroupConvolution')
 
 
-def export_openvino(model, path, config=None, *, quantization=None, calibration=None):
-    """Writes an OpenVINO model, `<name>.xml` and `<name>.bin`, with pre- and post-processing inside.
+def export_openvino(
+    model: keras.Model,
+    path: str | os.PathLike,
+    config: Config | None = None,
+    *,
+    quantization: str | None = None,
+    calibration: CalibrationSource | None = None,
+) -> pathlib.Path:
+    """Writes an OpenVINO model, `<name>.xml` and `<name>.bin`, with pre- and post-processing.
 
-    Input uint8 `images` [B, H, W, 3] of any batch and size, outputs as of `export_savedmodel`; labels in rt_info
-    (`read_labels`). Compile it with {'INFERENCE_PRECISION_HINT': 'f32'} for the numbers of Keras: on processors that have
-    bfloat16 OpenVINO takes it by default, which is faster and moves boxes and the order of close scores.
+    Its input is uint8 `images` [B, H, W, 3] of any batch and image size, its outputs are those of
+    `export_savedmodel`; labels are in rt_info (`read_labels`). For the numbers of Keras, compile it
+    with {'INFERENCE_PRECISION_HINT': 'f32'}: on processors that have bfloat16 OpenVINO uses it by
+    default, which is faster, but moves boxes and the order of close scores.
 
     Args:
-      model: the result of `efficientdet`. path: ends in .xml. config: default: the one that the model carries.
+      model: the result of `efficientdet`. path: ends in .xml.
+      config: default: the model's own.
       quantization: None or 'int8' (the network alone; post-processing stays float).
-      calibration: for int8: as of `export_tflite`.
+      calibration: for int8, as in `export_tflite`.
     Returns:
       the path.
     Raises:
-      ImportError: the extra `openvino` is not installed. FileExistsError: the path exists. ValueError: a wrong argument.
+      ImportError: the extra `openvino` is not installed. FileExistsError: the path exists.
+      ValueError: an invalid argument.
     """
     config = config or model.detection_config
     if quantization not in (None, 'int8') or (quantization == 'int8') != (calibration is not None):
@@ -39,58 +55,67 @@ def export_openvino(model, path, config=None, *, quantization=None, calibration=
         new_file(path, '.xml', '.bin') as (target, working),
         tempfile.TemporaryDirectory() as folder,
     ):
-        save_functions(folder, {'serving_default': photos_in(frozen(model), config)})
+        save_functions(folder, {'serving_default': with_preprocessing(frozen(model), config)})
         network = converted(folder)
         if quantization:
-            network = _quantized(network, calibration_pictures(calibration, config))
+            network = _quantized(network, calibration_images(calibration, config))
         network.set_rt_info(json.dumps(labels(config)), [KEY])
         openvino.save_model(network, str(working), compress_to_fp16=False)
     return target
 
 
-def converted(folder):
-    """A SavedModel as an openvino.Model. It sorts by heap: the bubble sort that keeps the order of equal scores takes most of a
-    photo's time with 5,000 candidates."""
-    found = require('openvino', 'openvino').convert_model(folder)
-    for node in _nodes(found):
+def converted(folder: str | os.PathLike) -> typing.Any:
+    """A SavedModel as an openvino.Model that sorts by heap.
+
+    Stable sorting would keep the order of equal scores, but OpenVINO does it by bubble sort, which
+    takes most of the time of an image with 5,000 candidates.
+    """
+    network = require('openvino', 'openvino').convert_model(folder)
+    for node in _nodes(network):
         if node.get_type_name() == 'TopK':
             node.set_attribute('stable', False)
-    return found
+    return network
 
 
 def _nodes(network):
-    """All nodes, those of loops too."""
+    """All nodes, including those inside of loops."""
     for node in network.get_ops():
         yield node
         if node.get_type_name() == 'Loop':
             yield from _nodes(node.get_function())
 
 
-def _quantized(network, pictures):
+def _quantized(network, calibration):
     nncf = require('nncf', 'openvino')
-    data = nncf.Dataset([picture[None] for picture in pictures])
+    ignored = nncf.IgnoredScope(
+        names=_after_convolutions(network), types=['Interpolate'], validate=False
+    )
     return nncf.quantize(
         network,
-        data,
-        subset_size=len(pictures),
-        ignored_scope=nncf.IgnoredScope(
-            names=_after_convolutions(network), types=['Interpolate'], validate=False
-        ),
+        nncf.Dataset([image[None] for image in calibration]),
+        subset_size=len(calibration),
+        ignored_scope=ignored,
     )
 
 
 def _after_convolutions(network):
-    """Names of the nodes that no convolution comes after: decoding of boxes and NMS."""
+    """Names of the nodes that no convolution follows: decoding of boxes and NMS."""
     before, after = set(), []
+    # From the outputs backwards, so that the users of a node are known before the node itself.
     for node in reversed(network.get_ordered_ops()):
-        users = [
-            user.get_node() for output in node.outputs() for user in output.get_target_inputs()
-        ]
+        name = node.get_friendly_name()
         if any(
-            user.get_type_name() in CONVOLUTIONS or user.get_friendly_name() in before
-            for user in users
+            _is_convolution(user) or user.get_friendly_name() in before for user in _users(node)
         ):
-            before.add(node.get_friendly_name())
-        elif node.get_type_name() not in CONVOLUTIONS:
-            after.append(node.get_friendly_name())
+            before.add(name)
+        elif not _is_convolution(node):
+            after.append(name)
     return after
+
+
+def _users(node):
+    return [user.get_node() for output in node.outputs() for user in output.get_target_inputs()]
+
+
+def _is_convolution(node):
+    return node.get_type_name() in CONVOLUTIONS

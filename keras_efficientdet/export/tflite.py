@@ -4,12 +4,14 @@ import os
 import pathlib
 import tempfile
 import warnings
+from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.config import load_config
-from keras_efficientdet.export.calibration import calibration_pictures
+from keras_efficientdet.config import Config, load_config
+from keras_efficientdet.export.calibration import CalibrationSource, calibration_images
 from keras_efficientdet.export.graph import frozen
 from keras_efficientdet.export.labels import labels
 from keras_efficientdet.export.savedmodel import save_functions
@@ -24,88 +26,103 @@ OPERATOR = 'TFLite_Detection_PostProcess'
 QUANTIZATIONS = (None, 'float16', 'dynamic', 'int8')
 
 
-def export_tflite(model, path, config=None, *, quantization=None, calibration=None, nms='op'):
-    """Writes a .tflite file that takes one picture of the network's own size.
+def export_tflite(
+    model: keras.Model,
+    path: str | os.PathLike,
+    config: Config | None = None,
+    *,
+    quantization: str | None = None,
+    calibration: CalibrationSource | None = None,
+    nms: str = 'op',
+) -> pathlib.Path:
+    """Writes a .tflite file that takes one image of the network's own size.
 
-    Its input is uint8 [1, height, width, 3] (`images.letterbox` makes it; normalisation is inside). Its outputs are float32, in
-    this order: boxes [1, D, 4] ymin xmin ymax xmax as fractions of the input, classes [1, D] (0-based), scores [1, D],
-    count [1]. TFLite metadata, labels.txt and labels.json are in the file.
+    Its input is uint8 [1, height, width, 3] (`images.letterbox` makes it; normalisation is inside).
+    Its outputs are float32, in this order: boxes [1, D, 4] ymin xmin ymax xmax in normalised
+    coordinates of the input, classes [1, D] (0-based), scores [1, D], count [1]. TFLite metadata,
+    labels.txt and labels.json are in the file.
 
     Args:
-      model: the result of `efficientdet`. path: ends in .tflite. config: default: the one that the model carries.
-      quantization: None (float32), 'float16' (weights), 'dynamic' (int8 weights) or 'int8' (int8 weights and activations).
-      calibration: for int8: a folder of records or of pictures, or an iterable of pictures (paths or uint8 [H, W, 3]); 100 to 300
-        are enough.
-      nms: 'op': TFLite_Detection_PostProcess, hard NMS of the configuration's `iou_thresh`, which phones run fastest
-        and MediaPipe reads; 'graph': our post-processing as built-in operators, the same detections as in Keras (not with int8).
+      model: the result of `efficientdet`. path: ends in .tflite. config: default: the model's own.
+      quantization: None (float32), 'float16' (weights), 'dynamic' (int8 weights) or 'int8' (int8
+        weights and activations).
+      calibration: for int8: a folder of records or of images, or an iterable of images (paths or
+        uint8 [H, W, 3]); 100 to 300 are enough.
+      nms: 'op': TFLite_Detection_PostProcess, hard NMS with the configured `iou_thresh`, which is
+        the fastest on phones and which MediaPipe reads; 'graph': the post-processing of Keras as
+        built-in operators, with the same detections (not for int8).
     Returns:
       the path.
     Raises:
-      ValueError: an argument that does not exist, or that does not go with another. FileExistsError: the path exists.
+      ValueError: an invalid argument, or two that exclude each other.
+      FileExistsError: the path exists.
     """
     config = config or model.detection_config
     _check(config, quantization, calibration, nms)
+    finish = {'op': _detection_op, 'graph': _detect}[nms]
     with new_file(path, '.tflite') as (target, working):
-        function = _photo_in(frozen(model), config, {'op': _detection_op, 'graph': _detect}[nms])
+        function = _fitted_in(frozen(model), config, finish)
         content = _convert(function, quantization, calibration, config)
-        working.write_bytes(
-            with_metadata(content, OUTPUTS, labels(config), config.model.image_size)
-        )
+        size = config.model.image_size
+        working.write_bytes(with_metadata(content, OUTPUTS, labels(config), size))
     return target
 
 
-def tflite_function(path):
-    """The function uint8 [1, height, width, 3] -> {'boxes', 'classes', 'scores', 'count'} of an exported file.
+def tflite_function(path: str | os.PathLike) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """An exported file as a function uint8 [1, height, width, 3] -> {name: array} of OUTPUTS.
 
-    It runs on each core that this process may use (TensorFlow's own default is one), but on one for nms='op'.
+    It runs on `usable_threads` (TensorFlow's own default is one).
     """
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            'ignore'
-        )  # TensorFlow recommends LiteRT for running, which is an extra here
+        # TensorFlow recommends the package LiteRT for running, which is an extra here.
+        warnings.simplefilter('ignore')
         interpreter = tf.lite.Interpreter(str(path), num_threads=usable_threads(path))
     interpreter.allocate_tensors()
-    (source,), results = interpreter.get_input_details(), interpreter.get_output_details()
+    (source,) = interpreter.get_input_details()
+    results = interpreter.get_output_details()
 
-    def run(picture):
-        interpreter.set_tensor(source['index'], picture)
+    def run(image):
+        interpreter.set_tensor(source['index'], image)
         interpreter.invoke()
         return {
-            name: interpreter.get_tensor(row['index'])
-            for name, row in zip(OUTPUTS, results, strict=True)
+            name: interpreter.get_tensor(result['index'])
+            for name, result in zip(OUTPUTS, results, strict=True)
         }
 
     return run
 
 
-def usable_threads(path):
-    """Cores that this process may use, but 1 for a file with TFLite_Detection_PostProcess: at some numbers of threads that drops
-    whole classes, as of 3 at 2 (tensorflow issue 56058)."""
+def usable_threads(path: str | os.PathLike) -> int:
+    """The number of cores that this process may use, but 1 for a file with nms='op'.
+
+    With some numbers of threads TFLite_Detection_PostProcess drops whole classes, for example one
+    of 3 classes with 2 threads (tensorflow issue 56058).
+    """
     if OPERATOR.encode() in pathlib.Path(path).read_bytes():
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    if hasattr(os, 'sched_getaffinity'):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
-def tflite_detect(path, config):
-    """An exported file as a function like `models.detect_batch`, for `evaluate`: (prepared images, scale back) -> detections.
+def tflite_detect(path: str | os.PathLike, config: Config) -> Callable:
+    """An exported file as a function (prepared images, scale back) -> detections, for `evaluate`.
 
-    Undoes the normalisation of the prepared images; they were uint8 before resizing, so at most half a grey level is lost.
+    It undoes the normalisation of the prepared images and rounds them to uint8, which changes them
+    by at most half a grey level.
     """
-    run, size, model = (
-        tflite_function(path),
-        np.tile(config.model.image_size, 2).astype(np.float32),
-        config.model,
-    )
+    run = tflite_function(path)
+    model = config.model
+    size = np.tile(model.image_size, 2).astype(np.float32)
 
     def detect_all(prepared, scale_back):
-        pictures = images.denormalize(prepared, model.mean_rgb, model.stddev_rgb)
-        rows = [run(picture[None]) for picture in pictures]
+        batch = images.denormalize(prepared, model.mean_rgb, model.stddev_rgb)
+        rows = [run(image[None]) for image in batch]
         found = {name: np.concatenate([row[name] for row in rows]) for name in OUTPUTS}
-        inside = np.clip(
-            found['boxes'], 0, 1
-        )  # the operator of nms='op' leaves boxes over the edge
+        # Normalised coordinates; the operator of nms='op' does not clip them.
+        boxes = np.clip(found['boxes'], 0, 1)
         return {
-            'boxes': tf.constant(inside * size * scale_back.numpy()[:, None, None]),
+            'boxes': tf.constant(boxes * size * scale_back.numpy()[:, None, None]),
             'scores': tf.constant(found['scores']),
             'classes': tf.constant(found['classes'].astype(np.int32)),
             'count': tf.constant(found['count'].astype(np.int32)),
@@ -114,8 +131,11 @@ def tflite_detect(path, config):
     return detect_all
 
 
-def operator_settings(config):
-    """The Config with which Keras does what TFLite_Detection_PostProcess does: hard NMS over all pairs of anchor and class."""
+def operator_settings(config: Config) -> Config:
+    """The Config with which Keras finds what TFLite_Detection_PostProcess finds.
+
+    That operator does hard NMS over all pairs of anchor and class.
+    """
     _check_operator(config)
     pairs = len(head_of(config).anchors(config)) * config.model.num_classes
     return load_config(config, {'detect': {'method': 'hard', 'max_nms_inputs': pairs}})
@@ -138,27 +158,32 @@ def _check(config, quantization, calibration, nms):
         _check_operator(config)
     if (quantization == 'int8') != (calibration is not None):
         raise ValueError(
-            'int8 needs `calibration`, a folder of records or some pictures; the other kinds take none'
+            'int8 needs `calibration`, a folder of records or some images; the other kinds of '
+            'quantisation take none'
         )
     if quantization == 'int8' and nms == 'graph':
         raise ValueError(
-            "int8 goes with nms='op': the overlaps of our own post-processing do not bear 8 bits"
+            "int8 needs nms='op': the overlaps in the post-processing of nms='graph' are too "
+            'inaccurate in 8 bits'
         )
     if quantization == 'int8' and '-lite' not in config.model.name:
         warnings.warn(
-            f'int8 is meant for the lite models; {config.model.name} has swish and squeeze-and-excitation, which lose '
-            'much in 8 bits. Look at the report, or take efficientdet-lite0 to lite4'
+            f'int8 is meant for the lite models; {config.model.name} has swish and '
+            'squeeze-and-excitation, which lose much accuracy in 8 bits. Compare AP before and '
+            'after (`quantization_report`), or use efficientdet-lite0 to lite4'
         )
 
 
-def _photo_in(network, config, finish):
-    size, model = config.model.image_size, config.model
+def _fitted_in(network, config, finish):
+    """A tf.function: one uint8 image of the network's size -> OUTPUTS."""
+    model = config.model
 
     def run(images_):
         outputs = network(images.normalize(images_, model.mean_rgb, model.stddev_rgb))
         return dict(zip(OUTPUTS, finish(outputs, config), strict=True))
 
-    return tf.function(run, input_signature=[tf.TensorSpec([1, *size, 3], tf.uint8, 'images')])
+    spec = tf.TensorSpec([1, *model.image_size, 3], tf.uint8, 'images')
+    return tf.function(run, input_signature=[spec])
 
 
 def _detect(outputs, config):
@@ -168,31 +193,14 @@ def _detect(outputs, config):
 
 
 def _detection_op(outputs, config):
-    """The converter puts the operator of this name where it finds the function; its body only gives the shapes."""
-    settings, count = config.detect, config.detect.max_output_size
-    attributes = {
-        'max_detections': count,
-        'max_classes_per_detection': 1,
-        'detections_per_class': count,
-        'use_regular_nms': settings.per_class,
-        'nms_score_threshold': settings.score_thresh,
-        'nms_iou_threshold': settings.iou_thresh,
-        'num_classes': config.model.num_classes,
-        'y_scale': 1.0,
-        'x_scale': 1.0,
-        'h_scale': 1.0,
-        'w_scale': 1.0,
-    }
-    kinds = {bool: 'b', int: 'i', float: 'f'}
-    signature = ' '.join(
-        [f'name: "{OPERATOR}"']
-        + [
-            f'attr {{ key: "{k}" value {{ {kinds[type(v)]}: {str(v).lower()} }} }}'
-            for k, v in attributes.items()
-        ]
-    )
+    """A call of OPERATOR.
 
-    @tf.function(experimental_implements=signature)
+    The converter replaces a function whose `experimental_implements` names an operator by this
+    operator; the body of the function only gives the shapes of the results.
+    """
+    count = config.detect.max_output_size
+
+    @tf.function(experimental_implements=_operator_signature(config))
     def operator(codes, scores, anchors):
         return tf.zeros([1, count, 4]), tf.zeros([1, count]), tf.zeros([1, count]), tf.zeros([1])
 
@@ -200,8 +208,33 @@ def _detection_op(outputs, config):
     return operator(codes, scores, tf.constant(_relative_anchors(config)))
 
 
+def _operator_signature(config):
+    """Name and attributes of OPERATOR, as text of a protocol buffer."""
+    detect = config.detect
+    attributes = {
+        'max_detections': detect.max_output_size,
+        'max_classes_per_detection': 1,
+        'detections_per_class': detect.max_output_size,
+        'use_regular_nms': detect.per_class,
+        'nms_score_threshold': detect.score_thresh,
+        'nms_iou_threshold': detect.iou_thresh,
+        'num_classes': config.model.num_classes,
+        # Our codes are not scaled, unlike those of TensorFlow's detection models.
+        'y_scale': 1.0,
+        'x_scale': 1.0,
+        'h_scale': 1.0,
+        'w_scale': 1.0,
+    }
+    kinds = {bool: 'b', int: 'i', float: 'f'}
+    words = [f'name: "{OPERATOR}"']
+    for key, value in attributes.items():
+        kind, text = kinds[type(value)], str(value).lower()
+        words.append(f'attr {{ key: "{key}" value {{ {kind}: {text} }} }}')
+    return ' '.join(words)
+
+
 def _relative_anchors(config):
-    """float32 [A, 4] centre y, centre x, height, width as fractions of the network's input."""
+    """float32 [A, 4] centre y, centre x, height, width in normalised coordinates."""
     boxes = head_of(config).anchors(config) / np.tile(config.model.image_size, 2)
     low, high = boxes[:, :2], boxes[:, 2:]
     return np.concatenate([(low + high) / 2, high - low], 1).astype(np.float32)
@@ -213,12 +246,12 @@ def _convert(function, quantization, calibration, config):
         converter = tf.lite.TFLiteConverter.from_saved_model(
             folder, signature_keys=['serving_default']
         )
-        converter.allow_custom_ops = True
+        converter.allow_custom_ops = True  # OPERATOR is one
         if quantization:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if quantization == 'float16':
             converter.target_spec.supported_types = [tf.float16]
         if quantization == 'int8':
-            pictures = calibration_pictures(calibration, config)
-            converter.representative_dataset = lambda: ([picture[None]] for picture in pictures)
+            found = calibration_images(calibration, config)
+            converter.representative_dataset = lambda: ([image[None]] for image in found)
         return converter.convert()

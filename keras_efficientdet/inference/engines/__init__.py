@@ -17,6 +17,7 @@ import os
 import pathlib
 import typing
 
+from keras_efficientdet.export.labels import version_folder
 from keras_efficientdet.files import size_and_time
 from keras_efficientdet.inference.engines import keras, onnx, openvino, savedmodel, tflite
 
@@ -98,7 +99,7 @@ def _find(path):
     if (path / 'config.yaml').is_file():
         files = path / 'config.yaml', path / 'best.weights.h5'
         return keras, [file for file in files if file.is_file()]
-    if savedmodel.folder_of(path):
+    if version_folder(path):
         return savedmodel, savedmodel.files_of(path)
     raise FileNotFoundError(
         f'{path}: found neither a file that ends in {", ".join(_ENGINES)}, nor a folder of `fit`, '
