@@ -44,7 +44,7 @@ def frozen(model: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
 
 
 def prepare(pictures: tf.Tensor, config: Config) -> tuple[tf.Tensor, tf.Tensor]:
-    """uint8 [B, H, W, 3] -> float32 [B, height, width, 3] for the network, and the scale back [B]."""
+    """uint8 [B, H, W, 3] -> the network's input [B, height, width, 3] and the scale back [B]."""
     return images.prepare(
         pictures, config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb
     )
