@@ -1,4 +1,4 @@
-"""Very many files: parts, shares, interruptions, broken pictures; the result is that of one Detector."""
+"""Bulk detection: parts, shards, interruptions, damaged files; the result is that of `Detector`."""
 
 import json
 import os

@@ -9,7 +9,6 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_efficientdet import Detections, Detector, load_config
-from keras_efficientdet.imaging.sources import read_image
 from keras_efficientdet.network.detector import detector
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops import images
@@ -115,10 +114,11 @@ def test_kinds_of_input(small_detector, pictures, tmp_path):
         assert len(found) == len(expected), kind
         for one, wanted in zip(found, expected, strict=True):
             same(one, wanted)
-    for nothing in (f'{tmp_path}/*.jpg', tmp_path / 'empty'):
-        (tmp_path / 'empty').mkdir(exist_ok=True)
-        with pytest.raises(FileNotFoundError, match='no images found'):
-            small_detector(nothing)
+
+
+def test_a_source_without_images_is_refused(small_detector, tmp_path):
+    with pytest.raises(FileNotFoundError, match='no images found'):
+        small_detector(tmp_path)
     with pytest.raises(FileNotFoundError, match=r'camera 77: /dev/video77 does not exist'):
         next(small_detector.stream(77))
 
@@ -193,28 +193,12 @@ def test_ids_names_and_above(small_detector, pictures):
 
 
 def test_boxes_scale_with_the_picture(small_detector, pictures):
-    # Twice as large by nearest neighbour, the network sees nearly the same picture, and boxes are in its pixels.
+    # Doubled by nearest neighbour, the image looks nearly the same to the network.
     smooth = np.asarray(Image.fromarray(pictures[0]).resize((256, 192), Image.BICUBIC))
     double = smooth.repeat(2, 0).repeat(2, 1)
     one, two = small_detector([smooth, double])
     np.testing.assert_allclose(two.boxes[0] / 2, one.boxes[0], atol=12)
     assert two.boxes.max() > 1.8 * one.boxes.max()
-
-
-@pytest.mark.parametrize(
-    'bad',
-    [
-        np.zeros((8, 8, 3), np.float32),
-        np.zeros((8, 8), np.uint8),
-        np.zeros((8, 8, 4), np.uint8),
-        np.zeros((2, 8, 8, 3), np.uint8),
-        7,
-    ],
-    ids=lambda b: f'{getattr(b, "dtype", "")}{np.shape(b)}',
-)
-def test_what_is_no_picture_is_refused(small_detector, bad):
-    with pytest.raises(ValueError, match=r'an image must be uint8 \[height, width, 3\], found '):
-        small_detector([bad])
 
 
 def test_unreadable_files_are_named(small_detector, tmp_path):
@@ -235,28 +219,6 @@ def test_unreadable_files_are_named(small_detector, tmp_path):
 def test_a_missing_model_is_named(tmp_path, make, error):
     with pytest.raises(error, match=make(tmp_path).name):
         Detector(make(tmp_path))
-
-
-@pytest.mark.filterwarnings('ignore:Palette images with Transparency', 'ignore:Corrupt EXIF data')
-@pytest.mark.parametrize('orientation', range(1, 9))
-def test_exif_is_applied(real, orientation):
-    found = read_image(real('odd_images') / f'exif_portrait_{orientation}.jpg')
-    expected = read_image(real('odd_images/exif_portrait_1.jpg'))
-    assert found.shape == expected.shape == (1800, 1200, 3)
-    small = [
-        tf.image.resize(p.astype(np.float32), [90, 60], antialias=True).numpy()
-        for p in (found, expected)
-    ]
-    assert np.mean(np.abs(small[0] - small[1])) < 5
-
-
-def test_sixteen_bit_gray_keeps_its_shades(tmp_path):
-    Image.fromarray((np.arange(256).reshape(16, 16) * 257).astype(np.uint16)).save(
-        tmp_path / 'deep.png'
-    )
-    np.testing.assert_array_equal(
-        read_image(tmp_path / 'deep.png')[..., 0], np.arange(256).reshape(16, 16)
-    )
 
 
 def test_real_photos_from_keras_file(real, small_model, small_detector, tmp_path):

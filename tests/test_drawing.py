@@ -66,7 +66,7 @@ def test_boxes_at_and_beyond_the_edge():
 @pytest.mark.parametrize('size', [(64, 96), (480, 640), (1500, 2000)])
 @pytest.mark.parametrize('corner', [(-9.6, -4.2), (0.0, 0.0), (7.3, 30.8), (0.5, 0.95)], ids=str)
 def test_a_text_is_whole_wherever_its_box_stands(size, corner):
-    """Top left at pixels, or at a share of the picture: the text is the same picture in all places."""
+    """The top left corner is in pixels, or in parts of the image."""
     ymin, xmin = (
         c if abs(c) > 1 or c == 0 else c * side for c, side in zip(corner, size, strict=True)
     )

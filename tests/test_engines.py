@@ -1,4 +1,5 @@
-"""The matrix of docs/EXPORT.md: every engine finds what Keras finds, and programs without this package read every file.
+"""The table of docs/EXPORT.md: every engine finds what Keras finds, and programs without this
+package read every file.
 
 Engines that are not installed are skipped; `make test-engines` installs them.
 """
@@ -31,13 +32,12 @@ from keras_efficientdet.ops import images
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / 'examples'
 SIZES = {'square': (100, 100), 'wide': (60, 140), 'tall': (130, 50)}
-# (score, pixels of a picture of the network's size, share of the detections found again)
-EXACT, HALF = (1e-4, 0.05, 1.0), (2e-2, 1.0, 0.9)
-FITTED = (
-    2e-3,
-    0.2,
-    0.9,
-)  # pictures of other sizes are rounded to uint8 once more, so that soft NMS may swap close scores
+# (difference of scores, difference of boxes in pixels, part of the detections that must be found)
+EXACT = (1e-4, 0.05, 1.0)
+HALF = (2e-2, 1.0, 0.9)
+# Images that do not have the network's size are rounded to uint8 once more, so that soft NMS may
+# swap close scores.
+FITTED = (2e-3, 0.2, 0.9)
 TOLERANCES = {
     'savedmodel': EXACT,
     'onnx': EXACT,

@@ -1,4 +1,4 @@
-"""The server of tools/serve.py over the loopback interface: right answers, or errors that say what is wrong.
+"""The server over the loopback interface: right answers, or errors that name the fault.
 
 Needs the extra `serve`; `make test-serve` installs it and runs the long tests too.
 """
@@ -242,8 +242,9 @@ def test_a_wrong_folder_is_refused_before_anything_listens(tmp_path):
     )
 
 
-# The server keeps what TensorFlow and the allocator have taken while many requests met; after a thousand it may not grow.
-ROUNDS, WARM, GROWTH = 15, 5, 20  # of 200 requests; megabytes over the 2,000 after the first 1,000
+# TensorFlow and the allocator keep the memory of the busiest moment, so the server grows at first.
+ROUNDS, WARM = 15, 5  # of 200 requests
+GROWTH = 20  # megabytes that it may grow after the first WARM rounds
 
 
 @pytest.mark.slow
@@ -270,8 +271,8 @@ def test_two_hundred_mixed_requests_at_once_and_two_thousand_without_growth(
                 )
         after.append(memory(process))
     print(
-        f'\n3,000 mixed requests, 200 at once: {time.perf_counter() - started:.1f} s; resident MB after each 200: '
-        f'{", ".join(f"{m:.0f}" for m in after)}'
+        f'\n3,000 mixed requests, 200 at once: {time.perf_counter() - started:.1f} s; '
+        f'resident MB after each 200: {[round(megabytes) for megabytes in after]}'
     )
     assert after[-1] - after[WARM - 1] < GROWTH
 
@@ -288,6 +289,7 @@ def test_batching_pays(folder, pictures):
             assert all(status == 200 for status, _ in ask(port, requests, 32))
             rates[size] = len(requests) / (time.perf_counter() - started)
     print(
-        f'\nrequests a second, 32 at once: {rates[1]:.1f} alone, {rates[16]:.1f} in batches of up to 16'
+        f'\nrequests per second, 32 at once: {rates[1]:.1f} alone, '
+        f'{rates[16]:.1f} in batches of up to 16'
     )
     assert rates[16] > rates[1]  # by how much: results/serving.csv, from a machine that is alone

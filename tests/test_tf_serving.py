@@ -1,6 +1,7 @@
-"""The protocol of TensorFlow Serving, with its own messages: an export answers what a client of TensorFlow Serving sends.
+"""An export answers what a client of TensorFlow Serving sends, in the messages of its protocol.
 
-The program itself is on no package index; a servicer of a few lines stands in for it. Needs `tensorflow-serving-api`.
+The server itself is not on any package index, so a servicer of a few lines takes its place. Needs
+`tensorflow-serving-api`.
 """
 
 from concurrent import futures

@@ -1,4 +1,4 @@
-"""TFLite files: the contract of phone readers, the same boxes as Keras, labels and metadata in the file."""
+"""TFLite files: what readers on phones expect, the boxes of Keras, labels and metadata inside."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""Orientation out of the bytes, by tensor operations: what Pillow says, for good files and damaged ones."""
+"""EXIF orientation by tensor operations equals that of Pillow, also for damaged files."""
 
 import io
 
