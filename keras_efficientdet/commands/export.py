@@ -12,12 +12,7 @@ import pathlib
 from keras_efficientdet.commands import command
 from keras_efficientdet.config import load_config
 from keras_efficientdet.data.pipeline import dataset
-from keras_efficientdet.export import (
-    export_onnx,
-    export_openvino,
-    export_savedmodel,
-    export_tflite,
-)
+from keras_efficientdet.export import FORMATS
 from keras_efficientdet.export.calibration import quantization_report
 from keras_efficientdet.export.tflite import operator_settings, tflite_detect
 from keras_efficientdet.network.detector import detect_batch
@@ -25,13 +20,9 @@ from keras_efficientdet.network.trained import load_trained
 
 _log = logging.getLogger(__name__)
 
-# The flags that a format has, beside those that all have.
-_FLAGS = {
-    'savedmodel': (),
-    'tflite': ('quantization', 'calibration', 'nms', 'data'),
-    'onnx': ('nms',),
-    'openvino': ('quantization', 'calibration'),
-}
+# Flags that not every format has; FORMATS lists which, but for `data`.
+_OPTIONS = ('version', 'quantization', 'calibration', 'nms')
+_COMPARED = 'tflite'  # the format that --data goes with
 
 
 def define(flags):
@@ -42,8 +33,10 @@ def define(flags):
         'SavedModel: folder, in which the version is a sub-folder. Other formats: the file.',
         required=True,
     )
-    flags.DEFINE_enum('format', 'savedmodel', list(_FLAGS), 'What to write.')
-    flags.DEFINE_integer('version', 1, 'SavedModel: version number, the name of the sub-folder.')
+    flags.DEFINE_enum('format', 'savedmodel', list(FORMATS), 'What to write.')
+    flags.DEFINE_integer(
+        'version', None, 'SavedModel: version number, the name of the sub-folder; default: 1.'
+    )
     flags.DEFINE_enum(
         'quantization', None, ['float16', 'dynamic', 'int8'], 'TFLite: any; OpenVINO: int8.'
     )
@@ -63,28 +56,34 @@ def define(flags):
 
 
 def main(given):
-    _check(given)
+    options = _options(given)
     model = load_trained(given.model)
     config = command.detection_config(model, given.set)
-    quantized = {'quantization': given.quantization, 'calibration': given.calibration}
-    if given.format == 'savedmodel':
-        path = export_savedmodel(model, given.output, config, given.version)
-    elif given.format == 'onnx':
-        path = export_onnx(model, given.output, config, nms=given.nms != 'none')
-    elif given.format == 'openvino':
-        path = export_openvino(model, given.output, config, **quantized)
-    else:
-        path = export_tflite(model, given.output, config, nms=given.nms or 'op', **quantized)
+    path = FORMATS[given.format].export(model, given.output, config, **options)
     _log.info('%s', path)
     if given.data:
         _compare(model, pathlib.Path(given.output), config, given)
 
 
-def _check(given):
-    """A flag that the format does not have must not be ignored silently."""
-    for name in _FLAGS['tflite']:
-        if given[name].value is not None and name not in _FLAGS[given.format]:
+def _options(given):
+    """The arguments of the format's export function; a flag that it does not have is an error."""
+    format_options, options = FORMATS[given.format].options, {}
+    for name in _OPTIONS:
+        word = given[name].value
+        if word is None:
+            continue
+        if name not in format_options:
             raise ValueError(f'--{name} does not go with --format={given.format}')
+        words = format_options[name]
+        if words is not None and word not in words:
+            raise ValueError(
+                f'--{name}={word} does not go with --format={given.format}; expected '
+                f'{" or ".join(words)}'
+            )
+        options[name] = word if words is None else words[word]
+    if given.data is not None and given.format != _COMPARED:
+        raise ValueError(f'--data does not go with --format={given.format}')
+    return options
 
 
 def _compare(model, path, config, given):

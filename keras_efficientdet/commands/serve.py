@@ -10,8 +10,7 @@ import logging
 import pathlib
 import tempfile
 
-from keras_efficientdet.export.labels import read_labels
-from keras_efficientdet.inference.engines.savedmodel import folder_of
+from keras_efficientdet.export.labels import read_labels, version_folder
 from keras_efficientdet.optional import require
 
 
@@ -46,7 +45,7 @@ def define(flags):
 def main(given):
     mlserver = require('mlserver', 'serve')
     model = pathlib.Path(given.model)
-    folder = folder_of(model) or model
+    folder = version_folder(model) or model
     read_labels(folder)  # refuses the export of another project before anything listens
     # absl's handler at the root logger would print each of mlserver's lines again.
     logging.getLogger('mlserver').propagate = False
