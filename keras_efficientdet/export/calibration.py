@@ -35,8 +35,10 @@ def calibration_images(source: CalibrationSource, config: Config) -> list[np.nda
       DataError: neither records nor images in the folder. ValueError: no image at all.
     """
     model = config.model
-    is_path = isinstance(source, str | pathlib.Path)
-    found = _of_path(source, config) if is_path else map(_pixels, source)
+    if isinstance(source, str | pathlib.Path):
+        found = _of_path(source, config)
+    else:
+        found = map(_pixels, source)
     first = tqdm(
         itertools.islice(found, LIMIT), desc='reading calibration', unit=' images', leave=False
     )

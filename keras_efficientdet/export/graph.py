@@ -43,10 +43,10 @@ def frozen(model: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     return run
 
 
-def prepare(pictures: tf.Tensor, config: Config) -> tuple[tf.Tensor, tf.Tensor]:
+def prepare(batch: tf.Tensor, config: Config) -> tuple[tf.Tensor, tf.Tensor]:
     """uint8 [B, H, W, 3] -> the network's input [B, height, width, 3] and the scale back [B]."""
     return images.prepare(
-        pictures, config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb
+        batch, config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb
     )
 
 
@@ -67,7 +67,7 @@ def candidates(
 
 def with_preprocessing(
     network: Callable, config: Config, finish: Callable = detections
-) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+) -> tf.types.experimental.PolymorphicFunction:
     """A tf.function: uint8 `images` [B, H, W, 3] of any batch and image size -> detections.
 
     Args:

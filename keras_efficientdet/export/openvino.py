@@ -57,7 +57,7 @@ def export_openvino(
     ):
         save_functions(folder, {'serving_default': with_preprocessing(frozen(model), config)})
         network = converted(folder)
-        if quantization:
+        if calibration is not None:
             network = _quantized(network, calibration_images(calibration, config))
         network.set_rt_info(json.dumps(labels(config)), [KEY])
         openvino.save_model(network, str(working), compress_to_fp16=False)

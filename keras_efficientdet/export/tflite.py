@@ -102,7 +102,7 @@ def usable_threads(path: str | os.PathLike) -> int:
         return 1
     if hasattr(os, 'sched_getaffinity'):  # not on macOS and Windows
         return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+    return os.cpu_count() or 1
 
 
 def tflite_detect(path: str | os.PathLike, config: Config) -> Callable:

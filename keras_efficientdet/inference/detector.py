@@ -126,7 +126,8 @@ class _SizeBatches:
 
     def __init__(self, batch_size: int):
         self._batch_size = batch_size
-        self._groups = {}  # shape -> [(number, image)]; the group with the oldest image is first
+        # shape -> [(number, image)]; the group with the oldest image is first
+        self._groups: dict[tuple, list] = {}
 
     def add(self, number, image):
         """Takes an image; returns a batch [(number, image)] that is due, or None."""

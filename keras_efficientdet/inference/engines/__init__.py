@@ -56,7 +56,7 @@ class ModelFiles:
     def __init__(self, path: str | os.PathLike):
         _, self._files = _find(pathlib.Path(path))
         self._noted = [size_and_time(file) for file in self._files]
-        self._digest = None
+        self._digest: str | None = None
 
     def fingerprint(self) -> str:
         """Hexadecimal digits that depend on the contents of the files and not on their names.
@@ -99,8 +99,9 @@ def _find(path):
     if (path / 'config.yaml').is_file():
         files = path / 'config.yaml', path / 'best.weights.h5'
         return keras, [file for file in files if file.is_file()]
-    if version_folder(path):
-        return savedmodel, savedmodel.files_of(path)
+    folder = version_folder(path)
+    if folder:
+        return savedmodel, savedmodel.files_of(folder)
     raise FileNotFoundError(
         f'{path}: found neither a file that ends in {", ".join(_ENGINES)}, nor a folder of `fit`, '
         'nor a SavedModel'

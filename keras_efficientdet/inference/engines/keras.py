@@ -4,7 +4,6 @@ import hashlib
 import json
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_efficientdet.export.labels import labels
@@ -42,5 +41,5 @@ def weights_fingerprint(model: keras.Model) -> str:
     """Hexadecimal digits that depend on the weights and the configuration of a model in memory."""
     digest = hashlib.sha256(json.dumps(model.detection_config.to_dict()).encode())
     for weight in model.get_weights():
-        digest.update(np.ascontiguousarray(weight))
+        digest.update(weight.tobytes())
     return digest.hexdigest()

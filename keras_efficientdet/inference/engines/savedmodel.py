@@ -7,9 +7,8 @@ import tensorflow as tf
 from keras_efficientdet.export.labels import read_labels, version_folder
 
 
-def files_of(path: pathlib.Path) -> list[pathlib.Path]:
-    """Graph, variables and labels in the folder that `version_folder` finds, sorted."""
-    folder = version_folder(path)
+def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Graph, variables and labels in the folder of a version, sorted."""
     found = [folder / 'saved_model.pb', *folder.glob('variables/*'), *folder.glob('assets.extra/*')]
     return sorted(file for file in found if file.is_file())
 
