@@ -93,6 +93,7 @@ def test_a_planted_fault_is_not_learned_and_named(tmp_path):
         f'AP50 {result.ap50:.2f} after 25 steps on 2 images; loss from'
     )
     assert 'not learned: cat, dog, van' in result.findings[1].found
+    assert first.numbers == {'AP50': result.ap50, 'steps': 25, 'images': 2}
     assert any(f.id == 'boxes.normalised' and f.severity == 'error' for f in result.findings)
     result.save_curve(tmp_path / 'curve.csv')
     (row,) = csv.DictReader((tmp_path / 'curve.csv').open())

@@ -200,7 +200,8 @@ def _diagnosis(subset, config, curve, metrics):
             'objects are'
         )
     poor = [name for name, row in metrics['per_class'].items() if row['AP50'] < WANTED_AP50]
-    findings = [Finding('overfit.failed', 'error', found, fix, split=subset.name)]
+    numbers = {'AP50': last['AP50'], 'steps': last['step'], 'images': len(subset.images)}
+    findings = [Finding('overfit.failed', 'error', found, fix, split=subset.name, numbers=numbers)]
     if poor:
         findings.append(
             Finding(
@@ -209,6 +210,7 @@ def _diagnosis(subset, config, curve, metrics):
                 f'not learned: {", ".join(poor[:8])} (of {len(class_names(config.model))} classes)',
                 'look at the boxes of these classes',
                 split=subset.name,
+                numbers={'classes': poor},
             )
         )
     return findings + check_boxes(subset, config) + check_anchors(subset, config)
