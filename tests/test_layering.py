@@ -1,7 +1,8 @@
-"""The shape of the code itself: imports go one way between rooms, files and functions stay small."""
+"""The shape of the code: imports go one way between rooms; files and functions stay small."""
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -68,7 +69,10 @@ def _existing(parts):
 
 
 def circle(graph):
-    """A list of modules that import each other in a ring, or None; graph: {module: modules that it imports}."""
+    """A list of modules that import each other in a ring, or None.
+
+    graph: {module: modules that it imports}.
+    """
     done, open_ = set(), []
 
     def visit(module):
@@ -88,6 +92,14 @@ def circle(graph):
 def test_every_room_has_its_place():
     assert {room_of(m) for m in MODULES} <= set(ROOMS)
     assert len({room_of(m) for m in MODULES}) <= 20
+
+
+def test_the_map_lists_the_rooms_in_this_order():
+    text = (ROOT / 'WORKSPACE.md').read_text()
+    rooms = text[text.index('## Rooms') : text.index('## I want to')]
+    firsts = ' '.join(re.findall(r'^\| (`[^|]*) \|', rooms, re.MULTILINE))
+    listed = [name.removesuffix('.py').rstrip('/') for name in re.findall('`([^`]+)`', firsts)]
+    assert listed == [room for room in ROOMS if not room.startswith('__')]
 
 
 @pytest.mark.parametrize('module', sorted(MODULES))
