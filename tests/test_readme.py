@@ -8,11 +8,12 @@ import drawn
 import official
 import pytest
 
+from keras_efficientdet.commands.main import COMMANDS
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = ROOT / 'README.md'
 DOCUMENTS = [README, ROOT / 'WORKSPACE.md', *sorted((ROOT / 'docs').glob('**/*.md'))]
 PACKAGE = ROOT / 'keras_efficientdet'
-COMMANDS = PACKAGE / 'commands'
 _ENDINGS = ('.py', '.md', '.yaml', '.sh', '.csv')
 # Named in the documents, but a user has them or a command writes them.
 _NOT_OURS = {'config.yaml', 'log.csv', 'test.yaml', 'detections.csv'}
@@ -59,19 +60,16 @@ def _exists(path):
 def test_every_file_that_a_document_names_exists(document):
     linked, quoted = _paths_in(document.read_text())
     missing = [path for path in linked if not (document.parent / path).exists()]
-    there = COMMANDS.is_dir()
-    missing += [p for p in quoted if not _exists(p) and (there or 'commands' not in p)]
+    missing += [path for path in quoted if not _exists(path)]
     assert not missing
 
 
-@pytest.mark.skipif(not COMMANDS.is_dir(), reason='no commands yet')
 @pytest.mark.parametrize('document', DOCUMENTS, ids=lambda p: p.name)
 def test_every_command_that_a_document_names_exists(document):
     text = document.read_text()
     targets = set(re.findall(r'^([a-z][\w-]*):', (ROOT / 'Makefile').read_text(), re.MULTILINE))
     assert set(re.findall(r'\bmake ([a-z][\w-]*)', _code_of(text))) <= targets
-    commands = {p.stem for p in COMMANDS.glob('*.py')}
-    assert set(re.findall(r'\befficientdet ([a-z]\w*)', _code_of(text))) <= commands
+    assert set(re.findall(r'\befficientdet ([a-z]\w*)', _code_of(text))) <= set(COMMANDS)
 
 
 def _code_of(text):
