@@ -1,4 +1,5 @@
-"""A small training in a process of its own: fit_worker.py RECORDS WORKDIR [SIGNAL EPOCH STEP] sends itself a signal there."""
+"""A small training in a process of its own: fit_worker.py RECORDS WORKDIR [SIGNAL EPOCH STEP]
+sends itself a signal there."""
 
 import os
 import signal
@@ -28,7 +29,8 @@ class Signal(keras.callbacks.Callback):
 
 
 def small_fit(records, workdir, *changes, **arguments):
-    """Four epochs of four steps with all that is random switched on. Tracing the network takes most of the time."""
+    """Four epochs of four steps with all that is random switched on. Tracing the network takes
+    most of the time."""
     config = little_config(
         records,
         {

@@ -1,4 +1,5 @@
-"""The smallest detector that has all parts: for tests that wait for graphs to be traced, not for sums."""
+"""The smallest detector that has all parts: for tests that wait for graphs to be traced, not for
+sums."""
 
 from keras_efficientdet import load_config
 from keras_efficientdet.data.cache import label_overrides
@@ -29,6 +30,7 @@ TINY = {
 def little_config(folder, *overrides):
     """For the classes of a folder of records: one block per stage, two levels, L2 that shows.
 
-    The smallest feature is 4x4: batch norm over few values that are nearly equal makes any difference of rounding large.
+    The smallest feature is 4x4: batch norm over few values that are nearly equal makes any
+    difference of rounding large.
     """
     return load_config('efficientdet-lite0', [label_overrides(folder), TINY, *overrides])

@@ -1,6 +1,8 @@
-"""Prints the peak memory of training steps: python tests/memory_of_a_step.py MODEL SIZE BATCH key=value ...
+"""Prints the peak memory of training steps: python tests/memory_of_a_step.py MODEL SIZE BATCH
+key=value ...
 
-One process measures one setting, for the peak of a process never falls. results/memory.csv has what it printed.
+One process measures one setting, for the peak of a process never falls. results/memory.csv has what
+it printed.
 """
 
 import sys
@@ -14,9 +16,8 @@ def main(name, size, batch, *overrides):
     model = efficientdet(config)
     compile_for_training(model, config, steps_per_epoch=1000)
     before = peak_memory()
-    print(
-        f'peak {step_memory(model, int(batch)) / 2**30:.2f} GiB, {before / 2**30:.2f} GiB before the first step'
-    )
+    peak = step_memory(model, int(batch))
+    print(f'peak {peak / 2**30:.2f} GiB, {before / 2**30:.2f} GiB before the first step')
 
 
 if __name__ == '__main__':

@@ -9,8 +9,10 @@ import sys
 
 
 def run(program, strategy, output, *arguments):
-    """Runs the file `program` of this folder to its end, as `program STRATEGY OUTPUT arguments`; what it prints is in
-    OUTPUT.txt. With the strategy multi_worker as two workers over the loopback interface, whose outputs end in 0 and 1.
+    """Runs the file `program` of this folder to its end, as `program STRATEGY OUTPUT arguments`;
+    what it prints is in
+    OUTPUT.txt. With the strategy multi_worker as two workers over the loopback interface, whose
+    outputs end in 0 and 1.
 
     Returns {name: path of the output}.
     """

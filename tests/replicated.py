@@ -1,6 +1,7 @@
 """Batch norm, and ten steps of a tiny detector, under one device or under a strategy of several.
 
-replicated.py STRATEGY OUTPUT runs them in a process of its own: mirrored (two logical CPUs) or multi_worker (TF_CONFIG).
+replicated.py STRATEGY OUTPUT runs them in a process of its own: mirrored (two logical CPUs) or
+multi_worker (TF_CONFIG).
 """
 
 import os
@@ -32,7 +33,8 @@ class Losses(keras.callbacks.Callback):
 
 
 def train(strategy, noise=0.0, trains=True, **options):
-    """{'losses': [steps, 3], name: array of a weight, a batch-norm statistic or an average} after ten steps of SGD.
+    """{'losses': [steps, 3], name: array of a weight, a batch-norm statistic or an average} after
+    ten steps of SGD.
 
     Args:
       noise: relative, of the images; what becomes of it says how much of a difference is rounding.
@@ -55,7 +57,8 @@ def train(strategy, noise=0.0, trains=True, **options):
 
 
 def _parts(strategy, noise):
-    """The batches of `tiny`, those of one device or the parts of each replica, whose weights say nothing."""
+    """The batches of `tiny`, those of one device or the parts of each replica, whose weights say
+    nothing."""
     count = strategy.num_replicas_in_sync
     rng = np.random.default_rng(1)
     images, *rest = (
@@ -75,7 +78,8 @@ def _parts(strategy, noise):
 
 
 def normalized(strategy, parts):
-    """One training step of BatchNorm on eight images that hardly vary, `parts` of them on each replica: {what: array}."""
+    """One training step of BatchNorm on eight images that hardly vary, `parts` of them on each
+    replica: {what: array}."""
     rng = np.random.default_rng(0)
     features = (3.0 + 0.05 * rng.standard_normal((8, 2, 2, 5))).astype(np.float32)
     slopes = rng.standard_normal(features.shape).astype(np.float32)

@@ -1,7 +1,10 @@
-"""One process of a distributed training (tests/test_strategies.py): trains through `fit` and leaves what it saw.
+"""One process of a distributed training (tests/test_strategies.py): trains through `fit` and leaves
+what it saw.
 
-strategy_worker.py STRATEGY OUTPUT RECORDS WEIGHTS, the strategy one, mirrored (two logical CPUs) or multi_worker (TF_CONFIG).
-With several replicas the training breaks off after three of five epochs, and a second call of `fit` goes on.
+strategy_worker.py STRATEGY OUTPUT RECORDS WEIGHTS, the strategy one, mirrored (two logical CPUs) or
+multi_worker (TF_CONFIG).
+With several replicas the training breaks off after three of five epochs, and a second call of `fit`
+goes on.
 Writes OUTPUT.npz with weights, averages and losses, OUTPUT.json with the logs.
 """
 
@@ -30,7 +33,8 @@ from keras_efficientdet.training import strategies  # noqa: E402
 
 
 class Steps(keras.callbacks.Callback):
-    """The losses of each step, from the running means in the logs, and the weights after the last one."""
+    """The losses of each step, from the running means in the logs, and the weights after the last
+    one."""
 
     def __init__(self):
         super().__init__()
@@ -51,14 +55,14 @@ class Stop(keras.callbacks.Callback):
 
 def values(model):
     return {
-        variable_path(v): np.asarray(tf.convert_to_tensor(v))
-        for v in model.plan.state.variables
+        variable_path(v): np.asarray(tf.convert_to_tensor(v)) for v in model.plan.state.variables
     }
 
 
 logged.to_stdout()
 strategy = strategies.strategy_for(name)
-# Ten steps, two in an epoch. Wide margins would leave batch norm little but rounding to normalise, and long steps amplify it.
+# Ten steps, two in an epoch. Wide margins would leave batch norm little but rounding to normalise,
+# and long steps amplify it.
 config = little_config(
     records,
     {

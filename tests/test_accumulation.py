@@ -46,7 +46,8 @@ def test_batches_that_cannot_be_cut_are_refused():
 
 @pytest.mark.parametrize('parts', [4, 8])
 def test_ramped_statistics_are_those_of_all_parts(parts):
-    """Each part moves batch norm by its own 0.99; the ramp makes one move of them, of the parts' mean by that weight."""
+    """Each part moves batch norm by its own 0.99; the ramp makes one move of them, of the parts'
+    mean by that weight."""
     model = tiny.compiled(accumulation_steps=parts)
     below = keras.Model(model.input, model.get_layer('stem').output)
     mean, variance = np.zeros(8), np.ones(8)

@@ -1,4 +1,5 @@
-"""Frozen layers: patterns, byte for byte equality, and the official step over the variables that are left."""
+"""Frozen layers: patterns, byte for byte equality, and the official step over the variables that
+are left."""
 
 import numpy as np
 import pytest
@@ -138,7 +139,8 @@ def test_nothing_of_a_frozen_layer_changes(caplog):
 
 
 class OfficialStep:
-    """The official train step written out: a tape over what is not frozen, its L2, clipping twice, SGD or Adam."""
+    """The official train step written out: a tape over what is not frozen, its L2, clipping
+    twice, SGD or Adam."""
 
     def __init__(self, model, frozen):
         self.model = model
@@ -162,7 +164,8 @@ class OfficialStep:
 
     @staticmethod
     def detection_loss(outputs, truth, weight):
-        """Focal loss (alpha 0.25, gamma 1.5) and 50 x Huber (delta 0.1), summed, over 1 + positives."""
+        """Focal loss (alpha 0.25, gamma 1.5) and 50 x Huber (delta 0.1), summed, over 1 +
+        positives."""
         hot, p = (
             tf.one_hot(truth['classes'], outputs['classes'].shape[-1]),
             tf.sigmoid(outputs['classes']),
@@ -200,7 +203,8 @@ class OfficialStep:
 
 
 def relative(found, wanted):
-    """Largest difference over largest value, by name; without the bias that has no true gradient."""
+    """Largest difference over largest value, by name; without the bias that has no true
+    gradient."""
     return {
         n: float(np.max(np.abs(found[n] - wanted[n])) / max(np.max(np.abs(wanted[n])), 1e-8))
         for n in wanted
@@ -228,7 +232,8 @@ def trains(name, prefixes):
     ],
 )
 def test_trajectory_is_that_of_an_official_step_over_what_is_left(name, expression):
-    """With nothing frozen the step written out meets the golden; with layers frozen, fit meets the step written out."""
+    """With nothing frozen the step written out meets the golden; with layers frozen, fit meets
+    the step written out."""
     model, config, arrays, entry = official_run(name)
     kind, steps = (
         config.train.optimizer,

@@ -16,7 +16,8 @@ NEAR = {'mixed_float16': 5e-3, 'mixed_bfloat16': 5e-2}  # of the loss; the types
 
 
 def light_batches(count):
-    """With losses so small that the first loss scale, 32768, fits; clipping scaled gradients would stop the training."""
+    """With losses so small that the first loss scale, 32768, fits; clipping scaled gradients
+    would stop the training."""
     return tiny.batches(count).map(
         lambda x, y, w: (x, y, {name: 0.01 * weight for name, weight in w.items()})
     )

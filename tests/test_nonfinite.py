@@ -76,7 +76,8 @@ def test_a_finite_training_is_left_alone(tmp_path):
 
 
 class TooFast(keras.callbacks.Callback):
-    """Trains at a learning rate of 1e38 from the second epoch on; remembers the files that the first one left."""
+    """Trains at a learning rate of 1e38 from the second epoch on; remembers the files that the
+    first one left."""
 
     def __init__(self, folder):
         super().__init__()
@@ -93,7 +94,8 @@ def kept_files(folder):
 
 
 def test_fit_stops_and_keeps_the_batch_that_it_trained_on(tmp_path):
-    """Two steps in one call; the pipeline gives the batch of the second epoch again, and the files of the first stay."""
+    """Two steps in one call; the pipeline gives the batch of the second epoch again, and the
+    files of the first stay."""
     records = drawn.records(tmp_path, [(64, 80, [drawn.box(4 + i, 8, 30, 24)]) for i in range(4)])
     run, changes = (
         tmp_path / 'run',

@@ -1,4 +1,5 @@
-"""The self-test: what it chooses, that it passes on drawn pictures and real photographs, and what it says where it fails."""
+"""The self-test: what it chooses, that it passes on drawn pictures and real photographs, and what
+it says where it fails."""
 
 import csv
 
@@ -56,7 +57,8 @@ def test_two_drawn_pictures_are_learned_by_heart(tmp_path):
 
 
 def test_settings_of_the_training_do_not_reach_the_test(tmp_path):
-    """Mosaics, mixtures, frozen layers and parts of a batch would keep it from learning pictures by heart."""
+    """Mosaics, mixtures, frozen layers and parts of a batch would keep it from learning pictures
+    by heart."""
     folder = drawn.records(tmp_path, PAIR, LABELS)
     theirs = {
         'mosaic_prob': 1.0,

@@ -48,7 +48,8 @@ def test_losses_image_by_image_are_the_same_with_gradients(loss, width):
 
 
 def test_losses_keep_nothing_from_image_to_image(monkeypatch):
-    """The loop over images pushes targets, predictions and counters for its gradient, but none of the loss's own tensors."""
+    """The loop over images pushes targets, predictions and counters for its gradient, but none of
+    the loss's own tensors."""
 
     def pushes():
         @tf.function
@@ -108,5 +109,6 @@ def test_segments_run_in_order_and_hold_every_layer():
 
 @pytest.mark.parametrize('limit, kept, cuts', [(100, 1, []), (11, 3, [2]), (9, 12, [1, 2])])
 def test_cuts_keep_the_least(limit, kept, cuts):
-    """A chain of sizes 9 2 8 1: the cheapest cut is behind the 2; the last, an output, is always kept."""
+    """A chain of sizes 9 2 8 1: the cheapest cut is behind the 2; the last, an output, is always
+    kept."""
     assert _best_cuts([9, 2, 8, 1], [1, 2, 3, 4], limit) == (kept, cuts)

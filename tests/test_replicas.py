@@ -1,4 +1,5 @@
-"""One device, two devices and two processes give the same numbers (replicated.py, in processes of its own)."""
+"""One device, two devices and two processes give the same numbers (replicated.py, in processes of
+its own)."""
 
 import numpy as np
 import processes
@@ -9,7 +10,8 @@ import tiny
 
 from keras_efficientdet.keras_compat import KERAS_3
 
-# Relative. Noise of 1e-7 in the images of one device makes as much: 1e-7 in the losses, 2e-5 in biases that hardly move.
+# Relative. Noise of 1e-7 in the images of one device makes as much: 1e-7 in the losses, 2e-5 in
+# biases that hardly move.
 LOSS, MEDIAN, WORST = 1e-6, 2e-6, 1e-4
 NAMES = 'mirrored', 'workers0', 'workers1'
 
@@ -41,12 +43,10 @@ def assert_equal(found, wanted):
     differences = {
         n: tiny.difference({n: found[n]}, {n: wanted[n]}) for n in wanted if n != 'losses'
     }
-    print(
-        f'the rest: median {np.median([*differences.values()]):.1e}, worst {max(differences.values()):.1e}'
-    )
-    assert max(differences.values()) < WORST and np.median([*differences.values()]) < MEDIAN, (
-        differences
-    )
+    median, worst = np.median([*differences.values()]), max(differences.values())
+    print(f'the rest: median {median:.1e}, worst {worst:.1e}')
+    assert worst < WORST, differences
+    assert median < MEDIAN, differences
 
 
 @pytest.mark.parametrize('what', ['outputs', 'inputs', 'gamma', 'beta', 'mean', 'variance'])
@@ -74,7 +74,8 @@ def test_what_cannot_work_over_replicas_is_refused(several):
 
 
 def test_accumulation_on_each_replica_is_the_whole_batch(several):
-    """Two parts of two images on each of two replicas; batch norm frozen, since it sees a part at a time."""
+    """Two parts of two images on each of two replicas; batch norm frozen, since it sees a part at
+    a time."""
     found = arrays(f'{several["mirrored"]}-parts')
     wanted = replicated.train(tf.distribute.get_strategy(), trains=False)
     assert_equal(found, wanted)

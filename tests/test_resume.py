@@ -1,4 +1,5 @@
-"""Trainings that stop and go on: bit for bit the same, never a broken checkpoint, never two settings in one folder."""
+"""Trainings that stop and go on: bit for bit the same, never a broken checkpoint, never two
+settings in one folder."""
 
 import json
 import os
@@ -71,7 +72,8 @@ def photos(tmp_path_factory):
 
 
 def test_an_interrupted_and_a_killed_training_end_as_one_that_ran_through(photos, tmp_path):
-    """SIGTERM in the second epoch, kill -9 in the third, then the last two epochs from the checkpoint of the first two."""
+    """SIGTERM in the second epoch, kill -9 in the third, then the last two epochs from the
+    checkpoint of the first two."""
     whole = train(photos, tmp_path / 'whole')
     assert whole.returncode == 0, whole.stderr[-3000:]
     stopped = train(photos, tmp_path / 'parts', 'SIGTERM', 1, 1)
@@ -115,7 +117,8 @@ def equal(found, wanted):
 
 
 def test_keras_callbacks_act_on_val_ap_in_a_real_fit(photos, tmp_path, caplog):
-    """No AP is 1 above that of the first epoch, so EarlyStopping and ReduceLROnPlateau act after two more."""
+    """No AP is 1 above that of the first epoch, so EarlyStopping and ReduceLROnPlateau act after
+    two more."""
     changes, run, path = (
         {**CHANGES[2], 'num_epochs': 9},
         tmp_path / 'run',
@@ -154,10 +157,7 @@ def test_keras_callbacks_act_on_val_ap_in_a_real_fit(photos, tmp_path, caplog):
     files = {p: p.stat().st_mtime_ns for p in run.rglob('*')}
     caplog.set_level('INFO')
     again = small_fit(photos, run, changes)
-    assert (
-        'this training is finished' in caplog.text
-        and again.history['val_AP'] == precision
-    )
+    assert 'this training is finished' in caplog.text and again.history['val_AP'] == precision
     assert equal(again.model.get_weights(), seen.weights[0])
     with pytest.raises(ConfigError, match=r'train\.num_epochs is 9 there and 8 now'):
         small_fit(photos, run, {**changes, 'num_epochs': 8})
@@ -175,7 +175,8 @@ class Best:
 
 
 def toy(**changes):
-    """A small compiled model with averages, an optimizer from its Config, and two steps of training behind it."""
+    """A small compiled model with averages, an optimizer from its Config, and two steps of
+    training behind it."""
     from test_training import toy as bare
 
     model = bare()
@@ -344,7 +345,10 @@ log.set_model(model)
 resource.setrlimit(resource.RLIMIT_FSIZE, (600, resource.RLIM_INFINITY))
 with full_disk_named(folder):
     for epoch in range(99):
-        save_weights(model, folder / 'w.weights.h5') if sys.argv[1] == 'h5py' else log.on_epoch_end(epoch, {'loss': 1.})
+        if sys.argv[1] == 'h5py':
+            save_weights(model, folder / 'w.weights.h5')
+        else:
+            log.on_epoch_end(epoch, {'loss': 1.})
 """
 
 
@@ -436,7 +440,8 @@ def test_reduce_lr_on_plateau_works_without_a_schedule_and_says_so_with_one():
     check_callbacks([scheduler], model.detection_config.train)
     for changes in ({}, {'lr_decay_method': 'constant'}):
         for callback in (plateau, scheduler):
-            words = f'{type(callback).__name__} cannot .* set lr_decay_method=constant and lr_warmup_epoch=0'
+            cure = 'set lr_decay_method=constant and lr_warmup_epoch=0'
+            words = f'{type(callback).__name__} cannot .* {cure}'
             with pytest.raises(ConfigError, match=words):
                 check_callbacks(
                     [keras.callbacks.History(), callback],

@@ -1,4 +1,5 @@
-"""Trainings through `fit` under strategies, each in processes of its own (strategy_worker.py); shares of the data."""
+"""Trainings through `fit` under strategies, each in processes of its own (strategy_worker.py);
+shares of the data."""
 
 import json
 import pathlib
@@ -17,14 +18,16 @@ from keras_efficientdet.keras_compat import variable_path
 from keras_efficientdet.training import strategies
 
 SEVERAL = 'mirrored', 'multi_worker0', 'multi_worker1'
-# Relative. Another formula of batch norm on one device moves the first loss by 1e-5, later ones by up to 1e-3, and ten steps'
+# Relative. Another formula of batch norm on one device moves the first loss by 1e-5, later ones by
+# up to 1e-3, and ten steps'
 # changes of the weights by 1e-2 in the median. A replica that counts twice would move them by 1.
 FIRST, LAST, CHANGE = 1e-4, 5e-3, 0.1
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-    """Twenty drawn pictures in five files: too few and too odd for two workers to share them by file."""
+    """Twenty drawn pictures in five files: too few and too odd for two workers to share them by
+    file."""
     return _records(tmp_path_factory.mktemp('five'), files=5)
 
 
@@ -40,7 +43,8 @@ def _records(folder, files):
 
 @pytest.fixture(scope='module')
 def run(folder, tmp_path_factory):
-    """The function name -> (folder it worked in, losses and changes of weights and averages, logs, what it printed)."""
+    """The function name -> (folder it worked in, losses and changes of weights and averages,
+    logs, what it printed)."""
     out, done = tmp_path_factory.mktemp('runs'), {}
     weights = out / 'first.weights.h5'  # Keras 2 draws others under each strategy
     model = efficientdet(little_config(folder))
@@ -76,7 +80,8 @@ def run(folder, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', SEVERAL)
 def test_a_training_that_breaks_off_under_a_strategy_equals_one_on_one_device(run, name):
-    """Ten augmented steps through `fit`; L2 is most of the loss here, so that counting it per replica shows."""
+    """Ten augmented steps through `fit`; L2 is most of the loss here, so that counting it per
+    replica shows."""
     assert 'continues after epoch 3 of 5' in run(name)[3]
     one, several = run('one')[1], run(name)[1]
     assert one['losses'].shape == several['losses'].shape == (10, 3)
@@ -212,7 +217,8 @@ def test_workers_share_an_epoch_out(tmp_path, files, by_file):
 
 
 def _served(workers):
-    """(a dispatcher and so many workers in this process, their address): all data go through their sockets."""
+    """(a dispatcher and so many workers in this process, their address): all data go through
+    their sockets."""
     service = tf.data.experimental.service
     dispatcher = service.DispatchServer()
     address = dispatcher.target.split('://')[1]
@@ -232,7 +238,8 @@ def test_a_data_service_delivers_each_example_once_an_epoch(folder):
 
 
 def test_one_worker_of_a_data_service_gives_the_stream_as_it_is(folder):
-    """In order, batch by batch, over the end of an epoch; and again for a second reader, as `fit` may be."""
+    """In order, batch by batch, over the end of an epoch; and again for a second reader, as `fit`
+    may be."""
     servers, target = _served(1)
     expected = training_stream(folder, little_config(folder), 0).take(7)
     for _ in range(2):

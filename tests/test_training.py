@@ -25,7 +25,8 @@ from keras_efficientdet.weights.official import (
 )
 
 STEM = 'efficientnet-lite0/stem/conv2d/kernel'
-# Relative differences that 1e-7 of input noise explains; they grow from step to step (the step itself is exact).
+# Relative differences that 1e-7 of input noise explains; they grow from step to step (the step
+# itself is exact).
 LOSS = {'sgd': (1e-5, 5e-5, 2e-3), 'adam': (1e-5, 1e-3)}
 WORST = {'sgd': (5e-5, 1e-3, 3e-2), 'adam': (1e-3, 5e-3)}
 MEDIAN = {'sgd': (1e-6, 2e-5, 1e-4), 'adam': (1e-5, 1e-4)}
@@ -85,7 +86,8 @@ def differences(values, arrays, prefix):
     'name, kind', [('train_sgd_ema_legacyopt', 'sgd'), ('train_adam_noema', 'adam')]
 )
 def test_official_trajectory(name, kind):
-    """Three SGD steps with averages (the run without averages has the same weights), two Adam steps."""
+    """Three SGD steps with averages (the run without averages has the same weights), two Adam
+    steps."""
     model, config, arrays, entry = official_run(name)
     for step, values in enumerate(entry['loss_vals']):
         logs = model.fit(official_batch(config, entry, step), verbose=0).history
@@ -154,7 +156,8 @@ def test_averages_follow_the_formula(per_execution):
 
 
 def test_steps_in_one_call_train_as_single_ones():
-    """The tiny detector with averages, batch-norm ramp and stochastic depth; to rounding, since the graphs are two."""
+    """The tiny detector with averages, batch-norm ramp and stochastic depth; to rounding, since
+    the graphs are two."""
     trained = {}
     for per_execution in (1, 2):
         model = tiny.compiled(steps_per_execution=per_execution)
@@ -233,7 +236,8 @@ def test_l2_is_the_official_sum_over_unfrozen_kernels(frozen):
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A real `fit` of three epochs on twelve drawn pictures: (history, folder, config, records folder)."""
+    """A real `fit` of three epochs on twelve drawn pictures: (history, folder, config, records
+    folder)."""
     from PIL import Image, ImageDraw
 
     from keras_efficientdet import fit, read_coco, write_records

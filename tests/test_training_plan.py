@@ -1,4 +1,5 @@
-"""A model in training: saved, loaded and trained on it is the one that went on; or it refuses before the first step."""
+"""A model in training: saved, loaded and trained on it is the one that went on; or it refuses
+before the first step."""
 
 import dataclasses
 
@@ -131,7 +132,8 @@ class Stepped(keras.callbacks.Callback):
 
 
 def test_a_plan_that_was_lost_is_refused_before_the_first_step(tmp_path):
-    """Files of versions that saved no plan: the optimizer and the losses come back, all else does not."""
+    """Files of versions that saved no plan: the optimizer and the losses come back, all else does
+    not."""
     model = tiny.compiled()
     lost = tiny.network(model.detection_config)
     lost.compile(model.optimizer.from_config(model.optimizer.get_config()), model.loss)
@@ -167,7 +169,8 @@ def test_a_model_that_the_user_compiled_trains_plainly(tmp_path):
 
 
 def test_an_impossible_plan_leaves_a_model_that_predicts(tmp_path, caplog):
-    """As where a file is loaded under a strategy of other replicas; here the configuration in the file is changed."""
+    """As where a file is loaded under a strategy of other replicas; here the configuration in the
+    file is changed."""
     model = tiny.compiled()
     config = load_config(model.plan.config, {'accumulation_steps': 2})
     loaded = tiny.network(config)

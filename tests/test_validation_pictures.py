@@ -1,4 +1,5 @@
-"""Validation pictures for TensorBoard; tests/test_training.py reads those of a real training back."""
+"""Validation pictures for TensorBoard; tests/test_training.py reads those of a real training
+back."""
 
 import numpy as np
 

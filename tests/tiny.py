@@ -1,4 +1,5 @@
-"""A detector of a few thousand weights with every kind of layer, for tests of the training step itself."""
+"""A detector of a few thousand weights with every kind of layer, for tests of the training step
+itself."""
 
 import keras
 import numpy as np

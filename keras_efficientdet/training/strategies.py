@@ -198,7 +198,7 @@ class ChiefEvaluation(keras.callbacks.Callback):
         weights = self.model.plan.state.evaluated()
         metrics = {}
         if is_chief(self.model.distribute_strategy):
-            # In a thread of its own, because a strategy's scope belongs to a thread, and Keras 2 calls
+            # In a thread of its own: a strategy's scope belongs to a thread, and Keras 2 calls its
             # callbacks inside of it.
             with concurrent.futures.ThreadPoolExecutor(1) as outside:
                 metrics = outside.submit(self._metrics, weights, epoch).result()
