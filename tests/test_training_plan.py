@@ -146,25 +146,30 @@ def test_a_plan_that_was_lost_is_refused_before_the_first_step(tmp_path):
 
 def test_averages_cannot_be_kept_without_a_plan():
     model = tiny.network(load_config())
-    model.compile('sgd', {'boxes': 'mse'})
+    model.compile('sgd', PLAIN)
     with pytest.raises(ConfigError, match=r'KeepAverages: .*call compile_for_training'):
-        model.fit(_boxes(), verbose=0, callbacks=[KeepAverages()])
+        model.fit(plain_batches(), verbose=0, callbacks=[KeepAverages()])
 
 
-def _boxes():
-    return tiny.batches(2).map(lambda x, y, w: (x, {'boxes': y['boxes']}))
+PLAIN = {'boxes': 'mse', 'classes': 'mse'}
+
+
+def plain_batches():
+    """Images and targets in the shape of the outputs, for losses of Keras."""
+    logits = tf.zeros([8, 64, 3])
+    return tiny.batches(2).map(lambda x, y, w: (x, {'boxes': y['boxes'], 'classes': logits}))
 
 
 def test_a_model_that_the_user_compiled_trains_plainly(tmp_path):
     """Also one that had a plan before: another `compile` ends it."""
     model = tiny.compiled(accumulation_steps=2)
-    model.compile('sgd', {'boxes': 'mse'}, jit_compile=False)
+    model.compile('sgd', PLAIN, jit_compile=False)
     assert model.plan.state is None and model.plan.accumulation is None
     before = model.get_weights()
-    model.fit(_boxes(), verbose=0)
+    model.fit(plain_batches(), verbose=0)
     assert not all(map(np.array_equal, model.get_weights(), before))
     loaded = saved_and_loaded(model, tmp_path)
-    loaded.fit(_boxes(), verbose=0)
+    loaded.fit(plain_batches(), verbose=0)
     assert loaded.plan.state is None
 
 
