@@ -40,7 +40,7 @@ def augmented_example(example, seed, config):
     if data.grid_mask:
         masked = augment.grid_mask(example['image'], tf.stack([seed, 4]))
         example = {**example, 'image': masked}
-    jittered = augment.scale_jitter(
+    cropped = augment.scale_jitter(
         example['image'],
         model.image_size,
         data.jitter_min,
@@ -48,7 +48,7 @@ def augmented_example(example, seed, config):
         draws[1:],
         _normalizer(model),
     )
-    example = augment.moved(example, *jittered)
+    example = augment.moved(example, *cropped)
     kept = augment.with_area(example['boxes'])
     if data.skip_crowd_during_training:
         kept &= ~example['crowd']

@@ -1,7 +1,9 @@
 """Annotations of an image, and the one function that moves them when their image is moved.
 
 An example is a dict of `image` [H, W, 3] and annotations by name: `boxes` float32 [N, 4] (ymin,
-xmin, ymax, xmax in pixels of the image), `classes` int32 [N], `crowd` bool [N], `area` float32 [N].
+xmin, ymax, xmax in pixels of the image), `classes` int32 [N], `crowd` bool [N], `area` float32 [N]
+(as annotated, in pixels of the original image).
+
 An operation that moves pixels returns the moved image and a Transform; `move` applies the Transform
 to whatever an example holds. A new kind of annotation (masks, points) is one more row of `_MOVERS`.
 """
