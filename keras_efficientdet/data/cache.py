@@ -12,6 +12,7 @@ import logging
 import os
 import pathlib
 import shutil
+import typing
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from keras_efficientdet.files import keras_home, size_and_time
 try:
     import fcntl
 except ImportError:  # Windows: of two processes the second finds that the folder exists already
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 FORMAT_VERSION = 1  # to be raised with every change of what write_records writes
 _log = logging.getLogger(__name__)
@@ -48,7 +49,9 @@ def records_of(data: Data, cache_dir: str | os.PathLike | None = None) -> record
       DataError: what `read_folder` and `write_records` raise.
     """
     source = source_of(data)
-    return data if source is None else str(_converted(source, cache_dir))
+    if source is None:
+        return typing.cast(records.Place, data)
+    return str(_converted(source, cache_dir))
 
 
 def label_overrides(data: Data) -> dict[str, dict]:
@@ -65,7 +68,8 @@ def label_overrides(data: Data) -> dict[str, dict]:
     """
     source = source_of(data)
     if source is None:
-        label_map = (records.summary_of(data) or {}).get('label_map')
+        summary = records.summary_of(typing.cast(records.Place, data))
+        label_map = (summary or {}).get('label_map')
     else:
         label_map = source.label_map
     if not label_map:

@@ -23,8 +23,11 @@ class Change(str, enum.Enum):
     STORED_AS_PNG = 'pictures stored as PNG'
 
     # str() and format() of a member differ between versions of Python; here both give the text.
-    __str__ = str.__str__
-    __format__ = str.__format__
+    def __str__(self):
+        return self.value
+
+    def __format__(self, format_spec):
+        return format(self.value, format_spec)
 
 
 BOXES_LEFT_OUT = frozenset({Change.EMPTY_BOX, Change.BOX_OUTSIDE})

@@ -7,7 +7,7 @@ import os
 import pathlib
 
 from keras_efficientdet.data.formats.common import file_in, number, photo, text_of
-from keras_efficientdet.data.source import Source
+from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 
 
@@ -39,7 +39,7 @@ def read_coco(
         _check_unique(annotation_file, f'category {key}', [c[key] for c in categories])
     by_image = _by_image(content, annotation_file)
     folder = _folder_of(content['images'], image_dir, annotation_file)
-    changes = collections.Counter()
+    changes: collections.Counter[Change] = collections.Counter()
     photos = [
         _photo(image, by_image[image['id']], label_map, folder, changes, annotation_file)
         for image in content['images']

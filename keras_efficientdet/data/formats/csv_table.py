@@ -18,7 +18,7 @@ from keras_efficientdet.data.formats.common import (
     numbered,
     photo,
 )
-from keras_efficientdet.data.source import Source
+from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import upright_size
 
@@ -69,7 +69,7 @@ def read_csv(
         by_image[row['path']].append((where, row))
     folders = _folders(csv_file, image_dir)
     ids = ids_of(label_map)
-    changes = collections.Counter()
+    changes: collections.Counter[Change] = collections.Counter()
     photos = [
         _photo(name, i, entries, folders, ids, changes)
         for i, (name, entries) in enumerate(by_image.items(), 1)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from keras_efficientdet.data.formats.common import photo
-from keras_efficientdet.data.source import Source
+from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 
 
@@ -46,7 +46,7 @@ def read_tfds(name_or_builder, split: str, data_dir: str | os.PathLike | None = 
             f'{builder.info.full_name}: no split {split!r}; it has {list(builder.info.splits)}'
         ) from error
     label_map = dict(enumerate(objects['label'].names))
-    changes = collections.Counter()
+    changes: collections.Counter[Change] = collections.Counter()
     return Source(_Photos(builder, split, count, changes), label_map, changes)
 
 

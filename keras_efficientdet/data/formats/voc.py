@@ -16,7 +16,7 @@ from keras_efficientdet.data.formats.common import (
     numbered,
     photo,
 )
-from keras_efficientdet.data.source import Source
+from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import IMAGE_SUFFIXES
 
@@ -58,7 +58,7 @@ def read_voc(
     parsed = {name: _parse(files[name]) for name in needed}
     label_map = label_map or label_map_of(_names(parsed.values()))
     ids = ids_of(label_map)
-    changes = collections.Counter()
+    changes: collections.Counter[Change] = collections.Counter()
     photos = [
         _photo(files[name], parsed[name], i, folder, ids, changes)
         for i, name in enumerate(chosen, 1)

@@ -45,7 +45,7 @@ def read_yolo(
     _check_pairs(folder, images, label_files)
     content = settings[1] or yaml_of(folder.parent)[1]
     has_key_points = bool(content.get('kpt_shape'))
-    changes = collections.Counter()
+    changes: collections.Counter[Change] = collections.Counter()
     photos = []
     for id, (image, file) in enumerate(zip(images, label_files, strict=True), 1):
         size = upright_size(image)
