@@ -124,12 +124,15 @@ def batch_of(size, count, seed=0):
     return np.clip(tf.image.resize(coarse, size).numpy() + fine, 0, 255).astype(np.uint8)
 
 
+def _of_image(batch, i):
+    """The arrays of image i without padding."""
+    count = int(batch['count'][i])
+    return {name: batch[name][i][:count] for name in ('boxes', 'scores', 'classes')}
+
+
 def share_found(found, expected, i, score, pixels):
-    """The part of picture i's expected detections that have a like in `found`."""
-    a, b = (
-        {k: v[i][: int(d['count'][i])] for k, v in d.items() if k != 'count'}
-        for d in (expected, found)
-    )
+    """The part of image i's expected detections that `found` has as well."""
+    a, b = _of_image(expected, i), _of_image(found, i)
     alike = (
         (a['classes'][:, None] == b['classes'][None])
         & (np.abs(a['scores'][:, None] - b['scores'][None]) <= score)
@@ -162,24 +165,20 @@ def test_same_detections_as_keras(exported, run, model, in_keras, shape, count):
 def test_one_detector_for_every_engine(exported, in_keras):
     engine, path = exported
     reader = Detector(path, batch_size=2)
-    photos = [
-        batch_of(size, 1, seed)[0]
-        for seed, size in enumerate([(100, 100), (60, 140), (100, 100), (130, 50), (100, 100)])
-    ]
+    sizes = [(100, 100), (60, 140), (100, 100), (130, 50), (100, 100)]
+    photos = [batch_of(size, 1, seed)[0] for seed, size in enumerate(sizes)]
     score, pixels, share = FITTED if engine == 'tflite' else TOLERANCES[engine]
     found, again = reader(photos), reader(photos[::-1])[::-1]
     for photo, one, same in zip(photos, found, again, strict=True):
-        a, b = (
-            {
-                'count': [len(one)],
-                **{k: getattr(one, k)[None] for k in ('boxes', 'scores', 'classes')},
-            },
-            in_keras(photo[None]),
-        )
-        assert (
-            share_found(a, b, 0, score, pixels) >= share
-            and share_found(b, a, 0, score, pixels) >= share
-        )
+        in_engine = {
+            'count': [len(one)],
+            'boxes': one.boxes[None],
+            'scores': one.scores[None],
+            'classes': one.classes[None],
+        }
+        expected = in_keras(photo[None])
+        assert share_found(in_engine, expected, 0, score, pixels) >= share
+        assert share_found(expected, in_engine, 0, score, pixels) >= share
         np.testing.assert_allclose(same.boxes, one.boxes, atol=1e-2)
         assert one.boxes.dtype == one.scores.dtype == np.float32 and one.classes.dtype == np.int32
         assert one.names == ('cat', 'dog', 'van') and one.ids == (1, 18, 400)
