@@ -75,7 +75,7 @@ def loss_scale(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
 def loss_scale_variables(optimizer: keras.optimizers.Optimizer) -> list:
     """Variables of the loss scale that `optimizer.variables` lacks: all on Keras 2, else none."""
     scale = getattr(optimizer, '_loss_scale', None)
-    if not hasattr(scale, 'current_loss_scale'):
+    if scale is None or not hasattr(scale, 'current_loss_scale'):
         return []
     return [scale.current_loss_scale, scale.counter]
 

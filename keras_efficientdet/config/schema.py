@@ -6,6 +6,7 @@ sections, so `train.learning_rate=0.01` and `learning_rate=0.01` set the same ke
 
 import dataclasses
 import re
+import typing
 
 from keras_efficientdet.config import choices, values
 from keras_efficientdet.config.label_maps import LabelMap
@@ -158,7 +159,7 @@ class Config:
         return values.plain(dataclasses.asdict(self))
 
 
-SECTIONS = {field.name: field.type for field in dataclasses.fields(Config)}
+SECTIONS: dict[str, typing.Any] = {field.name: field.type for field in dataclasses.fields(Config)}
 # Presets of the section `detect`: load_config(name, 'detect=fast').
 PRESETS = {
     'official_eval': dataclasses.asdict(DetectConfig()),  # as the published AP was measured
