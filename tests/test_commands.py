@@ -131,13 +131,13 @@ ON_NO_DATA = ['train', '--train=no_records', '--workdir=w']
         ([*ON_NO_DATA, 'photos'], "unexpected argument 'photos': expected a --flag or key=value"),
         (['train', '--workdir=w'], '--train must have a value'),
         (['train', '--epochs=3'], "Unknown command line flag 'epochs'"),
-        (['evaluate', '--model=no_model', '--data=d'], 'no_model/config.yaml: not there'),
+        (['evaluate', '--model=no_model', '--data=d'], 'no_model/config.yaml does not exist'),
         (
             ['detect', '--model=m', '--images=no_photos/*.jpg', '--output=o'],
             'no_photos/*.jpg: no ',
         ),
         (['detect', '--model=m', '--output=o'], 'give either --images or --list'),
-        (['export', '--model=no_model', '--output=o'], 'no_model/config.yaml: not there'),
+        (['export', '--model=no_model', '--output=o'], 'no_model/config.yaml does not exist'),
         (
             ['export', '--model=m', '--output=o', '--format=onnx', '--data=d'],
             '--data does not go with --format=onnx',
@@ -162,7 +162,7 @@ def test_bad_input_in_a_process(started, tmp_path):
     done = started('evaluate', '--model=no_model', '--data=d', cwd=tmp_path)
     assert done.returncode == 1 and done.stdout == ''
     (line,) = done.stderr.strip().splitlines()
-    assert line.startswith('error: no_model/config.yaml: not there')
+    assert line.startswith('error: no_model/config.yaml does not exist')
 
 
 def test_the_traceback_is_there_for_those_who_want_it(monkeypatch):
