@@ -1,12 +1,15 @@
-"""The exceptions of this package. Each message names the file or key, what was found, what was expected and what to do."""
+"""The exceptions of this package.
+
+Every message names the file or key, what was found, what was expected and what to do.
+"""
 
 
 class ConfigError(ValueError):
-    """A configuration names an unknown key, an unknown model, or a value of the wrong type."""
+    """A configuration has an unknown key, model or preset, or a value that its key refuses."""
 
 
 class DataError(ValueError):
-    """A data set has a fault; the message names the file or key, what was found and what was expected."""
+    """A data set has a fault."""
 
 
 class MissingRecordsError(DataError):
@@ -14,8 +17,8 @@ class MissingRecordsError(DataError):
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be read, or does not fit the model; nothing was assigned."""
+    """A checkpoint is unreadable or does not fit the model; nothing was assigned."""
 
 
 class NonFiniteLossError(ValueError):
-    """The training loss became infinite or no number."""
+    """The training loss became infinite or NaN."""

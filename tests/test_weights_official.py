@@ -295,7 +295,7 @@ WRONG = {
     ),
     'NaN': (
         changed(lambda w: w.update({GAMMA: np.full(64, np.nan, np.float32)})),
-        ['not finite', GAMMA],
+        ['infinite or NaN', GAMMA],
     ),
     'empty directory': (
         lambda folder, _: folder,

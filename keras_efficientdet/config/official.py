@@ -2,114 +2,141 @@
 
 import ast
 import difflib
+import os
 import pathlib
 import typing
+from collections.abc import Mapping
 
 import yaml
 
-from keras_efficientdet.config import SECTIONS, DetectConfig
 from keras_efficientdet.config.label_maps import LABEL_MAPS
+from keras_efficientdet.config.schema import SECTIONS, DetectConfig
 from keras_efficientdet.errors import ConfigError
 
-OFFICIAL_CLASSES = 90  # where a configuration does not say
-_OURS = {name for section in SECTIONS.values() for name in section.__dataclass_fields__}
-_DETECT = {name: field.default for name, field in DetectConfig.__dataclass_fields__.items()}
-_PREPARED = 'boxes are matched one picture at a time, nothing needs it'
-_RUN = 'belongs to the official programs, not to the model'
-LEFT_OUT = {  # official keys that have no counterpart here, and why
+OFFICIAL_CLASSES = 90  # where a configuration gives no num_classes
+
+_MATCHING = 'boxes are matched image by image, nothing needs it'
+_PROGRAMS = 'belongs to the official programs, not to the model'
+# Official keys without a counterpart in this library: {key: the reason, or what to use instead}.
+LEFT_OUT = {
     'target_size': 'the jitter of this library scales to image_size',
-    'sample_image': _RUN,
+    'sample_image': _PROGRAMS,
     'map_freq': 'use evaluate_every of `fit`',
     'seg_num_classes': 'there is no segmentation head',
-    'heads': 'there is the detection head alone',
-    'max_instances_per_image': _PREPARED,
+    'heads': 'there is no head but the detection head',
+    'max_instances_per_image': _MATCHING,
     'regenerate_source_id': 'image ids come from the records',
     'is_training_bn': 'Keras decides by `training`',
-    'data_format': 'channels last everywhere',
+    'data_format': 'channels are last everywhere',
     'scale_range': 'use mean_rgb and stddev_rgb',
     'strategy': 'use efficientdet train --strategy',
-    'mixed_precision': 'name it, mixed_float16 or mixed_bfloat16',
-    'loss_scale': 'float16 scales its loss by itself',
-    'conv_after_downsample': 'no published model has it',
-    'drop_remainder': 'training drops it, evaluation never does',
+    'mixed_precision': 'use the name mixed_float16 or mixed_bfloat16',
+    'loss_scale': 'with float16 the loss is scaled automatically',
+    'conv_after_downsample': 'no published model uses it',
+    'drop_remainder': 'training drops the last partial batch, evaluation never does',
     'pyfunc': 'use `numpy_nms.detect_batch` (efficientdet evaluate --numpy_nms)',
     'tflite_max_detections': 'use max_output_size',
     'fpn_config': 'use fpn_name and fpn_weight_method',
-    'img_summary_steps': _RUN,
-    'ckpt_var_scope': _RUN,
+    'img_summary_steps': _PROGRAMS,
+    'ckpt_var_scope': _PROGRAMS,
     'skip_mismatch': 'weights load completely or not at all',
     'backbone_config': 'use backbone_name',
-    'use_keras_model': 'always',
-    'dataset_type': _RUN,
-    'positives_momentum': 'a bug officially (docs/DIFFERENCES.md)',
-    'verbose': _RUN,
+    'use_keras_model': 'every model is a Keras model',
+    'dataset_type': _PROGRAMS,
+    'positives_momentum': 'officially a bug (docs/DIFFERENCES.md)',
+    'verbose': _PROGRAMS,
     'save_freq': 'weights are written after each evaluation',
 }
+# {official key: our key}, where the names differ.
+_RENAMED = {'var_freeze_expr': 'freeze', 'grad_checkpoint': 'recompute'}
+
+_OURS = {name for section in SECTIONS.values() for name in section.__dataclass_fields__}
+_DETECT = {name: field.default for name, field in DetectConfig.__dataclass_fields__.items()}
+# `nms_configs` is our section `detect`, and `pyfunc` a key of it.
+_VALID = (_OURS - set(_DETECT) | set(LEFT_OUT) | set(_RENAMED)) - {'pyfunc'}
+_VALID_NMS = (set(_DETECT) | {'pyfunc'}) - {'per_class'}
 
 
 class Converted(typing.NamedTuple):
-    """`overrides` for `load_config`, and {official key: why it was left out}."""
+    """What `from_official` returns."""
 
-    overrides: dict
-    left_out: dict
+    overrides: dict  # for `load_config`
+    left_out: dict  # {official key: why it was left out}
 
 
-def from_official(hparams):
-    """Translates official hparams. Nothing is dropped without a word: what has no counterpart stands in `left_out`.
+def from_official(hparams: str | os.PathLike | Mapping) -> Converted:
+    """Translates a configuration of google/automl. Keys without a counterpart are reported.
 
     Args:
-      hparams: 'a=1,b.c=2' with arrays as x*y, the path of an official yaml file, or a dict.
+      hparams: a text 'a=1,b.c=2' with arrays as x*y, the path of an official yaml file, or a dict.
     Returns:
-      Converted. An image size as text is WIDTHxHEIGHT, as officially. A label_map gets a class for every id from 1 to
-      num_classes (officially 90 where nothing is said), so that official weights fit; ids without a name are their own.
+      Converted. An image size given as text is read as WIDTHxHEIGHT, like google/automl does. A
+      label_map is completed to one class for every id from 1 to num_classes (90 by default), so
+      that official weights fit; an id without a name is named by its number.
     Raises:
-      ConfigError: unknown key (the nearest is named), text that is neither key=value nor a yaml file, a label_map of more
-      ids than classes, a head that this library does not have.
+      ConfigError: an unknown key (the message suggests the nearest one), text that is neither
+        key=value nor a yaml file, a label_map with ids above num_classes, or a segmentation head.
     Source: google/automl hparams_config.Config.override.
     """
-    values = dict(hparams) if isinstance(hparams, dict) else _read(str(hparams).strip())
-    if not isinstance(values.get('nms_configs', {}), dict):
-        raise ConfigError(
-            f'nms_configs must have keys, like nms_configs.method, found {values["nms_configs"]!r}'
-        )
+    values = dict(hparams) if isinstance(hparams, Mapping) else _read(str(hparams).strip())
     nms = values.pop('nms_configs', {})
-    _check_keys(values, {*_OURS - {*_DETECT}, *LEFT_OUT, *_RENAMED} - {'pyfunc'})
-    _check_keys(nms, {*_DETECT, 'pyfunc'} - {'per_class'})
+    if not isinstance(nms, Mapping):
+        raise ConfigError(f'nms_configs must have keys, like nms_configs.method, found {nms!r}')
+    _check_keys(values, _VALID)
+    _check_keys(nms, _VALID_NMS)
     if 'segmentation' in (values.get('heads') or ()):
-        raise ConfigError('heads: there is no segmentation head')
-    overrides = {
-        _RENAMED.get(key, key): _CONVERT.get(key, lambda v: v)(value)
-        for key, value in values.items()
-        if key not in LEFT_OUT
-    }
-    if overrides.get('label_map') is not None:
-        overrides['label_map'] = _label_map(
-            overrides['label_map'], overrides.get('num_classes', OFFICIAL_CLASSES)
+        raise ConfigError(
+            f'heads must be without segmentation, found {values["heads"]}: '
+            'this library has no segmentation head'
         )
-    if detect := _detect(nms):
+    overrides = _overrides(values)
+    detect = _detect(nms)
+    if detect:
         overrides['detect'] = detect
-    return Converted(overrides, {key: LEFT_OUT[key] for key in (*values, *nms) if key in LEFT_OUT})
+    left_out = {key: LEFT_OUT[key] for key in (*values, *nms) if key in LEFT_OUT}
+    return Converted(overrides, left_out)
 
 
-def parse(text):
-    """The official text form -> nested dict. 'a=1,b.c=2,d=1*2' gives {'a': 1, 'b': {'c': 2}, 'd': [1, 2]}."""
+def _overrides(values):
+    """All but `nms_configs`."""
+    overrides = {}
+    for key, value in values.items():
+        if key not in LEFT_OUT:
+            convert = _CONVERT.get(key)
+            overrides[_RENAMED.get(key, key)] = convert(value) if convert else value
+    if overrides.get('label_map') is not None:
+        count = overrides.get('num_classes', OFFICIAL_CLASSES)
+        overrides['label_map'] = _label_map(overrides['label_map'], count)
+    return overrides
+
+
+def parse(text: str) -> dict:
+    """The official text form -> nested dict.
+
+    'a=1,b.c=2,d=1*2' gives {'a': 1, 'b': {'c': 2}, 'd': [1, 2]}.
+    """
     values = {}
-    for pair in filter(None, (part.strip() for part in text.split(','))):
+    for pair in text.split(','):
+        pair = pair.strip()
+        if not pair:
+            continue
         key, *value = (part.strip() for part in pair.split('='))
         if len(value) != 1:
             raise ConfigError(f'{pair!r}: expected key=value')
-        *folders, name = key.split('.')
+        *sections, name = key.split('.')
         place = values
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[name] = (
-            [_value(v) for v in value[0].split('*')] if '*' in value[0] else _value(value[0])
-        )
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = _value_or_array(value[0])
     return values
 
 
+def _value_or_array(text):
+    return [_value(part) for part in text.split('*')] if '*' in text else _value(text)
+
+
 def _value(text):
-    """A Python literal, true or false, or else text."""
+    """A Python literal, true or false; anything else is text."""
     if text in ('true', 'false'):
         return text == 'true'
     try:
@@ -119,14 +146,15 @@ def _value(text):
 
 
 def _read(text):
-    if text.endswith(('.yaml', '.yml')) and '=' not in text:
-        if not pathlib.Path(text).is_file():
-            raise ConfigError(f'no such configuration file: {text}')
-        values = yaml.safe_load(pathlib.Path(text).read_text()) or {}
-        if not isinstance(values, dict):
-            raise ConfigError(f'{text}: expected keys and values, found a {type(values).__name__}')
-        return values
-    return parse(text)
+    path = pathlib.Path(text)
+    if path.suffix not in ('.yaml', '.yml') or ('=' in text and not path.is_file()):
+        return parse(text)
+    if not path.is_file():
+        raise ConfigError(f'no such configuration file: {text}')
+    values = yaml.safe_load(path.read_text()) or {}
+    if not isinstance(values, dict):
+        raise ConfigError(f'{text}: expected keys and values, found a {type(values).__name__}')
+    return values
 
 
 def _check_keys(values, valid):
@@ -138,24 +166,49 @@ def _check_keys(values, valid):
 
 
 def _image_size(value):
-    """[height, width] of the official WIDTHxHEIGHT; anything else is left to `load_config`."""
-    width, _, height = value.lower().partition('x') if isinstance(value, str) else ('', '', '')
-    return [int(height), int(width)] if width.isdigit() and height.isdigit() else value
+    """[height, width] of the official text WIDTHxHEIGHT; `load_config` checks anything else."""
+    if isinstance(value, str):
+        width, _, height = value.lower().partition('x')
+        if width.isdigit() and height.isdigit():
+            return [int(height), int(width)]
+    return value
 
 
 def _three(value):
+    """One number stands for all three channels."""
     return [float(value)] * 3 if isinstance(value, int | float) else value
 
 
+def _freeze(pattern):
+    """Officially for re.match, at the start of a name; `freeze` is for re.search, anywhere."""
+    return [rf'\A(?:{pattern})'] if pattern else None
+
+
+def _pyramid(name):
+    """The default and its dynamic form build the same graph."""
+    return 'bifpn' if name in (None, 'bifpn_dyn') else name
+
+
+_CONVERT = {  # {official key: what makes our value of an official one}
+    'image_size': _image_size,
+    'mean_rgb': _three,
+    'stddev_rgb': _three,
+    'label_map': lambda value: None if value == 'none' else value,
+    'var_freeze_expr': _freeze,
+    'fpn_name': _pyramid,
+    'fpn_weight_method': lambda value: value or 'fastattn',
+}
+
+
 def _label_map(labels, count):
+    """{id: name} with every id from 1 to `count`."""
     if isinstance(labels, str) and labels not in LABEL_MAPS:
         raise ConfigError(
             f'unknown label_map {labels!r}; valid: {", ".join(LABEL_MAPS)}, or ids and names'
         )
     names = LABEL_MAPS[labels] if isinstance(labels, str) else labels
-    if not isinstance(names, dict) or any(
-        not str(i).isdigit() or not 1 <= int(i) <= count for i in names
-    ):
+    fits = isinstance(names, Mapping) and all(_is_id(i, count) for i in names)
+    if not fits:
         raise ConfigError(
             f'label_map must map ids from 1 to num_classes ({count}) to names, found {labels!r}'
         )
@@ -163,34 +216,23 @@ def _label_map(labels, count):
     return {i: names.get(i, str(i)) for i in range(1, count + 1)}
 
 
+def _is_id(value, count):
+    return str(value).isdigit() and 1 <= int(value) <= count
+
+
 def _detect(nms):
-    """Unset thresholds are None or 0 officially, and mean what the method makes of them."""
-    unset = {
-        key
-        for key, value in nms.items()
-        if value is None or (key in ('iou_thresh', 'sigma') and not value)
-    }
-    detect = {
-        key: _DETECT[key] if key in unset else value
-        for key, value in nms.items()
-        if key not in LEFT_OUT
-    }
+    """The section `detect` of `nms_configs`.
+
+    Officially an unset threshold is None or 0, and its meaning depends on the method.
+    """
+    detect = {}
+    for key, value in nms.items():
+        if key not in LEFT_OUT:
+            unset = value is None or (key in ('iou_thresh', 'sigma') and not value)
+            detect[key] = _DETECT[key] if unset else value
     if 'method' in nms:
         detect['method'] = nms['method'] or 'hard'
     if not detect.get('score_thresh') and {'method', 'score_thresh'} & set(nms):
-        detect['score_thresh'] = 0.0 if detect.get('method') == 'hard' else _DETECT['score_thresh']
+        hard = detect.get('method') == 'hard'
+        detect['score_thresh'] = 0.0 if hard else _DETECT['score_thresh']
     return detect
-
-
-_RENAMED = {'var_freeze_expr': 'freeze', 'grad_checkpoint': 'recompute'}
-_CONVERT = {
-    'image_size': _image_size,
-    'mean_rgb': _three,
-    'stddev_rgb': _three,
-    'label_map': lambda v: None if v == 'none' else v,
-    'var_freeze_expr': lambda v: (
-        [rf'\A(?:{v})'] if v else None
-    ),  # officially re.match: at the start of the name
-    'fpn_name': lambda v: 'bifpn' if v in (None, 'bifpn_dyn') else v,
-    'fpn_weight_method': lambda v: v or 'fastattn',
-}

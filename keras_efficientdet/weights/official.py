@@ -1,23 +1,36 @@
-"""Official variable names, and the strict way of official weights into our models. The only file that knows the names."""
+"""Official variable names, and strict loading: all weights of a source fit the model, or none.
+
+Variables of google/automl get their names here; `imagenet` and `class_count` use the same names.
+"""
 
 import dataclasses
+import os
 import re
+from collections.abc import Mapping
 
+import keras
 import numpy as np
 
 from keras_efficientdet.errors import CheckpointError
 from keras_efficientdet.keras_compat import variable_path
 from keras_efficientdet.weights.files import EMA, read_checkpoint, write_checkpoint
 
+# State of optimizers and counters, in the names of TF1, Keras and TF2 checkpoints.
 _SLOTS = re.compile(
-    r'^(global_step|save_counter)$|/(Momentum|RMSProp|RMSProp_1|Adam|Adam_1)$|^optimizer/|/\.OPTIMIZER_SLOT/'
+    r'^(global_step|save_counter)$'
+    r'|/(Momentum|RMSProp|RMSProp_1|Adam|Adam_1)$'
+    r'|^optimizer/'
+    r'|/\.OPTIMIZER_SLOT/'
 )
 _CLASS_PREDICT = re.compile(r'^class_net/class-predict/')
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """What a load did: names of official variables. `missing` and `unused` are empty after a strict load."""
+    """What a load did, in official variable names.
+
+    `missing` and `unused` are empty after a strict load.
+    """
 
     source: str
     loaded: tuple[str, ...] = ()
@@ -25,92 +38,102 @@ class LoadReport:
     missing: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     reinitialised: tuple[str, ...] = ()
-    optimizer_state: tuple[str, ...] = ()  # slots and counters, not wanted here
-    ema: bool = True  # whether moving averages were to be taken where the source has them
+    optimizer_state: tuple[str, ...] = ()  # in the source, but not loaded
+    ema: bool = True  # whether moving averages were preferred to raw values
 
-    def __str__(self):
-        averages = (
-            (
-                f'{len(self.averaged)} moving averages and {len(self.loaded) - len(self.averaged)} raw values, as ema=True '
-                'takes the average where there is one'
+    def __str__(self) -> str:
+        averages = 'all raw values, because ema=False'
+        if self.ema:
+            averages = (
+                f'{len(self.averaged)} moving averages and '
+                f'{len(self.loaded) - len(self.averaged)} raw values; ema=True prefers averages'
             )
-            if self.ema
-            else 'all raw values, as ema=False asks'
-        )
         return (
             f'{self.source}: loaded {len(self.loaded)} variables ({averages}), '
-            f'{len(self.missing)} missing, {len(self.unused)} unused, {len(self.reinitialised)} re-initialised, '
-            f'{len(self.optimizer_state)} of the optimizer left out'
+            f'{len(self.missing)} missing, {len(self.unused)} unused, '
+            f'{len(self.reinitialised)} re-initialised, '
+            f'{len(self.optimizer_state)} of the optimizer ignored'
         )
 
 
-def official_variables(model):
+def official_variables(model: keras.Model) -> dict:
     """{official name: (our variable, index into it or None)} of every weight of a model.
 
-    A BiFPN node's vector `WSM` holds the official scalars WSM, WSM_1, ... (or vectors, per channel).
+    Officially each edge of a BiFPN node has a variable: WSM, WSM_1, ... (a scalar, or one value per
+    channel). Ours is one variable `WSM` per node, whose first axis runs over the edges.
     """
     table = {}
     for layer in model.layers:
         for variable in layer.weights:
-            last = variable_path(variable).rpartition('/')[2]
+            last = _last_name(layer, variable)
             if last == 'WSM':
-                edges = enumerate(['WSM'] + [f'WSM_{i}' for i in range(1, variable.shape[0])])
-                table.update(
-                    {f'{layer.name}.{edge}'.replace('.', '/'): (variable, i) for i, edge in edges}
-                )
-                continue
-            if 'depthwise_conv2d' in layer.name and last == 'kernel':  # Keras 3 calls it `kernel`
-                last = 'depthwise_kernel'
-            table[f'{layer.name}.{last}'.replace('.', '/')] = (variable, None)
+                for i in range(variable.shape[0]):
+                    edge = f'WSM_{i}' if i else 'WSM'
+                    table[_official_name(layer, edge)] = (variable, i)
+            else:
+                table[_official_name(layer, last)] = (variable, None)
     return table
 
 
-def official_shapes(model):
+def _official_name(layer, last):
+    # Keras 3 refuses slashes in the names of layers, so they have dots in their place.
+    return f'{layer.name}.{last}'.replace('.', '/')
+
+
+def _last_name(layer, variable):
+    last = variable_path(variable).rpartition('/')[2]
+    if last == 'kernel' and 'depthwise_conv2d' in layer.name:  # as Keras 3 calls it
+        return 'depthwise_kernel'
+    return last
+
+
+def official_shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     """{official name: shape} of every weight of a model."""
-    return {
-        name: tuple(v.shape) if i is None else tuple(v.shape[1:])
-        for name, (v, i) in official_variables(model).items()
-    }
+    shapes = {}
+    for name, (variable, index) in official_variables(model).items():
+        shapes[name] = tuple(variable.shape if index is None else variable.shape[1:])
+    return shapes
 
 
-def official_weights(model):
+def official_weights(model: keras.Model) -> dict[str, np.ndarray]:
     """{official name: float32 array} of every weight of a model."""
-    return {
-        name: v.numpy() if i is None else v.numpy()[i]
-        for name, (v, i) in official_variables(model).items()
-    }
+    values = {}
+    for name, (variable, index) in official_variables(model).items():
+        values[name] = variable.numpy() if index is None else variable.numpy()[index]
+    return values
 
 
-def load_official(model, source, *, ema=True, on_class_mismatch='error'):
+def load_official(
+    model: keras.Model,
+    source: str | os.PathLike | dict[str, np.ndarray],
+    *,
+    ema: bool = True,
+    on_class_mismatch: str = 'error',
+) -> LoadReport:
     """Loads official weights into a model, all of them or none.
 
     Args:
       model: the result of `efficientdet`.
-      source: {official variable name: array}, or what `checkpoint_files.read_checkpoint` reads: a checkpoint of TF1 or TF2
-        (prefix or directory), an archive with one, or an official h5 file.
-      ema: take the moving average of a variable where the source has one. False: always the raw value.
-      on_class_mismatch: 'error', or 'reinit' to give `class-predict` alone fresh values where the number of classes differs.
-    Returns:
-      LoadReport.
+      source: {official variable name: array}, or the path of a TF1 or TF2 checkpoint (prefix or
+        directory), of an official h5 file, or of an archive with one of these.
+      ema: use the moving average of a variable where the source has one. False: always the raw
+        value.
+      on_class_mismatch: 'error', or 'reinit': where the number of classes differs, the variables of
+        `class-predict`, and no others, get new initial values.
     Raises:
-      CheckpointError: unreadable, incomplete, with variables that the model does not have, of another shape, or not finite.
-        The message names the variables. The model is unchanged.
+      CheckpointError: the source is unreadable or incomplete, has variables that the model lacks,
+        or has values of another shape, of another dtype or not finite. The message names the
+        variables. The model is unchanged.
     """
     if on_class_mismatch not in ('error', 'reinit'):
         raise ValueError(f'on_class_mismatch {on_class_mismatch!r}: expected error or reinit')
-    label = 'mapping' if isinstance(source, dict) else str(source)
-    values, averaged, slots = _select(
-        source if isinstance(source, dict) else read_checkpoint(source), ema
-    )
+    if isinstance(source, dict):
+        label, found = 'mapping', source
+    else:
+        label, found = str(source), read_checkpoint(source)
+    values, averaged, slots = _select(found, ema)
     wanted = official_shapes(model)
-    fresh = {
-        name
-        for name in wanted
-        if on_class_mismatch == 'reinit'
-        and _CLASS_PREDICT.match(name)
-        and name in values
-        and np.shape(values[name]) != wanted[name]
-    }
+    fresh = _other_class_count(values, wanted) if on_class_mismatch == 'reinit' else set()
     report = _report(label, wanted, values, fresh)
     report = dataclasses.replace(
         report,
@@ -124,13 +147,27 @@ def load_official(model, source, *, ema=True, on_class_mismatch='error'):
     return report
 
 
-def save_official(model, prefix, *, averages=None, global_step=0):
-    """Writes a model's weights as a TF1 name-based checkpoint, as the official trainer does, so that its code can load them.
+def _other_class_count(values, wanted):
+    """Names of the class prediction's variables that have another shape in the source."""
+    names = [name for name in wanted if _CLASS_PREDICT.match(name) and name in values]
+    return {name for name in names if np.shape(values[name]) != wanted[name]}
+
+
+def save_official(
+    model: keras.Model,
+    prefix: str | os.PathLike,
+    *,
+    averages: Mapping[str, np.ndarray] | None = None,
+    global_step: int = 0,
+) -> None:
+    """Writes a model's weights as a TF1 name-based checkpoint, which official code can load.
 
     Args:
       model: the result of `efficientdet`.
-      prefix: path of the files without their endings; the file `checkpoint` beside them names it as the newest.
-      averages: {official variable name: array} of the moving averages, one for each variable; None: none are written.
+      prefix: path of the files without their endings. The file `checkpoint` beside them is
+        rewritten to name this checkpoint as the newest.
+      averages: {official variable name: array} with the moving average of every variable; None
+        writes no averages.
       global_step: number of training steps done, written as int64.
     Raises:
       CheckpointError: `averages` does not fit the model; nothing was written.
@@ -139,22 +176,24 @@ def save_official(model, prefix, *, averages=None, global_step=0):
     if averages is not None:
         wanted = official_shapes(model)
         _check(_report('averages', wanted, averages), wanted, averages)
-    shadows = {
-        name + EMA: np.asarray(value, np.float32) for name, value in (averages or {}).items()
-    }
-    write_checkpoint(prefix, {**values, **shadows, 'global_step': np.int64(global_step)})
+    for name, value in (averages or {}).items():
+        values[name + EMA] = np.asarray(value, np.float32)
+    write_checkpoint(prefix, {**values, 'global_step': np.int64(global_step)})
 
 
-def load_backbone(model, values):
-    """Loads an ImageNet classifier's weights {official name: array} into the backbone of a model.
+def load_backbone(model: keras.Model, values: dict[str, np.ndarray]) -> LoadReport:
+    """Loads the weights of an ImageNet classifier into the backbone of a model.
 
-    Every backbone variable must be there; the classifier's own head ('<backbone>/head/...') is left out and reported as
-    unused. Returns LoadReport. Raises CheckpointError; the model is unchanged then.
+    Args:
+      model: the result of `efficientdet`.
+      values: {official name: array} with every variable of the backbone. The classifier's own head
+        ('<backbone>/head/...') is not loaded and reported as unused.
+    Raises:
+      CheckpointError: the values do not fit the backbone. The model is unchanged.
     """
     prefix = model.detection_config.model.backbone_name + '/'
-    wanted = {
-        name: shape for name, shape in official_shapes(model).items() if name.startswith(prefix)
-    }
+    shapes = official_shapes(model)
+    wanted = {name: shape for name, shape in shapes.items() if name.startswith(prefix)}
     unused = {name for name in values if name.startswith(f'{prefix}head/')}
     values = {name: value for name, value in values.items() if name not in unused}
     report = _report(prefix[:-1], wanted, values)
@@ -164,13 +203,15 @@ def load_backbone(model, values):
 
 
 def _select(found, ema):
-    """(values by plain name, names taken from averages, optimizer state) of everything that a source holds."""
+    """Sorts what a source holds: ({name: value}, names from averages, names of optimizer state)."""
     slots = {name for name in found if _SLOTS.search(name)}
-    plain = {
-        name: value for name, value in found.items() if name not in slots and not name.endswith(EMA)
-    }
-    shadows = {name[: -len(EMA)]: value for name, value in found.items() if name.endswith(EMA)}
-    return ({**plain, **shadows}, set(shadows), slots) if ema else ({**plain}, set(), slots)
+    plain, shadows = {}, {}
+    for name, value in found.items():
+        if name.endswith(EMA):
+            shadows[name.removesuffix(EMA)] = value
+        elif name not in slots:
+            plain[name] = value
+    return ({**plain, **shadows}, set(shadows), slots) if ema else (plain, set(), slots)
 
 
 def _report(source, wanted, values, fresh=frozenset()):
@@ -184,74 +225,78 @@ def _report(source, wanted, values, fresh=frozenset()):
 
 
 def _check(report, wanted, values):
-    problems = [
-        f'{len(names)} {what}: {_some(names)}'
-        for what, names in (
-            ('variables of the model are missing in it', report.missing),
-            ('of its variables are unknown to the model', report.unused),
-        )
-        if names
-    ]
-    shapes = [
-        f'{name} is {np.shape(values[name])}, the model wants {wanted[name]}'
-        for name in report.loaded
-        if np.shape(values[name]) != wanted[name]
-    ]
-    if shapes:
-        hint = (
-            ' (another number of classes? on_class_mismatch="reinit" gives class-predict alone fresh values)'
-            if all(_CLASS_PREDICT.match(s) for s in shapes)
-            else ''
-        )
-        problems.append(f'{len(shapes)} of another shape: {_some(shapes, "; ")}{hint}')
-    dtypes = {name: np.asarray(values[name]).dtype for name in report.loaded}
-    wrong = [
-        f'{name} is {dtype}'
-        for name, dtype in dtypes.items()
-        if not np.issubdtype(dtype, np.floating)
-    ]
-    if wrong:
-        problems.append(f'{len(wrong)} of another dtype, the model wants float32: {_some(wrong)}')
-    bad = [
-        name
-        for name, dtype in dtypes.items()
-        if np.issubdtype(dtype, np.floating) and not np.all(np.isfinite(values[name]))
-    ]
-    if bad:
-        problems.append(f'{len(bad)} not finite numbers: {_some(bad)}')
+    """Raises CheckpointError, with every kind of problem in one message."""
+    problems = _problems(report, wanted, values)
     if problems:
         raise CheckpointError(
             f'{report.source} does not fit the model, nothing was loaded. ' + '. '.join(problems)
         )
 
 
-def _some(names, separator=', '):
-    return separator.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
+def _problems(report, wanted, values):
+    problems = []
+    if report.missing:
+        problems.append(_some('variables of the model are missing in it', report.missing))
+    if report.unused:
+        problems.append(_some('of its variables are unknown to the model', report.unused))
+    shapes = [name for name in report.loaded if np.shape(values[name]) != wanted[name]]
+    if shapes:
+        problems.append(_wrong_shapes(shapes, wanted, values))
+    dtypes = {name: np.asarray(values[name]).dtype for name in report.loaded}
+    floating = {name for name, dtype in dtypes.items() if np.issubdtype(dtype, np.floating)}
+    wrong = [f'{name} is {dtype}' for name, dtype in dtypes.items() if name not in floating]
+    if wrong:
+        problems.append(_some('of another dtype, the model expects float32', wrong))
+    infinite = [name for name in sorted(floating) if not np.all(np.isfinite(values[name]))]
+    if infinite:
+        problems.append(_some('with values that are infinite or NaN', infinite))
+    return problems
+
+
+def _wrong_shapes(names, wanted, values):
+    found = [f'{n} is {np.shape(values[n])}, the model expects {wanted[n]}' for n in names]
+    problem = _some('of another shape', found)
+    if all(_CLASS_PREDICT.match(name) for name in names):
+        problem += (
+            ' (another number of classes? on_class_mismatch="reinit" loads everything else and '
+            'gives the class prediction new initial values)'
+        )
+    return problem
+
+
+def _some(what, names):
+    """'7 <what>: ' and the first five of the names."""
+    more = f' and {len(names) - 5} more' if len(names) > 5 else ''
+    return f'{len(names)} {what}: {"; ".join(names[:5])}{more}'
 
 
 def _assign(model, values):
-    whole = {}
+    """Assigns {official name: array} to our variables."""
+    whole = {}  # the variables of BiFPN nodes, which several official names make up
     for name, (variable, index) in official_variables(model).items():
         if name not in values:
             continue
         if index is None:
             variable.assign(values[name])
         else:
-            whole.setdefault(id(variable), (variable, variable.numpy().copy()))[1][index] = values[
-                name
-            ]
-    for variable, value in whole.values():
-        variable.assign(value)
+            _, edges = whole.setdefault(id(variable), (variable, variable.numpy().copy()))
+            edges[index] = values[name]
+    for variable, edges in whole.values():
+        variable.assign(edges)
 
 
 def _reinitialise(model, names):
-    """Draws the named variables anew from their layers' own initializers."""
+    """Draws the named variables anew from the initializers of their layers."""
     for layer in model.layers:
         for variable in layer.weights:
             last = variable_path(variable).rpartition('/')[2]
-            if f'{layer.name}.{last}'.replace('.', '/') in names:
-                kind = last if last in ('kernel', 'bias') else last.removesuffix('_kernel')
-                initializer = getattr(layer, f'{kind}_initializer')
-                variable.assign(
-                    type(initializer).from_config(initializer.get_config())(variable.shape)
-                )
+            if _official_name(layer, last) in names:
+                variable.assign(_fresh(layer, last, variable.shape))
+
+
+def _fresh(layer, last, shape):
+    """Layers name their initializers after the variable, 'depthwise_kernel' after 'depthwise'."""
+    kind = last if last in ('kernel', 'bias') else last.removesuffix('_kernel')
+    initializer = getattr(layer, f'{kind}_initializer')
+    # An initializer gives the same values whenever it is called, a copy of it gives new ones.
+    return type(initializer).from_config(initializer.get_config())(shape)

@@ -1,4 +1,4 @@
-"""The weights that google/automl released: which there are (released.yaml), and the way of them into Keras' cache."""
+"""The weights that google/automl released: their table, and downloads into Keras' cache."""
 
 import dataclasses
 import os
@@ -8,7 +8,7 @@ import uuid
 import keras
 import yaml
 
-from keras_efficientdet.config import load_config
+from keras_efficientdet.config import Config, load_config
 from keras_efficientdet.errors import CheckpointError
 from keras_efficientdet.files import keras_home
 from keras_efficientdet.weights.files import ARCHIVES
@@ -20,70 +20,75 @@ TABLE = pathlib.Path(__file__).with_name('released.yaml')
 class Released:
     """One released checkpoint."""
 
-    weights: str  # the set: 'coco', 'coco640' or 'advprop'
+    weights: str  # name of the set: 'coco', 'coco640' or 'advprop'
     model: str
     url: str
     format: str
-    overrides: dict  # of the model's configuration: what the weights expect
+    overrides: dict  # of the model's configuration: what the weights were trained with
     val_ap: float  # COCO val2017, as published
-    sources: list  # where the address was seen; released.yaml says what each is
+    sources: list  # where the address was seen; released.yaml describes each
 
 
-def released_sets():
+def released_sets() -> dict[str, dict[str, Released]]:
     """{name of a set of weights: {model name: Released}}."""
-    table = yaml.safe_load(TABLE.read_text())
-    return {
-        weights: {model: Released(weights, model, **entry) for model, entry in models.items()}
-        for weights, models in table.items()
-    }
+    sets = {}
+    for weights, models in yaml.safe_load(TABLE.read_text()).items():
+        sets[weights] = {model: Released(weights, model, **row) for model, row in models.items()}
+    return sets
 
 
-def released(model_name, weights='coco'):
-    """The Released of a model, like `released('efficientdet-d0', 'advprop')`. Raises CheckpointError where there is none."""
+def released(model_name: str, weights: str = 'coco') -> Released:
+    """The Released of a model, like `released('efficientdet-d0', 'advprop')`.
+
+    Raises:
+      CheckpointError: this set has no weights of this model; the message lists the sets that have.
+    """
     sets = released_sets()
     if model_name not in sets.get(weights, {}):
-        having = [name for name, models in sets.items() if model_name in models]
+        available = [name for name, models in sets.items() if model_name in models]
         raise CheckpointError(
-            f'no weights {weights!r} of {model_name!r} were released; of this model there are {having}'
+            f'no weights {weights!r} were released for {model_name!r}; '
+            f'available for this model: {available}'
         )
     return sets[weights][model_name]
 
 
-def released_config(config, weights):
-    """The Config with what a released set expects (image size, scaling of the input), where it has its model's own values.
+def released_config(config: Config, weights: str) -> Config:
+    """`config` with what a released set was trained with (image size, scaling of the input).
 
-    What was changed by hand stays as it is. Raises CheckpointError where the set has no weights of this model.
-    """
-    usual = load_config(config.model.name).model
-    wanted = released(config.model.name, weights).overrides
-    return load_config(
-        config,
-        {
-            key: value
-            for key, value in wanted.items()
-            if getattr(config.model, key) == getattr(usual, key)
-        },
-    )
-
-
-def released_checkpoint(model_name, weights='coco'):
-    """Path of released weights, fetched into Keras' cache where they are not there yet; fit for `load_official`.
-
-    The cache is $KERAS_HOME, default ~/.keras. There, in efficientdet/<weights>/, an archive that was put there by hand is
-    found too, as is the folder unpacked from it or an h5 of the same name.
+    Keys that the user changed from the model's own values are left alone.
 
     Raises:
-      CheckpointError: nothing was released, or it cannot be fetched; the message says what to get and where to put it.
+      CheckpointError: the set has no weights of this model.
+    """
+    usual = load_config(config.model.name).model
+    expected = released(config.model.name, weights).overrides
+    unchanged = [k for k in expected if getattr(config.model, k) == getattr(usual, k)]
+    return load_config(config, {key: expected[key] for key in unchanged})
+
+
+def released_checkpoint(model_name: str, weights: str = 'coco') -> pathlib.Path:
+    """Path of released weights for `load_official`, downloaded where they are missing.
+
+    They are kept in the folder efficientdet/<weights>/ of Keras' cache ($KERAS_HOME, default
+    ~/.keras). Put there by hand, the archive, the folder unpacked from it or an h5 file of the same
+    name is found as well.
+
+    Raises:
+      CheckpointError: nothing was released, or the download failed; the message tells what to get
+        and where to put it.
     """
     release = released(model_name, weights)
-    archive, folder, h5 = _places(release)
-    by_hand = [place for place in (archive, folder, h5) if place.exists()]
-    if not by_hand:
-        _fetch(release, keras_home(), archive, folder)
-    return by_hand[0] if by_hand else archive
+    places = _places(release)
+    for place in places:
+        if place.exists():
+            return place
+    archive, unpacked, _ = places
+    _fetch(release, archive, unpacked)
+    return archive
 
 
-def is_at_hand(model_name, weights='coco'):
+def is_at_hand(model_name: str, weights: str = 'coco') -> bool:
     """Whether `released_checkpoint` would find the weights in the cache, without a download."""
     return any(place.exists() for place in _places(released(model_name, weights)))
 
@@ -91,27 +96,27 @@ def is_at_hand(model_name, weights='coco'):
 def _places(release):
     """Where released weights are looked for: (archive, folder unpacked from it, h5 file)."""
     name = release.url.rpartition('/')[2]
-    stem = next(name.removesuffix(end) for end in ARCHIVES if name.endswith(end))
-    cache = keras_home() / 'efficientdet' / release.weights
-    return cache / name, cache / stem, cache / f'{stem}.h5'
+    stem = next(name.removesuffix(ending) for ending in ARCHIVES if name.endswith(ending))
+    folder = keras_home() / 'efficientdet' / release.weights
+    return folder / name, folder / stem, folder / f'{stem}.h5'
 
 
-def _fetch(release, home, archive, folder):
+def _fetch(release, archive, unpacked):
+    # A name of its own, so that two processes cannot write to the same file.
     working = f'{archive.name}.fetching-{uuid.uuid4().hex}'
     try:
-        archive.parent.mkdir(
-            parents=True, exist_ok=True
-        )  # Keras goes to /tmp where its cache is not there
+        # Where its cache folder is missing, Keras would download to /tmp.
+        archive.parent.mkdir(parents=True, exist_ok=True)
         fetched = keras.utils.get_file(
             working,
             release.url,
-            cache_dir=str(home),
+            cache_dir=str(keras_home()),
             cache_subdir=f'efficientdet/{release.weights}',
         )
         os.replace(fetched, archive)
     except Exception as error:  # Keras raises a bare Exception where a download fails
         raise CheckpointError(
-            f'the weights {release.weights!r} of {release.model} are not here and cannot be fetched ({error}). '
-            f'Download {release.url} where there is internet, and put it there: {archive}, or unpacked: '
-            f'{folder}'
+            f'the weights {release.weights!r} of {release.model} are missing and could not be '
+            f'downloaded ({error}). Download {release.url} on a machine with internet access and '
+            f'put it here: {archive}, or unpacked here: {unpacked}'
         ) from error
