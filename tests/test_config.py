@@ -89,7 +89,9 @@ def test_spellings_of_an_override(override):
 def test_yaml_file_as_override_and_as_model(tmp_path):
     path = tmp_path / 'mine.yaml'
     path.write_text(
-        'base: efficientdet-lite1\nlearning_rate: 1e-3\nmodel: {num_classes: 2, label_map: {4: a, 9: b}}\n'
+        'base: efficientdet-lite1\n'
+        'learning_rate: 1e-3\n'
+        'model: {num_classes: 2, label_map: {4: a, 9: b}}\n'
     )
     config = load_config(path)
     assert (config.model.name, config.train.learning_rate) == ('efficientdet-lite1', 0.001)
@@ -374,6 +376,14 @@ def test_choices_are_what_is_implemented():
     assert set(choices.IOU_LOSSES) == set(iou_losses.IOU_TYPES)
     assert set(choices.DECAYS) == set(schedules.DECAYS)
     assert 'anchor' in heads.HEADS
+
+
+@pytest.mark.parametrize('name', choices.OPTIMIZERS)
+def test_every_optimizer_can_be_built(name):
+    from keras_efficientdet.training.optimizers import optimizer
+
+    train = load_config('efficientdet-d0', {'optimizer': name}).train
+    assert type(optimizer(train, 10)).__name__.lower() == name
 
 
 def test_choices_in_a_table_are_looked_up_when_they_are_checked(monkeypatch):

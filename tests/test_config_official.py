@@ -1,4 +1,4 @@
-"""Official configurations translated: the recorded parser, every key of the official defaults, labels, and reports."""
+"""Official configurations translated: the parser, every default key, labels, and reports."""
 
 import json
 
@@ -201,7 +201,7 @@ def test_augmentation_is_translated():
     )
 
 
-def test_nothing_is_dropped_without_a_word():
+def test_every_key_is_translated_or_reported():
     overrides, left_out = from_official(
         'learning_rate=1e-3,mixed_precision=true,strategy=gpus,nms_configs.pyfunc=true'
     )

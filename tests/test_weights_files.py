@@ -1,4 +1,4 @@
-"""Checkpoint files alone: archives that are hostile or broken, h5 files as Keras cuts them, names of objects."""
+"""Checkpoint files: hostile or damaged archives, h5 files that Keras split, names of objects."""
 
 import io
 import tarfile
