@@ -299,7 +299,7 @@ WRONG = {
     ),
     'empty directory': (
         lambda folder, _: folder,
-        ['directory without a checkpoint', 'found nothing'],
+        ['expected one checkpoint', 'found nothing'],
     ),
     'no h5': (no_h5, ['model.h5', 'not an HDF5 file']),
 }
