@@ -151,7 +151,7 @@ def test_offline_says_what_to_get_and_where_to_put_it(cache, served, tmp_path):
     for word in (
         f'Download file://{tmp_path}/nowhere/efficientdet-d0.tar.gz',
         f'{cache}/coco/efficientdet-d0.tar.gz',
-        f'unpacked: {cache}/coco/efficientdet-d0',
+        f'unpacked here: {cache}/coco/efficientdet-d0',
     ):
         assert word in str(caught.value)
     assert not list((cache / 'coco').iterdir())
