@@ -19,7 +19,7 @@ def cells(config):
     """Centres y, x of the cells, float32 [C, 2] in pixels of the input; the size of a cell."""
     model = config.model
     height, width = feature_sizes(model.image_size, model.min_level)[-1]
-    size = np.array(model.image_size, np.float32) / (height, width)
+    size = np.array(model.image_size, np.float32) / np.array([height, width], np.float32)
     rows, columns = np.divmod(np.arange(height * width), width)
     return (np.stack([rows, columns], 1).astype(np.float32) + 0.5) * size, size
 
