@@ -39,7 +39,7 @@ def anchors(
     per_level = scale if isinstance(scale, list | tuple) else [scale] * (last - first + 1)
     if len(per_level) != last - first + 1:
         raise ValueError(
-            f'anchor scale {scale}: expected one number, or {last - first + 1} for the levels '
+            f'anchor scale {scale}: expected one number, or {last - first + 1} for levels '
             f'{first} to {last}'
         )
     multipliers = [_multipliers(r) for r in ratios]
