@@ -29,6 +29,7 @@ from keras_efficientdet.data.pipeline import (
     training_stream,
     validation_dataset,
 )
+from keras_efficientdet.data.records import Records, open_records
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.evaluation.report import write_report
 from keras_efficientdet.files import remove_unfinished, replaced_file
@@ -97,7 +98,9 @@ def fit(
       written before are whole. NonFiniteLossError: the loss became infinite or NaN.
     """
     _check_settings(config, callbacks)
-    data = _Data(records_of(train), records_of(valid), names=(valid, train))
+    data = _Data(
+        open_records(records_of(train)), open_records(records_of(valid)), names=(valid, train)
+    )
     strategy = strategy or tf.distribute.get_strategy()
     model = _compiled(config, weights, data, strategy)
     shared, own = pathlib.Path(workdir), own_folder(workdir, strategy)
@@ -114,8 +117,8 @@ def fit(
 class _Data(typing.NamedTuple):
     """The records of both splits, and (valid, train) as the user gave them, for the report."""
 
-    train: typing.Any
-    valid: typing.Any
+    train: Records
+    valid: Records
     names: tuple
 
 
