@@ -1,4 +1,7 @@
-"""What several test files share: goldens and real pictures (skipped where they are not), one small network, fixed seeds."""
+"""What several test files share: goldens, real images, one small network, fixed seeds.
+
+Tests of goldens or images that are not there are skipped.
+"""
 
 import dataclasses
 import json
@@ -25,7 +28,10 @@ def _seeds():
 
 @pytest.fixture
 def golden():
-    """The function name -> official output; skips the test where neither the full set nor a committed slice holds it."""
+    """The function name -> official output.
+
+    Skips the test where neither the full set nor a committed slice holds it.
+    """
 
     def load(name):
         found = official.golden(name)
@@ -78,7 +84,10 @@ def small_config():
 
 @pytest.fixture(scope='session')
 def small_model(small_config):
-    """A network whose detections depend on the picture: weights drawn as in the goldens. Tests leave it as it is."""
+    """A network whose detections depend on the image: weights drawn as in the goldens.
+
+    Tests must not change it.
+    """
     return _seeded(small_config)
 
 
@@ -105,10 +114,11 @@ def _seeded(config):
 
 
 def _measure_norms(model, images):
-    """Gives norms the statistics of images float32 [B, height, width, 3], and makes their gammas smaller.
+    """Gives norms the statistics of images float32 [B, height, width, 3], and smaller gammas.
 
-    With drawn statistics the pictures' part of the features dies away on D0's long way, and with gammas of 1 roundings grow so
-    much that engines differ: a change of 1e-6 in the picture moves logits by 9e-4, with these gammas by 2e-6.
+    With drawn statistics, D0's many layers lose what distinguishes one image from another. With
+    gammas of 1, rounding errors grow so much that engines differ: a change of 1e-6 in the image
+    moves logits by 9e-4; with these gammas, by 2e-6.
     """
     norms = [layer for layer in model.layers if isinstance(layer, BatchNorm)]
     for norm in norms:
@@ -137,7 +147,10 @@ def inside(monkeypatch, tmp_path):
 
 @pytest.fixture
 def traces(monkeypatch):
-    """The names of the graphs that TensorFlow has traced since the test began, those too that were thrown away at once."""
+    """The names of the graphs that TensorFlow has traced since the test began.
+
+    Graphs that were thrown away at once are among them.
+    """
     names, usual = [], func_graph.FuncGraph.__init__
 
     def counted(self, name, *args, **kwargs):

@@ -1,4 +1,4 @@
-"""The rules by which the official outputs in the goldens were made (seeded weights, inputs), and how to compare with them."""
+"""How the official outputs of the goldens were made (seeded weights, inputs), and comparisons."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def index_of_files():
 
 
 def path(name):
-    """Where a golden file is: in the full set, else the slice committed here; None where neither holds it."""
+    """Path of a golden: in the full set, else its committed slice; None if neither has it."""
     return next((p for p in (GOLDEN / name, SLICES / name) if p.is_file()), None)
 
 
@@ -43,7 +43,7 @@ def golden(name):
 
 
 def seeded_weight(name, shape, fpn_gain=1.0, project_gain=1.0):
-    """The value of an official variable in the goldens: float32, drawn from the CRC-32 of its name."""
+    """Value of an official variable in the goldens: float32, drawn from its name's CRC-32."""
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
     plain = name.removesuffix(EMA)
     kind = plain.rpartition('/')[2]
@@ -96,7 +96,7 @@ def make_input(n, height, width, seed):
 
 
 def rule_input(rule):
-    """The input that a golden's rule names, 'make_input(n=1,h=256,w=256,seed=0)' or 'make_input(1,256,256,0)'."""
+    """The input of a rule: 'make_input(n=1,h=256,w=256,seed=0)' or 'make_input(1,256,256,0)'."""
     text = rule['input'].partition('(')[2].partition(')')[0]
     return make_input(*(int(part.rpartition('=')[2]) for part in text.split(',')))
 
@@ -104,7 +104,8 @@ def rule_input(rule):
 def worst_difference(outputs, arrays, stats, model):
     """Largest |ours - official| / std over every recorded tensor of a forward golden.
 
-    outputs: {'classes': [B, A, K], 'boxes': [B, A, 4]} of our model; split back into the official per-level tensors.
+    outputs: {'classes': [B, A, K], 'boxes': [B, A, 4]} of our model; they are split into the
+    official tensors of each level.
     """
     worst, start = {}, 0
     per_place = model.num_scales * len(model.aspect_ratios)

@@ -64,8 +64,11 @@ def test_official_layer(iou_type, golden):
 
 
 def as_official(arrays, name):
-    """[2, A, 4]: the official order, level by level over the whole batch, cut where the official code thinks that the
-    second image begins: its anchors are tiled image by image, so they meet boxes of other anchors."""
+    """[2, A, 4] in the official order: level by level over the whole batch.
+
+    It is cut where the official code assumes that the second image begins. Its anchors are tiled
+    image by image, so they meet boxes of other anchors.
+    """
     return np.concatenate(
         [arrays[f'{name}_{level}'].reshape(-1, 4) for level in range(3, 8)]
     ).reshape(2, -1, 4)

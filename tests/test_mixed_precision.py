@@ -82,5 +82,5 @@ def test_the_policy_stays_inside_and_files_are_float32(tmp_path):
 
 
 def test_unknown_types_are_refused():
-    with pytest.raises(ConfigError, match="mixed_precision must be one of .*found 'float16'"):
+    with pytest.raises(ConfigError, match=r"mixed_precision must be one of .*found 'float16'"):
         load_config('efficientdet-d0', 'mixed_precision=float16')

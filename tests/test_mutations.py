@@ -1,4 +1,4 @@
-"""The list of mutations stays true to the code; three of them are tried each time, all of them by `make mutations`."""
+"""The mutations fit the code; three are tried each time, all of them by `make mutations`."""
 
 import pytest
 from mutations import MUTATIONS, ROOT, broken, noticed

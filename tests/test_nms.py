@@ -188,8 +188,9 @@ def test_unknown_method():
         non_max_suppression(*candidates(0), method='diou')
 
 
-# What follows compares with official outputs on logits drawn as index.json says. Official class ids are 1-based, official
-# padding repeats candidate 0 (global) or is 0 (per class); ours are 0-based and padded with 0.
+# What follows compares with official outputs on logits that are drawn by the rules of index.json.
+# Official class ids are 1-based, and official padding repeats candidate 0 (global) or is 0 (per
+# class); ours are 0-based and padded with 0.
 
 
 def cases():

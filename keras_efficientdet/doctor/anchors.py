@@ -170,7 +170,9 @@ def best_overlaps(boxes: np.ndarray, config: Config) -> np.ndarray:
       float32 [N].
     """
     model = config.model
-    anchors = head_of(config).anchors(config)
+    anchors_of = head_of(config).anchors
+    assert anchors_of  # `check_anchors` asks first
+    anchors = anchors_of(config)
     shapes = model.num_scales * len(model.aspect_ratios)
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     start, nearest = 0, []  # first anchor of a level; indices [N, shapes] of each level

@@ -60,6 +60,7 @@ def candidates(
       images, 'scores': float32 [B, A, num_classes]}.
     """
     head = head_of(config)
+    assert head.codes and head.anchors  # exports check this before they build a graph
     codes, scores = head.codes(outputs, config)
     boxes = decode(codes, tf.constant(head.anchors(config)))
     return {'boxes': images.undo(boxes, scale_back), 'scores': scores}

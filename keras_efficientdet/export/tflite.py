@@ -137,7 +137,9 @@ def operator_settings(config: Config) -> Config:
     That operator does hard NMS over all pairs of anchor and class.
     """
     _check_operator(config)
-    pairs = len(head_of(config).anchors(config)) * config.model.num_classes
+    anchors = head_of(config).anchors
+    assert anchors  # `Head`: given together with `codes`, which was checked
+    pairs = len(anchors(config)) * config.model.num_classes
     return load_config(config, {'detect': {'method': 'hard', 'max_nms_inputs': pairs}})
 
 

@@ -73,7 +73,9 @@ class Detector:
         """Like `stream`, but yields pairs of (image uint8 [H, W, 3], Detections)."""
         # A frame of a camera must not wait for the next ones.
         batch_size = 1 if isinstance(pictures, int) else self.batch_size
-        images = in_order(read_image, single_images(pictures), os.cpu_count(), ahead=batch_size - 1)
+        images = in_order(
+            read_image, single_images(pictures), os.cpu_count() or 1, ahead=batch_size - 1
+        )
         return self.with_arrays(images, batch_size)
 
     def with_arrays(

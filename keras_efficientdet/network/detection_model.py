@@ -52,7 +52,7 @@ class DetectionModel(keras.Model):
     loaded model trains on as the saved one would have, with its averages.
     """
 
-    detection_config = None
+    detection_config: Config | None = None
     _plan = TrainingPlan()
 
     @property

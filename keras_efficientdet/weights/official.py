@@ -1,7 +1,4 @@
-"""Official variable names, and strict loading: all weights of a source fit the model, or none.
-
-Variables of google/automl get their names here; `imagenet` and `class_count` use the same names.
-"""
+"""Official variable names, and strict loading: all weights of a source fit the model, or none."""
 
 import dataclasses
 import os
@@ -62,7 +59,7 @@ def official_variables(model: keras.Model) -> dict:
     Officially each edge of a BiFPN node has a variable: WSM, WSM_1, ... (a scalar, or one value per
     channel). Ours is one variable `WSM` per node, whose first axis runs over the edges.
     """
-    table = {}
+    table: dict[str, tuple] = {}
     for layer in model.layers:
         for variable in layer.weights:
             last = _last_name(layer, variable)
@@ -178,7 +175,7 @@ def save_official(
         _check(_report('averages', wanted, averages), wanted, averages)
     for name, value in (averages or {}).items():
         values[name + EMA] = np.asarray(value, np.float32)
-    write_checkpoint(prefix, {**values, 'global_step': np.int64(global_step)})
+    write_checkpoint(prefix, {**values, 'global_step': np.asarray(global_step, np.int64)})
 
 
 def load_backbone(model: keras.Model, values: dict[str, np.ndarray]) -> LoadReport:

@@ -1,7 +1,9 @@
-"""Cuts the goldens that are committed out of the full set: python tests/goldens/make_slices.py ../shared/golden
+"""Cuts the committed goldens out of the full set.
 
-Functions whole; of forward passes 256 numbers a tensor, for the networks below; checksums of the ImageNet backbone. Facts and
-figures only, no weights.
+Run: python tests/goldens/make_slices.py ../shared/golden
+
+Outputs of functions are kept whole; of forward passes, 256 numbers of each tensor, for the networks
+below; of the ImageNet backbone, checksums. Weights are never kept.
 """
 
 import json

@@ -1,9 +1,10 @@
-"""Made the files beside it, in a checkout of 9340204: models and a training that later versions must read.
+"""Makes the files beside it in a checkout of 9340204: what later versions must read.
 
   PYTHONPATH=.:tests TF_CPP_MIN_LOG_LEVEL=3 python make.py keras2   (keras3 under Keras 3)
 
-Each lane gets a folder with tiny.keras and an exported SavedModel, both packed, fit.tar.gz (what `fit` left, without
-logs, report and last.weights.h5) and expected.npz: the outputs of the network and the detections of the detector.
+Each lane gets a folder with tiny.keras and an exported SavedModel, both packed; fit.tar.gz, what
+`fit` left without logs, report and last.weights.h5; and expected.npz with the outputs of the
+network and the detections of the detector.
 """
 
 import pathlib
