@@ -1,6 +1,7 @@
 """Anchors of a feature pyramid, and boxes written relative to them (box codes)."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +18,12 @@ def feature_sizes(image_size, max_level):
 
 
 def anchors(
-    image_size, *, levels=(3, 7), scales=3, ratios=(1.0, 2.0, 0.5), scale=4.0
+    image_size: int | Sequence[int],
+    *,
+    levels: tuple[int, int] = (3, 7),
+    scales: int = 3,
+    ratios: Sequence = (1.0, 2.0, 0.5),
+    scale: float | Sequence[float] = 4.0,
 ) -> np.ndarray:
     """Anchor boxes of a pyramid, ordered by level, y, x, scale, aspect ratio like the outputs.
 

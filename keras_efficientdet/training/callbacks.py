@@ -65,7 +65,7 @@ class CocoEvaluation(keras.callbacks.Callback):
             self.model.plan.state.swap()
 
     @contextlib.contextmanager
-    def averaged(self):
+    def averaged(self) -> typing.Iterator[None]:
         """Inside the block the model has the averaged weights."""
         self._swap()
         try:
@@ -73,7 +73,7 @@ class CocoEvaluation(keras.callbacks.Callback):
         finally:
             self._swap()
 
-    def is_due(self, epoch):
+    def is_due(self, epoch: int) -> bool:
         """Whether an epoch, counted from 0, is evaluated."""
         return self.epochs is None or epoch + 1 in self.epochs
 

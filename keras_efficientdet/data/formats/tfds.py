@@ -7,6 +7,7 @@ import collections.abc
 import io
 import os
 import pathlib
+import typing
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,9 @@ from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 
 
-def read_tfds(name_or_builder, split: str, data_dir: str | os.PathLike | None = None) -> Source:
+def read_tfds(
+    name_or_builder: typing.Any, split: str, data_dir: str | os.PathLike | None = None
+) -> Source:
     """Reads a split of a TensorFlow Datasets builder, which is prepared if it is not yet.
 
     Boxes are clipped to the image, and counted. Category ids are those of the builder, from 0 on.
