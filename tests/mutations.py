@@ -92,8 +92,8 @@ MUTATIONS = (
     Mutation(
         'features taken after the stride',
         'network/backbones/efficientnet.py',
-        'features[level], level = x, level + 1',
-        'features[level], level = images if level == 3 else x, level + 1',
+        'features[level] = x',
+        'features[level] = images if level == 3 else x',
         'test_efficientnet.py',
     ),
     Mutation(

@@ -1,4 +1,4 @@
-"""Files that version 0.1.0 wrote at commit 9340204, before modules were moved, still load with the same numbers.
+"""Files that commit 9340204 wrote, before the modules were moved, give the same numbers.
 
 goldens/old_models/make.py made them, once with each Keras.
 """

@@ -1,4 +1,4 @@
-"""Activations that Keras lacks, or has in other arithmetic. Registered, so saved models find them by name."""
+"""Activations that Keras 2.15 lacks. They are registered, so saved models find them by name."""
 
 import keras
 import tensorflow as tf

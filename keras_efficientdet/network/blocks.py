@@ -1,4 +1,4 @@
-"""The official constants of every convolution and batch norm, in one place. Each function returns an unbuilt layer."""
+"""Convolutions, batch norm and activations with the official constants, as unbuilt layers."""
 
 import keras
 
@@ -24,7 +24,11 @@ ACTIVATIONS = {
 
 
 def activation(act_type, name):
-    """The activation layer of an official `act_type`. Raises ValueError for another."""
+    """The activation layer of an official `act_type`.
+
+    Raises:
+      ValueError: unknown `act_type`.
+    """
     if act_type not in ACTIVATIONS:
         raise ValueError(f'act_type {act_type!r}: expected one of {", ".join(ACTIVATIONS)}')
     return keras.layers.Activation(ACTIVATIONS[act_type], name=name)
@@ -46,7 +50,7 @@ def conv2d(
     weight_decay=0.0,
     **kwargs,
 ):
-    """Convolution with TensorFlow's 'same' padding and L2 of weight_decay * sum(w ** 2) / 2 on the kernel."""
+    """Convolution with 'same' padding, and L2 of weight_decay * sum(w ** 2) / 2 on the kernel."""
     return keras.layers.Conv2D(
         filters,
         kernel_size,
@@ -93,13 +97,11 @@ def separable_conv2d(
 
 def _init(initializer):
     """A fresh initializer object: Keras warns when unseeded ones are shared between layers."""
-    return (
-        keras.initializers.deserialize(initializer)
-        if isinstance(initializer, dict)
-        else keras.initializers.get(initializer)
-    )
+    if isinstance(initializer, dict):
+        return keras.initializers.deserialize(initializer)
+    return keras.initializers.get(initializer)
 
 
 def _l2(weight_decay):
-    """The official term is half of Keras'."""
+    """Halved, since the official term is weight_decay * sum(w ** 2) / 2 and Keras' has no 1/2."""
     return keras.regularizers.L2(weight_decay / 2.0) if weight_decay else None

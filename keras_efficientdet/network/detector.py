@@ -1,5 +1,7 @@
 """A network with its pre- and post-processing."""
 
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
@@ -14,7 +16,7 @@ _register = keras.saving.register_keras_serializable('keras_efficientdet')
 DETECTIONS = ('boxes', 'scores', 'classes', 'count')
 
 
-def detections(outputs, scale_back, config):
+def detections(outputs: dict, scale_back: tf.Tensor, config: Config) -> dict:
     """What the network found, in pixels of the original images.
 
     Args:
@@ -31,7 +33,7 @@ def detections(outputs, scale_back, config):
 
 @_register
 class Prepare(keras.layers.Layer):
-    """uint8 [B, H, W, 3] of any size -> normalised, resized, padded images and the scale back [B] (images.prepare)."""
+    """`images.prepare` as a layer: uint8 [B, H, W, 3] -> images for the network, scale back [B]."""
 
     def __init__(self, size, mean_rgb, stddev_rgb, **kwargs):
         super().__init__(**kwargs)
@@ -50,10 +52,11 @@ class Prepare(keras.layers.Layer):
 
 @_register
 class Detect(keras.layers.Layer):
-    """Network outputs and scale back -> detections in pixels of the original pictures (the head's `detect`)."""
+    """`detections` as a layer: network outputs, scale back [B] -> detections."""
 
     def __init__(self, detection_config, **kwargs):
-        super().__init__(**{**kwargs, 'dtype': 'float32'})  # a saved one brings a dtype along
+        # Pixels need float32 under every dtype policy; a saved layer brings its dtype along.
+        super().__init__(**{**kwargs, 'dtype': 'float32'})
         self.detection_config = load_config(Config(), detection_config)
 
     def call(self, outputs, scale_back):
@@ -63,15 +66,17 @@ class Detect(keras.layers.Layer):
         return {**super().get_config(), 'detection_config': self.detection_config.to_dict()}
 
 
-def detector(model, config=None):
-    """A network with its pre- and post-processing: photos in, boxes out.
+def detector(model: keras.Model, config: Config | None = None) -> keras.Model:
+    """Joins a network with its pre- and post-processing.
 
     Args:
       model: the result of `efficientdet`.
-      config: its Config, with other detection settings if wanted; default: the one that the model carries.
+      config: its Config, with other settings of `detect` if wanted; default: the one saved in the
+        model.
     Returns:
-      keras.Model from uint8 images [B, H, W, 3] of any size to {'boxes': float32 [B, D, 4] ymin xmin ymax xmax in pixels
-      of the input, 'scores': float32 [B, D], 'classes': int32 [B, D] 0-based, 'count': int32 [B]}, best first, padded with 0.
+      keras.Model from uint8 images [B, H, W, 3] of any size to {'boxes': float32 [B, D, 4] ymin
+      xmin ymax xmax in pixels of the images, 'scores': float32 [B, D], 'classes': int32 [B, D]
+      0-based, 'count': int32 [B]}, best first, rows from `count` on are 0.
     """
     config = config or model.detection_config
     inputs = keras.Input((None, None, 3), dtype='uint8', name='images')
@@ -84,13 +89,13 @@ def detector(model, config=None):
     return whole
 
 
-def is_detector(model):
-    """Whether a Keras model is the result of `detector`: photos in, boxes out."""
+def is_detector(model: keras.Model) -> bool:
+    """Whether a Keras model is the result of `detector`, not of `efficientdet`."""
     return isinstance(model.output, dict) and set(model.output) == set(DETECTIONS)
 
 
-def detect_batch(model, config):
-    """A compiled function (prepared images [B, H, W, 3], scale back [B]) -> the detections of `detector`."""
+def detect_batch(model: keras.Model, config: Config) -> Callable:
+    """A tf.function (prepared images float32 [B, H, W, 3], scale back [B]) -> `detections`."""
 
     @tf.function(reduce_retracing=True)
     def run(prepared, scale_back):

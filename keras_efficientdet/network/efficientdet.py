@@ -1,10 +1,13 @@
-"""The public builders: a configuration in, a plain `keras.Model` out."""
+"""The public builder of a network: a configuration in, a `keras.Model` out."""
 
 import dataclasses
+import logging
+import os
+import typing
 
 import keras
 
-from keras_efficientdet.config import load_config
+from keras_efficientdet.config import Config, load_config
 from keras_efficientdet.network.backbones.efficientnet import efficientnet
 from keras_efficientdet.network.detection_model import DetectionModel, computing_in
 from keras_efficientdet.network.heads import head_of
@@ -15,69 +18,82 @@ from keras_efficientdet.weights.imagenet import imagenet_backbone
 from keras_efficientdet.weights.official import load_backbone, load_official, official_weights
 from keras_efficientdet.weights.released import released_checkpoint, released_config, released_sets
 
-_register = keras.saving.register_keras_serializable('keras_efficientdet')
+_log = logging.getLogger(__name__)
 
 
-def efficientdet(config='efficientdet-d0', weights=None, *, on_class_mismatch='error'):
-    """EfficientDet as a Keras model.
+def efficientdet(
+    config: Config | str | os.PathLike = 'efficientdet-d0',
+    weights: str | os.PathLike | typing.Mapping | None = None,
+    *,
+    on_class_mismatch: str = 'error',
+) -> keras.Model:
+    """Builds EfficientDet as a Keras model.
 
     Args:
       config: a Config, or what `load_config` takes.
-      weights: None (random), 'imagenet' (backbone only, EfficientNet-Lite0-2 from the `pretrained` extra), a released set
-        ('coco', 'coco640', 'advprop': fetched into Keras' cache, and what it expects of image size and scaling is set where
-        the configuration has its model's own values), a `.weights.h5` file that Keras saved of this model, or what
-        `load_official` takes: a checkpoint, or a mapping.
-      on_class_mismatch: 'error', or 'reinit': where the weights know another number of classes, as COCO's 90, the class
-        prediction alone starts fresh, which is printed.
+      weights: one of
+        None: random.
+        'imagenet': the backbone only, for EfficientNet-Lite0 to Lite2 (extra `pretrained`).
+        'coco', 'coco640', 'advprop': a released set, downloaded into Keras' cache. The image size
+          and input scaling that it expects are set where the configuration has the defaults of its
+          model.
+        a `.weights.h5` file that Keras saved of this model.
+        what `load_official` takes: a checkpoint of google/automl, or a mapping of its variables.
+      on_class_mismatch: what to do if the weights have another number of classes (COCO has 90):
+        'error', or 'reinit' to initialise the class prediction only, and load all other weights.
     Returns:
-      keras.Model from float32 images [B, H, W, 3], normalised as `images.prepare` does, to {'classes': [B, A, num_classes]
-      logits, 'boxes': [B, A, 4] codes ty tx th tw}. H and W may be any size. With `train.mixed_precision` its layers compute in
-      that type; weights and outputs are float32 all the same.
+      keras.Model from float32 images [B, height, width, 3] of the configured size, normalised as
+      by `images.prepare`, to the outputs of the configured head. The anchor head has {'classes':
+      [B, A, num_classes] logits, 'boxes': [B, A, 4] codes ty tx th tw}. With
+      `train.mixed_precision` layers compute in that type, but weights and outputs are float32.
     Raises:
-      ConfigError, CheckpointError.
+      ConfigError: the configuration has a fault.
+      CheckpointError: the weights cannot be read or do not fit.
     Source: EfficientDet paper section 4. Layer names are the official variable names with . for /.
     """
     config = load_config(config)
     if isinstance(weights, str) and weights in released_sets():
-        config, weights = (
-            released_config(config, weights),
-            released_checkpoint(config.model.name, weights),
-        )
+        config = released_config(config, weights)  # refuses a set that this model does not have
+        weights = released_checkpoint(config.model.name, weights)
     with computing_in(config.train.mixed_precision):
         network = _network(config)
     report = _load(network, weights, on_class_mismatch)
     if report and report.reinitialised:
-        print(
-            f'{report.source}: knows another number of classes; the class prediction starts fresh, all else is taken over'
+        _log.warning(
+            '%s has another number of classes than num_classes=%d; the class prediction is newly '
+            'initialised, all other weights are loaded',
+            report.source,
+            config.model.num_classes,
         )
     return network
 
 
 def _load(network, weights, on_class_mismatch):
-    """LoadReport, or None where Keras reads the file itself."""
+    """Loads `weights` of `efficientdet`. Returns a LoadReport, or None if there is none."""
     if weights is None:
         return None
     if isinstance(weights, str) and weights == 'imagenet':
-        return load_backbone(
-            network, imagenet_backbone(network.detection_config.model.backbone_name)
-        )
-    if not is_keras_weights(weights):
-        return load_official(network, weights, on_class_mismatch=on_class_mismatch)
-    count = (
-        class_count(weights, network.detection_config.model)
-        if on_class_mismatch == 'reinit'
-        else None
-    )
-    if count in (None, network.detection_config.model.num_classes):
-        return network.load_weights(str(weights))
-    donor = _network(
-        load_config(network.detection_config, {'model': {'num_classes': count, 'label_map': None}})
-    )
-    donor.load_weights(str(weights))
-    return dataclasses.replace(
-        load_official(network, official_weights(donor), on_class_mismatch='reinit'),
-        source=str(weights),
-    )
+        backbone = network.detection_config.model.backbone_name
+        return load_backbone(network, imagenet_backbone(backbone))
+    if is_keras_weights(weights):
+        return _load_keras_file(network, weights, on_class_mismatch)
+    return load_official(network, weights, on_class_mismatch=on_class_mismatch)
+
+
+def _load_keras_file(network, path, on_class_mismatch):
+    """Loads a `.weights.h5` file; with 'reinit' also if it has another number of classes."""
+    config = network.detection_config
+    count = class_count(path, config.model) if on_class_mismatch == 'reinit' else None
+    if count is None or count == config.model.num_classes:
+        network.load_weights(str(path))
+        return None
+    # Keras has no loading by name on both versions, so the file is read into a network of its own
+    # number of classes, whose weights are then taken over by their official names.
+    classes = {'model': {'num_classes': count, 'label_map': None}}
+    donor = _network(load_config(config, classes))
+    donor.load_weights(str(path))
+    report = load_official(network, official_weights(donor), on_class_mismatch='reinit')
+    return dataclasses.replace(report, source=str(path))
 
 
 def _network(config):

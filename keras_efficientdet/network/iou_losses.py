@@ -12,11 +12,12 @@ IOU_TYPES = ('iou', 'giou', 'diou', 'ciou')
 
 
 def iou_loss(prediction, target, iou_type='ciou'):
-    """1 - IoU of boxes [..., 4] (ymin xmin ymax xmax), less what the type takes from it -> [...].
+    """1 - IoU of boxes [..., 4] (ymin xmin ymax xmax), plus the penalty of the type -> [...].
 
-    giou takes the share of the enclosing box that neither fills, diou the squared distance of the centres over the
-    squared diagonal of the enclosing box, ciou also the difference of the side ratios. A target without an area costs
-    nothing; a prediction turned inside out counts as empty. Gradients are finite everywhere.
+    The penalty of giou is the share of the enclosing box that neither box covers; of diou the
+    squared distance of the centres over the squared diagonal of the enclosing box; ciou adds a term
+    for the difference in aspect ratio. The loss is 0 for a target without area. A prediction with
+    negative sides counts as empty. Gradients are finite everywhere.
 
     Raises:
       ValueError: unknown type.
@@ -25,21 +26,19 @@ def iou_loss(prediction, target, iou_type='ciou'):
     _check(iou_type)
     sides, target_sides = _sides(prediction), _sides(target)
     top_left = tf.maximum(prediction[..., :2], target[..., :2])
-    shared = _area(tf.maximum(tf.minimum(prediction[..., 2:], target[..., 2:]) - top_left, 0.0))
+    bottom_right = tf.minimum(prediction[..., 2:], target[..., 2:])
+    shared = _area(tf.maximum(bottom_right - top_left, 0.0))
     union = _area(sides) + _area(target_sides) - shared
     overlap = tf.math.divide_no_nan(shared, union)
-    outer = tf.maximum(
-        tf.maximum(prediction[..., 2:], target[..., 2:])
-        - tf.minimum(prediction[..., :2], target[..., :2]),
-        0.0,
-    )
+    outer_top_left = tf.minimum(prediction[..., :2], target[..., :2])
+    outer_bottom_right = tf.maximum(prediction[..., 2:], target[..., 2:])
+    outer = tf.maximum(outer_bottom_right - outer_top_left, 0.0)  # sides of the enclosing box
     loss = 1.0 - overlap
     if iou_type == 'giou':
         loss += tf.math.divide_no_nan(_area(outer) - union, _area(outer))
     if iou_type in ('diou', 'ciou'):
-        between = (
-            prediction[..., :2] + prediction[..., 2:] - target[..., :2] - target[..., 2:]
-        ) / 2
+        corners = prediction[..., :2] + prediction[..., 2:] - target[..., :2] - target[..., 2:]
+        between = corners / 2  # of the centres
         loss += tf.math.divide_no_nan(tf.reduce_sum(between**2, -1), tf.reduce_sum(outer**2, -1))
     if iou_type == 'ciou':
         ratio = 4.0 * ((_angle(target_sides) - _angle(sides)) / math.pi) ** 2
@@ -66,12 +65,13 @@ def _angle(sides):
 
 @keras.saving.register_keras_serializable('keras_efficientdet')
 class BoxAndIouLoss(keras.losses.Loss):
-    """box_weight * BoxLoss + iou_weight * IoU loss of the decoded boxes / 4: codes [B, A, 4] twice -> float32 [B].
+    """box_weight * BoxLoss + iou_weight * IoU loss of the decoded boxes / 4.
 
-    A coordinate whose code is exactly 0 in the target is 0 in both boxes, as officially.
+    Targets and predictions are codes [B, A, 4]; the loss is float32 [B]. As in the official code,
+    a coordinate whose target code is exactly 0 is set to 0 in both decoded boxes.
 
     Args:
-      anchor_settings: what `anchors.anchors` takes, as a dict.
+      anchor_settings: the arguments of `ops.anchors.anchors`, as a dict.
       iou_type: 'iou', 'giou', 'diou' or 'ciou'.
     Raises:
       ValueError: unknown type.
@@ -103,21 +103,18 @@ class BoxAndIouLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         codes = self.box_loss.call(y_true, y_pred)
-        return self.settings['box_weight'] * codes + self.settings['iou_weight'] * self.iou_part(
-            y_true, y_pred
-        )
+        overlaps = self.iou_part(y_true, y_pred)
+        return self.settings['box_weight'] * codes + self.settings['iou_weight'] * overlaps
 
     def iou_part(self, y_true, y_pred):
         """[B]: the IoU loss alone, without its weight."""
         y_true, y_pred = tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)
-        said = y_true != 0.0  # [B, A, 4]
-        y_pred = tf.where(
-            tf.reduce_any(said, -1, keepdims=True), y_pred, 0.0
-        )  # so that exp cannot overflow elsewhere
-        boxes, truth = (
-            tf.where(said, decode(codes, tf.constant(self.anchor_boxes)), 0.0)
-            for codes in (y_pred, y_true)
-        )
+        given = y_true != 0.0  # [B, A, 4]
+        # Anchors without an object are set to 0 before decoding, whose exp could overflow there.
+        y_pred = tf.where(tf.reduce_any(given, -1, keepdims=True), y_pred, 0.0)
+        anchor_boxes = tf.constant(self.anchor_boxes)
+        boxes = tf.where(given, decode(y_pred, anchor_boxes), 0.0)
+        truth = tf.where(given, decode(y_true, anchor_boxes), 0.0)
         return tf.reduce_sum(iou_loss(boxes, truth, self.settings['iou_type']), 1) / 4.0
 
     def get_config(self):

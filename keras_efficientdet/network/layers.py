@@ -1,4 +1,4 @@
-"""Layers that Keras does not have. All are registered, so saved models load without `custom_objects`."""
+"""Layers that Keras does not have, registered: models load without `custom_objects`."""
 
 import contextlib
 import threading
@@ -20,7 +20,7 @@ _STEP = threading.local()
 
 @_register
 class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalisation with TensorFlow's fused kernel on one device, synchronised over several replicas.
+    """Batch normalisation by TensorFlow's fused kernel, or synchronised over several replicas.
 
     Keras 3 updates the moving variance with the biased batch variance (over N values), the fused
     kernel, with which the official checkpoints were trained, with the unbiased one (N - 1). On a
@@ -87,7 +87,7 @@ def _over_replicas(inputs, gamma, beta, epsilon):
 
 @_register
 class EdgeWeights(keras.layers.Layer):
-    """The weights of the edges into one BiFPN node: one variable `WSM` [edges], or [edges, channels] per channel.
+    """The weights of the edges into a BiFPN node: a variable `WSM` [edges] or [edges, channels].
 
     It is called on a tensor whose value it ignores, because a layer without an input cannot be part
     of a functional model. The official code keeps one variable per edge (WSM, WSM_1, ...);
@@ -141,7 +141,7 @@ FUSIONS = {
 
 @_register
 class Fuse(keras.layers.Lambda):
-    """Weighted sum of the features that enter a BiFPN node: [feature, ..., edge weights] -> feature.
+    """Weighted sum of the features that enter a node: [feature, ..., edge weights] -> feature.
 
     `method`: 'fastattn' relu(w) / (sum + 1e-4), 'attn' softmax(w), or 'channel_' before either for
     weights per channel. Keras' safe mode refuses to load a Lambda around a Python function, so this
@@ -172,7 +172,7 @@ class Fuse(keras.layers.Lambda):
 
 @_register
 class NearestResize(keras.layers.Layer):
-    """Nearest-neighbour resize to `size` (height, width) by the official rule source = floor(target * in / out)."""
+    """Nearest-neighbour resize to `size` (height, width): source = floor(target * in / out)."""
 
     def __init__(self, size, **kwargs):
         super().__init__(**kwargs)
@@ -208,7 +208,7 @@ def _nearest(images, size):
 
 
 def _nearest_with_gradient(images, size):
-    """`_nearest` with a gradient of two matrix products: XLA has no kernel for TensorFlow's own gradient."""
+    """`_nearest` with a gradient of two matrix products; XLA has no kernel for TensorFlow's."""
     rows = tf.constant(_sources(images.shape[1], size[0]), images.dtype)  # [y, h]
     columns = tf.constant(_sources(images.shape[2], size[1]), images.dtype)  # [x, w]
 
@@ -220,14 +220,14 @@ def _nearest_with_gradient(images, size):
 
 
 def _sources(count, target):
-    """[target, count] with a 1 at the source of each target, rounded as the kernel rounds (in float32)."""
+    """[target, count], 1 at the source of each target, rounded in float32 as the kernel does."""
     taken = np.floor(np.arange(target, dtype=np.float32) * np.float32(count / target))
     return np.eye(count)[np.minimum(taken, count - 1).astype(int)]
 
 
 @contextlib.contextmanager
 def random_step(*numbers):
-    """A context in which the masks of StochasticDepth depend on the numbers and the layer's name only.
+    """A context in which masks of StochasticDepth depend on the numbers and layer names only.
 
     So a step that is repeated, after a resume or to save memory, drops the same branches. Contexts
     nest: the inner one adds its numbers to those of the outer one.
@@ -249,7 +249,7 @@ def random_step(*numbers):
 
 @contextlib.contextmanager
 def computed_again():
-    """A context in which batch norm normalises by the batch but leaves its moving statistics as they are.
+    """A context in which batch norm does not update its moving statistics.
 
     For features that a step computes a second time, as recomputation in the backward pass does.
     """
@@ -263,7 +263,7 @@ def computed_again():
 
 @_register
 class StochasticDepth(keras.layers.Layer):
-    """Drops whole examples of a branch while training and scales the kept ones by 1 / survival_prob.
+    """Drops whole examples of a branch in training, and scales the others by 1 / survival_prob.
 
     keras.layers.Dropout with a noise shape does the same, but on Keras 3 its seed is a variable in
     every weights file, and its masks depend on how often it has run. Here they depend on

@@ -1,4 +1,7 @@
-"""The official losses, one number per image; the 1 / (1 + positives) factor comes in as Keras' sample_weight [B]."""
+"""The official losses, one number per image.
+
+Their factor 1 / (1 + positives) comes in as Keras' sample_weight [B].
+"""
 
 import keras
 import tensorflow as tf
@@ -11,8 +14,9 @@ IGNORED = -2  # class target of an anchor that takes no part in the class loss
 class FocalLoss(keras.losses.Loss):
     """Sigmoid focal loss over class ids.
 
-    `call(y_true, y_pred)`: ids [B, A] (class, -1 background, -2 ignored), logits [B, A, K] -> float32 [B], summed over
-    anchors and classes. Label smoothing enters the cross-entropy only, as officially.
+    `call(y_true, y_pred)`: ids [B, A] (class, -1 background, -2 ignored), logits [B, A, K] ->
+    float32 [B], summed over anchors and classes. As in the official code, label smoothing changes
+    the cross-entropy but not the weights.
     Source: RetinaNet paper section 3; google/automl train_lib.FocalLoss.
     """
 
@@ -50,9 +54,10 @@ class FocalLoss(keras.losses.Loss):
 
 @_register
 class BoxLoss(keras.losses.Loss):
-    """Huber loss over box codes: targets, predictions [B, A, 4] -> float32 [B], summed over anchors, divided by 4.
+    """Huber loss of box codes: targets, predictions [B, A, 4] -> float32 [B], the sum divided by 4.
 
-    Elements whose target is exactly 0 are left out: this is how the official code skips anchors without an object.
+    Elements whose target is exactly 0 are left out, which is how the official code skips anchors
+    without an object.
     Source: google/automl train_lib.BoxLoss.
     """
 

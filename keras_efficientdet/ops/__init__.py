@@ -1,1 +1,1 @@
-"""Arithmetic of boxes, anchors and images on tensors and arrays: no Keras layer, no configuration."""
+"""Arithmetic of boxes, anchors and images: tensors and arrays, no Keras layer, no configuration."""

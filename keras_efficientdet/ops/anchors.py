@@ -16,17 +16,22 @@ def feature_sizes(image_size, max_level):
     return sizes
 
 
-def anchors(image_size, *, levels=(3, 7), scales=3, ratios=(1.0, 2.0, 0.5), scale=4.0):
-    """Anchor boxes of a whole pyramid, in the order of the network's outputs: level, y, x, scale, ratio.
+def anchors(
+    image_size, *, levels=(3, 7), scales=3, ratios=(1.0, 2.0, 0.5), scale=4.0
+) -> np.ndarray:
+    """Anchor boxes of a pyramid, ordered by level, y, x, scale, aspect ratio like the outputs.
 
     Args:
       image_size: (height, width) in pixels, or one int for a square.
-      levels: (first, last) pyramid level. A size that is not a multiple of 2**last gives fractional strides, as officially.
+      levels: (first, last) pyramid level. As in the official code, an image size that is not a
+        multiple of 2 ** last gives fractional strides.
       scales: sizes per octave.
-      ratios: width / height, or pairs of (x, y) multipliers.
-      scale: anchor side at ratio 1 in units of the stride; one number, or one per level.
+      ratios: aspect ratios width / height, or pairs of (x, y) multipliers of the side.
+      scale: side of a square anchor in units of the stride; one number, or one per level.
     Returns:
       float32 [A, 4], ymin xmin ymax xmax in pixels of the network's input, not clipped.
+    Raises:
+      ValueError: `scale` has another length than there are levels.
     Source: google/automl anchors.py; EfficientDet paper section 4.2.
     """
     first, last = levels
@@ -34,52 +39,44 @@ def anchors(image_size, *, levels=(3, 7), scales=3, ratios=(1.0, 2.0, 0.5), scal
     per_level = scale if isinstance(scale, list | tuple) else [scale] * (last - first + 1)
     if len(per_level) != last - first + 1:
         raise ValueError(
-            f'anchor scale needs one number, or {last - first + 1} for levels {first} to {last}: {scale}'
+            f'anchor scale {scale}: expected one number, or {last - first + 1} for levels '
+            f'{first} to {last}'
         )
     multipliers = [_multipliers(r) for r in ratios]
-    return np.concatenate(
-        [
-            _level(sizes[0], sizes[level], multipliers, scales, per_level[level - first])
-            for level in range(first, last + 1)
-        ]
-    )
+    boxes = []
+    for level, own_scale in zip(range(first, last + 1), per_level, strict=True):
+        boxes.append(_level(sizes[0], sizes[level], multipliers, scales, own_scale))
+    return np.concatenate(boxes)
 
 
 def _multipliers(ratio):
-    """(x, y) factors of a ratio, or the pair itself."""
-    return (
-        tuple(ratio)
-        if isinstance(ratio, list | tuple)
-        else (math.sqrt(ratio), 1 / math.sqrt(ratio))
-    )
+    """(x, y) factors of an aspect ratio, or the pair itself."""
+    if isinstance(ratio, list | tuple):
+        return tuple(ratio)
+    return (math.sqrt(ratio), 1 / math.sqrt(ratio))
 
 
 def _level(image, feature, multipliers, scales, scale):
     """float32 [h * w * scales * ratios, 4]"""
-    stride_y, stride_x = image[0] / feature[0], image[1] / feature[1]
-    half = np.array(
-        [
-            [scale * stride_y * octave * y / 2, scale * stride_x * octave * x / 2]
-            for octave in (2 ** (k / scales) for k in range(scales))
-            for x, y in multipliers
-        ]
-    )  # [S*R, 2]
-    yx = np.stack(
-        np.meshgrid(
-            np.arange(stride_y / 2, image[0], stride_y),
-            np.arange(stride_x / 2, image[1], stride_x),
-            indexing='ij',
-        ),
-        -1,
-    )[:, :, None]  # [h, w, 1, 2]
+    stride_y = image[0] / feature[0]
+    stride_x = image[1] / feature[1]
+    half = []
+    for k in range(scales):
+        octave = 2 ** (k / scales)
+        for x, y in multipliers:
+            half.append([scale * stride_y * octave * y / 2, scale * stride_x * octave * x / 2])
+    half = np.array(half)  # [S*R, 2]
+    rows = np.arange(stride_y / 2, image[0], stride_y)
+    columns = np.arange(stride_x / 2, image[1], stride_x)
+    yx = np.stack(np.meshgrid(rows, columns, indexing='ij'), -1)[:, :, None]  # [h, w, 1, 2]
     return np.concatenate([yx - half, yx + half], -1).reshape(-1, 4).astype(np.float32)
 
 
 def encode(boxes, anchor_boxes):
-    """Box codes (ty, tx, th, tw) of boxes [..., 4] relative to anchors [..., 4], both ymin xmin ymax xmax.
+    """Box codes ty tx th tw of boxes [..., 4] relative to anchors [..., 4].
 
-    The centre is ymin + h / 2 and not (ymin + ymax) / 2: a box equal to its anchor must give codes of exactly 0, since
-    the official box loss leaves out elements whose target is exactly 0.
+    The centre is ymin + h / 2 and not (ymin + ymax) / 2: a box equal to its anchor must have codes
+    of exactly 0, since the official box loss leaves out elements whose target is exactly 0.
     """
     yc, xc, h, w = _centre_size(boxes)
     yca, xca, ha, wa = _centre_size(anchor_boxes)
@@ -89,7 +86,7 @@ def encode(boxes, anchor_boxes):
 
 
 def decode(codes, anchor_boxes):
-    """Inverse of `encode`: codes [..., A, 4], anchors [A, 4] -> boxes [..., A, 4]. Nothing is clipped."""
+    """Inverse of `encode`: codes [..., A, 4], anchors [A, 4] -> boxes [..., A, 4], not clipped."""
     ty, tx, th, tw = tf.unstack(codes, axis=-1)
     ymin, xmin, ymax, xmax = tf.unstack(anchor_boxes, axis=-1)
     ha, wa = ymax - ymin, xmax - xmin

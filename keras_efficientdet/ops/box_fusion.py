@@ -6,17 +6,18 @@ SAME_OBJECT = 0.55  # IoU from which two boxes are one object; official
 
 
 def weighted_box_fusion(boxes, scores, classes, detectors):
-    """Joins the detections that several detectors made of one image.
+    """Fuses the detections of several detectors on one image.
 
-    Boxes of one class that overlap the running mean of a group by more than 0.55 join it, best first. A group gives the
-    mean of its boxes, weighted by their scores, and the mean of its scores, times the share of detectors that found it.
+    In order of score, a box joins the group of its class whose mean it overlaps most, if their IoU
+    is above 0.55, or starts a new one. Each group becomes one box: the mean of its boxes weighted
+    by their scores. Its score is their mean score times the fraction of detectors that found it.
 
     Args:
-      boxes: float [N, 4] ymin xmin ymax xmax of all detectors together. scores: float [N]. classes: int [N].
-      detectors: how many detectors there are.
+      boxes: float [N, 4] ymin xmin ymax xmax of all detectors. scores: float [N]. classes: int [N].
+      detectors: number of detectors.
     Returns:
       boxes float32 [K, 4], scores float32 [K], classes int32 [K], best first.
-    Source: Solovyev et al. 2021; google/automl tf2/wbf.py, which loses the last class.
+    Source: Solovyev et al. 2021; google/automl tf2/wbf.py, which omits the last class.
     """
     groups = []  # [class, mean box, rows]
     for row in np.argsort(-np.asarray(scores), kind='stable'):
@@ -29,13 +30,14 @@ def weighted_box_fusion(boxes, scores, classes, detectors):
             groups.append(group)
         group[2].append(row)
         group[1] = np.average(boxes[group[2]], 0, weights=scores[group[2]])
-    values = np.array(
-        [np.mean(scores[rows]) * min(len(rows), detectors) / detectors for _, _, rows in groups],
-        np.float32,
-    )
-    order = np.argsort(-values, kind='stable')
+    kinds = np.array([kind for kind, _, _ in groups], np.int32)
     means = np.array([mean for _, mean, _ in groups], np.float32).reshape(-1, 4)
-    return means[order], values[order], np.array([k for k, _, _ in groups], np.int32)[order]
+    values = [
+        np.mean(scores[rows]) * min(len(rows), detectors) / detectors for _, _, rows in groups
+    ]
+    values = np.array(values, np.float32)
+    order = np.argsort(-values, kind='stable')
+    return means[order], values[order], kinds[order]
 
 
 def _iou(a, b):

@@ -1,16 +1,16 @@
-"""Arithmetic of boxes. Every box is [..., 4] = ymin, xmin, ymax, xmax, in pixels unless a name says otherwise."""
+"""Arithmetic of boxes [..., 4] = ymin, xmin, ymax, xmax, in pixels unless stated otherwise."""
 
 import tensorflow as tf
 
 
 def area(boxes):
-    """[..., 4] -> [...]; negative for a box with one side turned inside out."""
+    """[..., 4] -> [...]; negative for a box with one negative side."""
     ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
     return (ymax - ymin) * (xmax - xmin)
 
 
 def iou(a, b):
-    """Intersection over union of every pair: [..., N, 4], [..., M, 4] -> [..., N, M]; 0 where nothing is shared."""
+    """Intersection over union of all pairs: [..., N, 4], [..., M, 4] -> [..., N, M]."""
     top, left, bottom, right = tf.unstack(a[..., :, None, :], axis=-1)  # [..., N, 1]
     ymin, xmin, ymax, xmax = tf.unstack(b[..., None, :, :], axis=-1)  # [..., 1, M]
     height = tf.minimum(bottom, ymax) - tf.maximum(top, ymin)  # [..., N, M]
@@ -21,18 +21,18 @@ def iou(a, b):
 
 
 def clip(boxes, height, width):
-    """Cuts boxes to 0 <= y <= height, 0 <= x <= width (scalars or tensors that broadcast with [...])."""
+    """Clips boxes to 0 <= y <= height, 0 <= x <= width: scalars, or tensors that broadcast."""
     limit = tf.cast(tf.stack([height, width, height, width], -1), boxes.dtype)
     return tf.clip_by_value(boxes, 0.0, limit)
 
 
 def flip_horizontally(boxes, width):
-    """Mirrors boxes of an image that is `width` pixels wide (in the unit of the boxes; 1.0 for normalised boxes)."""
+    """Mirrors boxes left to right in an image of this width, in the unit of the boxes."""
     ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
     return tf.stack([ymin, width - xmax, ymax, width - xmin], -1)
 
 
 def flip_vertically(boxes, height):
-    """Turns boxes of an image that is `height` pixels high upside down (in the unit of the boxes)."""
+    """Mirrors boxes top to bottom in an image of this height, in the unit of the boxes."""
     ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
     return tf.stack([height - ymax, xmin, height - ymin, xmax], -1)

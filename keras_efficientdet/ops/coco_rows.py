@@ -2,9 +2,13 @@
 
 
 def coco_rows(image_id, boxes, scores, classes, ids):
-    """Detections of one picture as rows of a COCO results file: [{'image_id', 'category_id', 'bbox', 'score'}].
+    """Detections of one image as rows of a COCO results file.
 
-    bbox = x, y, width, height; `ids` are the data set's own, in class order.
+    Each row is {'image_id', 'category_id', 'bbox': [x, y, width, height], 'score'}.
+
+    Args:
+      boxes: [D, 4] ymin xmin ymax xmax in pixels. scores: [D]. classes: int [D], 0-based.
+      ids: category ids in class order.
     """
     return [
         {'image_id': image_id, 'category_id': ids[c], 'bbox': xywh(box), 'score': float(score)}
@@ -13,5 +17,6 @@ def coco_rows(image_id, boxes, scores, classes, ids):
 
 
 def xywh(box):
+    """ymin xmin ymax xmax -> [x, y, width, height] as floats, COCO's order."""
     ymin, xmin, ymax, xmax = map(float, box)
     return [xmin, ymin, xmax - xmin, ymax - ymin]

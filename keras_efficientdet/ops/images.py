@@ -1,47 +1,55 @@
-"""Pictures on their way to the network and boxes on their way back: one copy for training, evaluation and serving."""
+"""Images on their way to the network, and boxes on their way back.
+
+Training crops and flips in data.augment before it resizes here; the rest is the same for training,
+evaluation, exports and serving.
+"""
 
 import numpy as np
 import tensorflow as tf
 
 
 def decode(encoded):
-    """JPEG, PNG, GIF (first frame) or BMP bytes -> uint8 [H, W, 3]. EXIF orientation is not applied (see records)."""
+    """JPEG, PNG, GIF (first frame) or BMP -> uint8 [H, W, 3]; EXIF orientation is ignored.
+
+    Images in TFRecords are stored upright; see `export.upright` for others.
+    """
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     image.set_shape([None, None, 3])
     return image
 
 
-def normalize(images, mean_rgb, stddev_rgb):
+def normalize(images, mean_rgb, stddev_rgb) -> tf.Tensor:
     """uint8 or float [..., 3] in 0..255 -> float32 (x - mean) / stddev."""
-    return (tf.cast(images, tf.float32) - tf.constant(mean_rgb, tf.float32)) / tf.constant(
-        stddev_rgb, tf.float32
-    )
+    mean = tf.constant(mean_rgb, tf.float32)
+    stddev = tf.constant(stddev_rgb, tf.float32)
+    return (tf.cast(images, tf.float32) - mean) / stddev
 
 
-def denormalize(images, mean_rgb, stddev_rgb):
-    """Inverse of `normalize`: float [..., 3] (numpy or tensors) -> np.ndarray uint8 [..., 3], rounded and clipped."""
+def denormalize(images, mean_rgb, stddev_rgb) -> np.ndarray:
+    """Inverse of `normalize`, for display: float [..., 3] -> np.ndarray uint8 [..., 3], rounded."""
     pixels = np.asarray(images) * np.array(stddev_rgb) + np.array(mean_rgb)
     return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
 
 
 def fit_scale(image_hw, target_hw):
-    """The factor by which a picture of image_hw fits into target_hw (both (height, width)): float32 scalar."""
+    """The largest factor by which an image fits into target_hw, float32 []; (height, width)."""
     height, width = (tf.cast(n, tf.float32) for n in image_hw)
-    return tf.minimum(
-        tf.cast(target_hw[0], tf.float32) / height, tf.cast(target_hw[1], tf.float32) / width
-    )
+    target_height, target_width = (tf.cast(n, tf.float32) for n in target_hw)
+    return tf.minimum(target_height / height, target_width / width)
 
 
 def resize_and_pad(images, size, scale=None, offset=(0, 0), finish=None):
-    """Resizes by `scale` (default: to fit), cuts from `offset` on, pads with 0 at the bottom and right.
+    """Resizes by `scale` (default: to fit), crops at `offset`, pads with 0 at the bottom and right.
 
     Args:
-      images: [..., H, W, 3], already normalised (the official padding is the mean colour), or with `finish` to do that.
+      images: [..., H, W, 3], normalised, since the official padding is the mean colour; or not
+        normalised, with a `finish` that normalises.
       size: (height, width) of the result.
-      scale: float32 scalar.
-      offset: (y, x) of the crop in the scaled picture, int32.
-      finish: what is done to the cut picture before it is padded. To normalise there gives the same numbers as to normalise
-        first, up to rounding, and costs less: resizing is linear, and photos are larger than inputs.
+      scale: float32 [].
+      offset: (y, x) of the crop in the scaled image, int32.
+      finish: function applied to the crop before it is padded. Normalising there gives the same
+        numbers as normalising first, up to rounding, because resizing is linear; and it costs less,
+        because images are usually larger than the network's input.
     Returns:
       float32 [..., height, width, 3].
     Source: google/automl dataloader.InputProcessor: bilinear, half-pixel centres, no antialiasing.
@@ -59,16 +67,20 @@ def resize_and_pad(images, size, scale=None, offset=(0, 0), finish=None):
 
 
 def scaled_size(image_hw, scale):
-    """int32 [2] (height, width) of a scaled picture, rounded down as officially, but never to nothing."""
-    return tf.maximum(
-        1, tf.cast(tf.stack([tf.cast(n, tf.float32) * scale for n in image_hw]), tf.int32)
-    )
+    """int32 [2] (height, width) of a scaled image, rounded down as officially, at least 1."""
+    scaled = tf.stack([tf.cast(n, tf.float32) * scale for n in image_hw])
+    return tf.maximum(1, tf.cast(scaled, tf.int32))
 
 
 def prepare(images, size, mean_rgb, stddev_rgb):
-    """Pictures of any size for inference: uint8 [B, H, W, 3] -> float32 [B, height, width, 3] and scale back [B].
+    """Prepares images of any size for inference.
 
-    Multiply boxes of the network by the second result to get pixels of the original.
+    Args:
+      images: uint8 [B, H, W, 3].
+      size: (height, width) of the network's input.
+    Returns:
+      float32 [B, height, width, 3] for the network, and the scale back, float32 [B]: boxes of the
+      network times it are in pixels of the original images (`undo`).
     """
     shape = tf.shape(images)
     scale = fit_scale((shape[1], shape[2]), size)
@@ -77,12 +89,15 @@ def prepare(images, size, mean_rgb, stddev_rgb):
 
 
 def letterbox(picture, size, mean_rgb):
-    """A picture as uint8 of the network's own size, for engines that take no other: resized to fit, then padded.
+    """Resizes an image to fit into the network's input and pads it, for engines of fixed size.
 
     Args:
-      picture: uint8 [H, W, 3]. size: (height, width). mean_rgb: the padding, rounded: nothing after normalisation.
+      picture: uint8 [H, W, 3].
+      size: (height, width) of the network's input.
+      mean_rgb: colour of the padding, rounded, so that it is about 0 after normalisation.
     Returns:
-      uint8 [height, width, 3] and the scale back (float): multiply boxes in its pixels to get pixels of the picture.
+      uint8 [height, width, 3], and the scale back (float): boxes in pixels of the first times it
+      are in pixels of the original image.
     """
     scale = fit_scale(picture.shape[:2], size)
     grey = tf.round(tf.constant(mean_rgb, tf.float32))
@@ -91,5 +106,5 @@ def letterbox(picture, size, mean_rgb):
 
 
 def undo(boxes, scale_back):
-    """Boxes [B, D, 4] of the network's input -> pixels of the original pictures; scale_back [B]."""
+    """Boxes [B, D, 4] in pixels of the input -> pixels of the original images; scale_back [B]."""
     return boxes * scale_back[:, None, None]

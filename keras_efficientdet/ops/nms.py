@@ -1,4 +1,4 @@
-"""Scores and boxes -> detections: one vectorised greedy loop serves hard and soft NMS, per class and over all classes."""
+"""Candidates -> detections: one greedy loop for hard and soft NMS, per class or over all."""
 
 import typing
 
@@ -23,7 +23,9 @@ class _Columns(typing.NamedTuple):
 
 
 def top_pairs(logits, boxes, count):
-    """The `count` best (anchor, class) pairs: logits [B, A, K], boxes [B, A, 4] -> boxes [B, N, 4], scores, classes [B, N].
+    """The `count` best (anchor, class) pairs.
+
+    logits [B, A, K], boxes [B, A, 4] -> boxes [B, N, 4], scores [B, N], classes int32 [B, N].
 
     Sorting all A * K pairs would be slow. An anchor of one of the N best pairs is among the N
     anchors with the highest maxima, so those are chosen first. count = 0 keeps the best class of
@@ -98,7 +100,7 @@ def _decay(method, iou_thresh, sigma):
 
 
 def _kept(rows, scores, decay, threshold, per_class, count):
-    """Rows [B, N, 6] as of `_Columns` and scores [B, N] -> the kept rows, each with its score: [B, count, 7]."""
+    """Candidates [B, N, 6] (_Columns), scores [B, N] -> kept ones with score [B, count, 7]."""
     candidates = _Columns(*tf.unstack(rows, axis=-1))
     order = tf.range(tf.shape(scores)[1])[None]  # [1, N]
     places = tf.range(count)[None, :, None]  # [1, D, 1]
@@ -107,7 +109,7 @@ def _kept(rows, scores, decay, threshold, per_class, count):
         return (i < count) & tf.reduce_any(score > 0.0)
 
     def take_best(i, left, score, best, kept):
-        """left [B, N]: scores of what is left; score, best [B, 1]: the highest of them and its place."""
+        """left [B, N]: remaining scores; score, best [B, 1]: the highest of them and its place."""
         row = tf.gather(rows, best, batch_dims=1)  # [B, 1, 6]
         taken = _Columns(*tf.unstack(row, axis=-1))
         weight = decay(_iou(candidates, taken))  # [B, N]
@@ -128,7 +130,7 @@ def _kept(rows, scores, decay, threshold, per_class, count):
 
 
 def _iou(many, one):
-    """IoU of boxes in _Columns [B, N] with one box in _Columns [B, 1] -> [B, N]; 0 for boxes without area."""
+    """IoU of boxes [B, N] with one box [B, 1], as _Columns -> [B, N]; 0 for boxes without area."""
     height = tf.minimum(many.ymax, one.ymax) - tf.maximum(many.ymin, one.ymin)
     width = tf.minimum(many.xmax, one.xmax) - tf.maximum(many.xmin, one.xmin)
     shared = tf.maximum(height, 0.0) * tf.maximum(width, 0.0)

@@ -1,4 +1,4 @@
-"""The official numpy NMS (`nms_configs.pyfunc`), for metrics that are compared with those evaluated by it.
+"""The official numpy NMS (`nms_configs.pyfunc`), to compare with metrics computed with it.
 
 It differs from `nms`: sides are counted as last - first + 1 pixels, and nothing is clipped.
 """
@@ -16,10 +16,12 @@ def non_max_suppression(
 
     Args:
       boxes: float [N, 4] ymin xmin ymax xmax in pixels. scores: float [N].
-      method: 'hard' drops boxes with IoU above `iou_thresh`, 'diou' those whose IoU less the squared distance of the
-        centres over the squared diagonal of the enclosing box is above it, 'gaussian' multiplies scores by
-        exp(-iou ** 2 / sigma), 'linear' by 1 - iou where the IoU is above `iou_thresh` (officially 0.3).
-      score_thresh: soft methods drop what falls below it; the other two never read it, as officially.
+      method: 'hard' drops boxes with an IoU above `iou_thresh`; 'diou' subtracts from the IoU the
+        squared distance of the centres over the squared diagonal of the enclosing box, then does
+        the same; 'gaussian' multiplies scores by exp(-iou ** 2 / sigma); 'linear' multiplies scores
+        by 1 - iou where the IoU is above `iou_thresh` (officially 0.3).
+      score_thresh: 'gaussian' and 'linear' drop scores below it; the other two ignore it, as in the
+        official code.
     Returns:
       rows int [K] of the kept boxes, best first, and their scores float64 [K].
     Raises:
@@ -28,12 +30,10 @@ def non_max_suppression(
     """
     if method not in NMS_METHODS:
         raise ValueError(f'NMS method {method!r}: expected one of {", ".join(NMS_METHODS)}')
-    boxes, scores, left, kept = (
-        np.asarray(boxes, np.float64),
-        np.array(scores, np.float64),
-        np.arange(len(scores)),
-        [],
-    )
+    boxes = np.asarray(boxes, np.float64)
+    scores = np.array(scores, np.float64)  # a copy, which is lowered in place
+    left = np.arange(len(scores))
+    kept = []
     while len(left):
         best = left[np.argmax(scores[left])]
         kept.append(best)
@@ -42,23 +42,22 @@ def non_max_suppression(
         if method in ('hard', 'diou'):
             left = left[overlap <= iou_thresh]
         else:
-            scores[left] *= (
-                np.exp(-(overlap**2) / sigma)
-                if method == 'gaussian'
-                else (np.where(overlap > iou_thresh, 1.0 - overlap, 1.0))
-            )
+            scores[left] *= _soft_weight(overlap, method, iou_thresh, sigma)
             left = left[scores[left] >= score_thresh]
     return np.array(kept, np.int64), scores[kept]
 
 
+def _soft_weight(overlap, method, iou_thresh, sigma):
+    if method == 'gaussian':
+        return np.exp(-(overlap**2) / sigma)
+    return np.where(overlap > iou_thresh, 1.0 - overlap, 1.0)
+
+
 def _overlap(box, others, method):
-    """IoU of one box with others [N, 4], sides counted in whole pixels; for 'diou' less the distance of the centres."""
-    shared = np.prod(
-        np.maximum(
-            np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]) + 1.0, 0.0
-        ),
-        -1,
-    )
+    """IoU of one box with others [N, 4], sides counted in whole pixels, less the diou penalty."""
+    top_left = np.maximum(box[:2], others[:, :2])
+    bottom_right = np.minimum(box[2:], others[:, 2:])
+    shared = np.prod(np.maximum(bottom_right - top_left + 1.0, 0.0), -1)
     areas = [np.prod(b[..., 2:] - b[..., :2] + 1.0, -1) for b in (box, others)]
     overlap = shared / (areas[0] + areas[1] - shared)
     if method == 'diou':
@@ -69,38 +68,34 @@ def _overlap(box, others, method):
 
 
 def per_class(boxes, scores, classes, max_output_size=100, **settings):
-    """`non_max_suppression` among the boxes of each class -> the best boxes [D, 4], scores [D], classes [D] of one image."""
-    rows, values = [np.zeros(0, np.int64)], [np.zeros(0)]
+    """NMS within each class: the best boxes [D, 4], scores [D], classes [D] of one image."""
+    rows = [np.zeros(0, np.int64)]
+    values = [np.zeros(0)]
     for k in np.unique(classes):
         own = np.flatnonzero(classes == k)
         kept, decayed = non_max_suppression(boxes[own], scores[own], **settings)
         rows.append(own[kept])
         values.append(decayed)
-    rows, values = np.concatenate(rows), np.concatenate(values)
+    rows = np.concatenate(rows)
+    values = np.concatenate(values)
     order = np.argsort(-values, kind='stable')[:max_output_size]
     return boxes[rows[order]], values[order].astype(np.float32), classes[rows[order]]
 
 
 def padded(found, size):
-    """[(boxes [K, 4], scores [K], classes [K])] of images -> detections of a batch, rows from `count` on 0."""
+    """[(boxes [K, 4], scores [K], classes [K])] -> detections of a batch with `size` rows each.
 
-    def fill(part, dtype):
-        return tf.constant(
-            np.stack(
-                [
-                    np.pad(
-                        row[part][:size],
-                        [(0, size - len(row[part][:size])), *[(0, 0)] * (part == 0)],
-                    )
-                    for row in found
-                ]
-            ),
-            dtype,
-        )
-
-    return {
-        'boxes': fill(0, tf.float32),
-        'scores': fill(1, tf.float32),
-        'classes': fill(2, tf.int32),
-        'count': tf.constant([min(size, len(scores)) for _, scores, _ in found], tf.int32),
-    }
+    Longer lists are cut off; rows from `count` on are 0.
+    """
+    boxes = np.zeros([len(found), size, 4], np.float32)
+    scores = np.zeros([len(found), size], np.float32)
+    classes = np.zeros([len(found), size], np.int32)
+    count = np.zeros([len(found)], np.int32)
+    for i, (own_boxes, own_scores, own_classes) in enumerate(found):
+        n = min(size, len(own_scores))
+        boxes[i, :n] = own_boxes[:n]
+        scores[i, :n] = own_scores[:n]
+        classes[i, :n] = own_classes[:n]
+        count[i] = n
+    arrays = {'boxes': boxes, 'scores': scores, 'classes': classes, 'count': count}
+    return {name: tf.constant(array) for name, array in arrays.items()}

@@ -45,57 +45,72 @@ def efficientnet(images, name, *, act_type='swish', survival_prob=None, weight_d
 
     Args:
       images: Keras tensor [B, H, W, 3], normalised.
-      name: 'efficientnet-b0' ... 'efficientnet-b8', 'efficientnet-l2', 'efficientnet-lite0' ... 'efficientnet-lite4'.
+      name: a row of `config.choices.SCALINGS`: 'efficientnet-b0' to '-b8', 'efficientnet-l2',
+        'efficientnet-lite0' to '-lite4'.
       act_type: activation; the Lite models were trained with 'relu6'.
-      survival_prob: stochastic depth of the last block while training (1.0 at the first); None: 0.8, and none for B0.
+      survival_prob: probability that the last block is kept while training (1.0 for the first
+        block, linear between them). None: 0.8, but 1.0 for B0.
     Returns:
-      {1: [B, H/2, W/2, C], ..., 5: [B, H/32, W/32, C]}, sizes rounded up: the last block's output at each size.
+      {1: [B, H/2, W/2, C], ..., 5: [B, H/32, W/32, C]}, sizes rounded up: the output of the last
+      block of each size.
     Raises:
       ValueError: unknown name.
-    Source: EfficientNet paper table 1; google/automl efficientnetv1. Layer names are the checkpoint's with . for /.
+    Source: EfficientNet paper table 1; google/automl efficientnetv1. Layer names are those of the
+      checkpoints with . for /.
     """
     if name not in SCALINGS:
         raise ValueError(f'backbone {name!r}: expected one of {", ".join(SCALINGS)}')
-    survival = (
-        (1.0 if 'b0' in name else DEFAULT_SURVIVAL) if survival_prob is None else survival_prob
-    )
-    lite = 'lite' in name
-    stem = 32 if lite else round_filters(32, SCALINGS[name][0])
-    x = conv2d(
-        stem,
-        3,
-        strides=2,
-        use_bias=False,
-        initializer=FAN_OUT_NORMAL,
-        weight_decay=weight_decay,
-        name=f'{name}.stem.conv2d',
-    )(images)
-    x = batch_norm(f'{name}.stem.tpu_batch_normalization')(x)
-    x = activation(act_type, f'{name}.stem.activation')(x)
-    features, level, blocks = {}, 1, block_table(name)
+    survival = survival_prob
+    if survival is None:
+        survival = 1.0 if 'b0' in name else DEFAULT_SURVIVAL
+    x = _stem(images, name, act_type, weight_decay)
+    features, level = {}, 1
+    blocks = block_table(name)
     for i, block in enumerate(blocks):
         if block.stride == 2:
-            features[level], level = x, level + 1
+            features[level] = x
+            level += 1
         x = mbconv(
             x,
             block,
             f'{name}.blocks_{i}',
             act_type=act_type,
-            squeeze=not lite,
+            squeeze='lite' not in name,
             weight_decay=weight_decay,
             survival=1.0 - (1.0 - survival) * i / len(blocks),
         )
     return {**features, level: x}
 
 
+def _stem(images, name, act_type, weight_decay):
+    # The Lite models do not scale the width of their stem.
+    filters = 32 if 'lite' in name else round_filters(32, SCALINGS[name][0])
+    conv = conv2d(
+        filters,
+        3,
+        strides=2,
+        use_bias=False,
+        initializer=FAN_OUT_NORMAL,
+        weight_decay=weight_decay,
+        name=f'{name}.stem.conv2d',
+    )
+    x = batch_norm(f'{name}.stem.tpu_batch_normalization')(conv(images))
+    return activation(act_type, f'{name}.stem.activation')(x)
+
+
 def mbconv(x, block, name, *, act_type, squeeze, survival, weight_decay):
-    """Mobile inverted bottleneck: expand, depthwise, squeeze-and-excite, project; a skip where shapes allow it."""
+    """Mobile inverted bottleneck: expand, depthwise convolution, squeeze and excitation, project.
+
+    Where the shapes are equal, its input is added to its output.
+    """
     style = {'initializer': FAN_OUT_NORMAL, 'weight_decay': weight_decay}
-    inputs, convs, norms = x, iter(('conv2d', 'conv2d_1')), iter(('', '_1', '_2'))
+    inputs = x
+    # The official names count within a block, so they depend on whether it expands.
+    convs = iter(('conv2d', 'conv2d_1'))
+    norms = iter(('', '_1', '_2'))
     if block.expand > 1:
-        x = conv2d(
-            block.filters_in * block.expand, use_bias=False, name=f'{name}.{next(convs)}', **style
-        )(x)
+        width = block.filters_in * block.expand
+        x = conv2d(width, use_bias=False, name=f'{name}.{next(convs)}', **style)(x)
         x = batch_norm(f'{name}.tpu_batch_normalization{next(norms)}')(x)
         x = activation(act_type, f'{name}.expand_activation')(x)
     x = depthwise_conv2d(
@@ -104,9 +119,8 @@ def mbconv(x, block, name, *, act_type, squeeze, survival, weight_decay):
     x = batch_norm(f'{name}.tpu_batch_normalization{next(norms)}')(x)
     x = activation(act_type, f'{name}.activation')(x)
     if squeeze:
-        x = squeeze_excite(
-            x, max(1, int(block.filters_in * SQUEEZE_RATIO)), f'{name}.se', act_type, style
-        )
+        width = max(1, int(block.filters_in * SQUEEZE_RATIO))
+        x = squeeze_excite(x, width, f'{name}.se', act_type, style)
     x = conv2d(block.filters_out, use_bias=False, name=f'{name}.{next(convs)}', **style)(x)
     x = batch_norm(f'{name}.tpu_batch_normalization{next(norms)}')(x)
     if block.stride == 1 and block.filters_in == block.filters_out:
@@ -132,15 +146,11 @@ def block_table(name):
     fixed_ends = 'lite' in name  # the Lite models keep the repeats of their first and last stage
     blocks = []
     for i, stage in enumerate(STAGES):
-        repeats = (
-            stage.repeats
-            if fixed_ends and i in (0, len(STAGES) - 1)
-            else math.ceil(stage.repeats * depth)
-        )
-        filters_in, filters_out = (
-            round_filters(stage.filters_in, width),
-            round_filters(stage.filters_out, width),
-        )
+        is_end = i in (0, len(STAGES) - 1)
+        scaled = math.ceil(stage.repeats * depth)
+        repeats = stage.repeats if fixed_ends and is_end else scaled
+        filters_in = round_filters(stage.filters_in, width)
+        filters_out = round_filters(stage.filters_out, width)
         blocks.append(stage._replace(repeats=1, filters_in=filters_in, filters_out=filters_out))
         again = blocks[-1]._replace(stride=1, filters_in=filters_out)
         blocks.extend([again] * (repeats - 1))
@@ -148,7 +158,7 @@ def block_table(name):
 
 
 def round_filters(filters, width, divisor=8):
-    """`filters * width` to the nearest multiple of 8, never more than 10 % below."""
+    """`filters * width` rounded to a multiple of `divisor`, but not down by more than 10 %."""
     filters *= width
     rounded = max(divisor, int(filters + divisor / 2) // divisor * divisor)
     return int(rounded + divisor if rounded < 0.9 * filters else rounded)

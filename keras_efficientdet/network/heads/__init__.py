@@ -1,11 +1,23 @@
-"""Detection heads: each is a file that ends in a `Head` record, and a row here."""
+"""Detection heads. The configuration key `head` names the one that a network gets.
 
+A head is a record of functions, `head.Head`: how to build its outputs from the pyramid, how to
+encode ground truth as targets, its losses, how many positives a batch has, and how to turn outputs
+into detections; optionally its anchors, and what only heads with anchors have. Data, training,
+evaluation, doctor, exports and engines use that record and nothing else.
+
+To add a head, write a file beside anchor.py that ends in `HEAD = Head(...)`, and add a row to HEADS
+below. tests/second_head.py is a small example; tests/test_second_head.py takes it through the whole
+library.
+"""
+
+from keras_efficientdet.config import Config
 from keras_efficientdet.config.choices import HEADS
 from keras_efficientdet.network.heads import anchor
+from keras_efficientdet.network.heads.head import Head
 
 HEADS['anchor'] = anchor.HEAD
 
 
-def head_of(config):
-    """The Head record that the key `head` of a Config names."""
+def head_of(config: Config) -> Head:
+    """The head that `config.model.head` names."""
     return HEADS[config.model.head]

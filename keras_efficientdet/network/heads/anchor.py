@@ -14,13 +14,12 @@ from keras_efficientdet.ops.boxes import clip
 from keras_efficientdet.ops.matching import BACKGROUND, match
 from keras_efficientdet.ops.nms import non_max_suppression, top_pairs
 
-PRIOR_BIAS = -math.log(
-    99.0
-)  # an untrained anchor says 0.01 for every class (RetinaNet paper section 4.1)
+# Untrained, every anchor gives every class a probability of 0.01 (RetinaNet paper section 4.1).
+PRIOR_BIAS = -math.log(99.0)
 
 
 def anchor_settings(model):
-    """What `anchors` takes, of a ModelConfig."""
+    """The arguments of `ops.anchors.anchors` for a ModelConfig."""
     return {
         'image_size': model.image_size,
         'levels': (model.min_level, model.max_level),
@@ -36,7 +35,7 @@ def config_anchors(config):
 
 
 def build(features, config):
-    """{level: [B, h, w, C]} -> {'classes': [B, A, num_classes] logits, 'boxes': [B, A, 4] codes ty tx th tw}."""
+    """{level: [B, h, w, C]} -> logits 'classes' [B, A, num_classes], codes 'boxes' [B, A, 4]."""
     model = config.model
     per_place = model.num_scales * len(model.aspect_ratios)
     shared = {
@@ -71,7 +70,10 @@ def _join(towers, width, name):
 
 
 def targets(config):
-    """The function (boxes [N, 4], classes [N]) -> ({'classes': [A], 'boxes': [A, 4]}, number of positive anchors)."""
+    """The encoding of ground truth: boxes [N, 4], classes [N] -> targets, positive anchors.
+
+    Targets are {'classes': int32 [A], 'boxes': float32 [A, 4] codes}.
+    """
     anchor_boxes = config_anchors(config)
 
     def encode_example(boxes, classes):
@@ -85,12 +87,12 @@ def targets(config):
 
 
 def positives(targets):
-    """Number of anchors with an object, float32; those that the class loss ignores count too, as officially."""
+    """Number of anchors with an object, float32. As officially it includes ignored anchors."""
     return tf.reduce_sum(tf.cast(targets['classes'] != BACKGROUND, tf.float32))
 
 
 def objects(targets, config):
-    """Targets of one image -> boxes [N, 4] and classes [N] encoded in them, positive anchors [P, 4].
+    """Targets of one image -> the boxes [N, 4] and classes [N] in them, positive anchors [P, 4].
 
     Several anchors encode the same box; they agree up to rounding, so each box is returned once.
     """
@@ -105,7 +107,8 @@ def objects(targets, config):
 def losses(config):
     """({output: loss}, {output: weight}) for `model.compile`.
 
-    With an IoU loss, `boxes_loss` in Keras' logs is the weighted sum of both box losses, as it enters the total.
+    With an IoU loss, `boxes_loss` in Keras' logs is the weighted sum of both box losses, as it is
+    added to the total.
     """
     train = config.train
     focal = _losses.FocalLoss(train.alpha, train.gamma, train.label_smoothing)
@@ -118,24 +121,22 @@ def losses(config):
             iou_weight=train.iou_loss_weight,
         )
         return {'classes': focal, 'boxes': boxes}, {'classes': 1.0, 'boxes': 1.0}
-    return {'classes': focal, 'boxes': _losses.BoxLoss(train.delta)}, {
-        'classes': 1.0,
-        'boxes': train.box_loss_weight,
-    }
+    weights = {'classes': 1.0, 'boxes': train.box_loss_weight}
+    return {'classes': focal, 'boxes': _losses.BoxLoss(train.delta)}, weights
 
 
 def candidates(outputs, config):
-    """Network outputs -> boxes [B, N, 4] in pixels of the network's input, scores, classes [B, N]: what enters NMS."""
+    """What enters NMS: boxes [B, N, 4] in pixels of the input, scores [B, N], classes [B, N]."""
     boxes = decode(outputs['boxes'], tf.constant(config_anchors(config)))
     return top_pairs(outputs['classes'], boxes, config.detect.max_nms_inputs)
 
 
 def detect(outputs, config):
-    """Network outputs -> boxes [B, D, 4] in pixels of the network's input, scores, classes [B, D], count [B].
+    """Network outputs -> boxes [B, D, 4] in pixels of the input, scores, classes [B, D], count [B].
 
-    Boxes are clipped to the input after NMS, as officially in its global mode.
+    Boxes are clipped to the input after NMS, as in the official global mode.
     """
-    nms, size = config.detect, config.model.image_size
+    nms = config.detect
     boxes, *rest = non_max_suppression(
         *candidates(outputs, config),
         method=nms.method,
@@ -145,11 +146,11 @@ def detect(outputs, config):
         per_class=nms.per_class,
         max_output_size=nms.max_output_size,
     )
-    return clip(boxes, *size), *rest
+    return clip(boxes, *config.model.image_size), *rest
 
 
 def codes(outputs, config):
-    """Network outputs -> box codes [B, A, 4] relative to the anchors, scores [B, A, num_classes]."""
+    """Box codes [B, A, 4] relative to the anchors, scores [B, A, num_classes]."""
     return outputs['boxes'], tf.sigmoid(outputs['classes'])
 
 

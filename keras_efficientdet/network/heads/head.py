@@ -29,8 +29,8 @@ class Head:
         image, the sum over its places; dividing by 1 + positives is left to the sample weights.
       positives(targets {name: [B, ...]}) -> float32 [], the number of positives in a batch.
       detect(outputs {name: [B, ...]}, config) -> boxes [B, D, 4], scores float32 [B, D], classes
-        int32 [B, D], count int32 [B]; best first, rows from `count` on are 0. It becomes part of
-        exported graphs.
+        int32 [B, D], count int32 [B]; best first, rows from `count` on are 0. Boxes have
+        ymin <= ymax and xmin <= xmax. It becomes part of exported graphs.
 
     Optional, None where a head has no such thing. What needs it is then refused with an error, or
     left out where it is only shown:
@@ -70,12 +70,16 @@ def conv_tower(
     survival_prob=None,
     weight_decay=0.0,
 ):
-    """Convolutions shared over all levels, with a batch norm of each level's own, and a last one without norm.
+    """Convolutions shared by all levels, with a batch norm per level, and a predicting one.
 
     Args:
       features: {level: [B, h, w, C]}.
       name: prefix of the layer names, 'class_net.class'.
-      survival_prob: stochastic depth; setting it adds a residual from the second convolution on, at inference too.
+      repeats: number of convolutions before the predicting one.
+      filters: their channels.
+      outputs: channels of the predicting convolution.
+      survival_prob: stochastic depth. If set, the second and later convolutions get a residual
+        connection, which is used at inference, too.
     Returns:
       {level: [B, h, w, outputs]}, float32.
     """
@@ -84,14 +88,13 @@ def conv_tower(
         style['initializer'] = {'class_name': 'VarianceScaling', 'config': {}}
         conv = separable_conv2d
     else:
-        style.update(
-            initializer={'class_name': 'RandomNormal', 'config': {'stddev': 0.01}}, kernel_size=3
-        )
+        style['initializer'] = {'class_name': 'RandomNormal', 'config': {'stddev': 0.01}}
+        style['kernel_size'] = 3
         conv = conv2d
     convs = [conv(filters, name=f'{name}-{i}', **style) for i in range(repeats)]
-    predict = conv(
-        outputs, name=f'{name}-predict', bias_initializer=bias_initializer, dtype='float32', **style
-    )
+    # In float32 under mixed precision, too: losses and box decoding need its digits.
+    predicting = {'bias_initializer': bias_initializer, 'dtype': 'float32', **style}
+    predict = conv(outputs, name=f'{name}-predict', **predicting)
     towers = {}
     for level, x in features.items():
         for i, layer in enumerate(convs):

@@ -4,14 +4,18 @@ import typing
 
 
 class Node(typing.NamedTuple):
-    """One fusion: the level of its output, and which earlier features meet (0.. are the inputs, then node by node)."""
+    """One fusion of features.
+
+    level: of its output. inputs: offsets of the features that enter it, where 0, 1, ... are the
+    inputs of the graph from the first level on, followed by the outputs of the nodes in order.
+    """
 
     level: int
     inputs: tuple[int, ...]
 
 
 def bifpn_nodes(first, last):
-    """Top-down, then bottom-up with the level's input added again. Source: EfficientDet paper figure 3."""
+    """Top-down, then bottom-up with the input of the level added (EfficientDet paper figure 3)."""
     features = {level: [level - first] for level in range(first, last + 1)}
     nodes = []
 

@@ -37,7 +37,7 @@ def pyramid(
       fusion: 'fastattn', 'attn', 'channel_fastattn', 'channel_attn' or 'sum'.
       graph: a row of `graphs.GRAPHS`: 'bifpn' or 'qufpn'.
       resample_bn: batch norm after a 1x1 convolution that changes the number of channels.
-      conv_bn_act: convolution, norm, activation in a node, instead of activation, convolution, norm.
+      conv_bn_act: order in a node; False: activation, convolution, norm.
     Returns:
       {level: [B, h, w, filters]}, each size half the one before, rounded up.
     Raises:
@@ -64,7 +64,7 @@ def pyramid(
 
 
 def _inputs(features, first, last, filters, resampling):
-    """[feature of each level from first to last], those above the backbone's highest pooled from it."""
+    """[feature of each level]; those above the highest of the backbone are pooled from it."""
     highest = max(features)
     inputs = [features[level] for level in range(first, min(last, highest) + 1)]
     for level in range(highest + 1, last + 1):
@@ -133,6 +133,6 @@ def resample(x, size, filters, name, *, resample_bn, weight_decay):
             return UpSampling2D(name=f'{name}.up')(x)
         return NearestResize(size, name=f'{name}.up')(x)
     raise ValueError(
-        f'{name}: cannot resample {height}x{width} to {size[0]}x{size[1]}, where one side grows and '
+        f'{name}: cannot resample {height}x{width} to {size[0]}x{size[1]}: one side grows and '
         'the other shrinks; choose an image_size whose sides are multiples of 2 ** max_level'
     )
