@@ -77,6 +77,9 @@ def detect(outputs, config):
     settings = config.detect
     centres, size = cells(config)
     boxes = outputs['where'] * np.tile(size, 2) + np.tile(centres, [1, 2])
+    # An untrained network may predict a bottom above the top; consumers rely on the order.
+    corners = boxes[..., :2], boxes[..., 2:]
+    boxes = tf.concat([tf.minimum(*corners), tf.maximum(*corners)], -1)
     boxes = clip(boxes, *config.model.image_size)
     logits = tf.reduce_max(outputs['score'], -1)
     classes = tf.argmax(outputs['score'], -1, output_type=tf.int32)

@@ -29,8 +29,8 @@ class Head:
         image, the sum over its places; dividing by 1 + positives is left to the sample weights.
       positives(targets {name: [B, ...]}) -> float32 [], the number of positives in a batch.
       detect(outputs {name: [B, ...]}, config) -> boxes [B, D, 4], scores float32 [B, D], classes
-        int32 [B, D], count int32 [B]; best first, rows from `count` on are 0. It becomes part of
-        exported graphs.
+        int32 [B, D], count int32 [B]; best first, rows from `count` on are 0. Boxes have
+        ymin <= ymax and xmin <= xmax. It becomes part of exported graphs.
 
     Optional, None where a head has no such thing. What needs it is then refused with an error, or
     left out where it is only shown:
