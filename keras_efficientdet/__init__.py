@@ -66,7 +66,7 @@ if not _started_as_command():
     from keras_efficientdet.data.formats.yolo import read_yolo
     from keras_efficientdet.data.pipeline import dataset
     from keras_efficientdet.data.record_writer import write_records
-    from keras_efficientdet.errors import ConfigError, DataError
+    from keras_efficientdet.errors import CheckpointError, ConfigError, DataError
     from keras_efficientdet.evaluation.coco import evaluate
     from keras_efficientdet.export import (
         export_onnx,
@@ -82,9 +82,5 @@ if not _started_as_command():
     from keras_efficientdet.network.efficientdet import efficientdet
     from keras_efficientdet.ops.anchors import anchors
     from keras_efficientdet.training import CocoEvaluation, KeepAverages, compile_for_training, fit
-    from keras_efficientdet.weights.official import (
-        CheckpointError,
-        LoadReport,
-        load_official,
-        save_official,
-    )
+    from keras_efficientdet.weights.load_report import LoadReport
+    from keras_efficientdet.weights.official import load_official, save_official

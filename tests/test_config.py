@@ -391,6 +391,12 @@ def test_choices_in_a_table_are_looked_up_when_they_are_checked(monkeypatch):
     assert load_config('efficientdet-d0', 'backbone_name=efficientnet-x')
 
 
+def test_a_head_is_accepted_before_the_heads_are_imported(monkeypatch):
+    """The command line reads configurations without importing the network."""
+    monkeypatch.delitem(choices.HEADS, 'anchor')
+    assert load_config(Config(), Config().to_dict()) == Config()
+
+
 def test_a_path_may_hold_an_equals_sign(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pathlib.Path('run=3').mkdir()

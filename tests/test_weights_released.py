@@ -159,6 +159,6 @@ def test_offline_says_what_to_get_and_where_to_put_it(cache, served, tmp_path):
 
 def test_weights_that_were_never_released():
     with pytest.raises(
-        CheckpointError, match=r"no weights 'advprop' of 'efficientdet-lite0' .*\['coco'\]"
+        CheckpointError, match=r"no weights 'advprop' .*'efficientdet-lite0'; .*\['coco'\]"
     ):
         efficientdet('efficientdet-lite0', weights='advprop')

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from keras_efficientdet.errors import CheckpointError
 from keras_efficientdet.keras_compat import variable_path
 from keras_efficientdet.weights.files import EMA, read_checkpoint, write_checkpoint
+from keras_efficientdet.weights.load_report import CLASS_PREDICT, LoadReport, check, report_of
 
 # State of optimizers and counters, in the names of TF1, Keras and TF2 checkpoints.
 _SLOTS = re.compile(
@@ -19,38 +19,6 @@ _SLOTS = re.compile(
     r'|^optimizer/'
     r'|/\.OPTIMIZER_SLOT/'
 )
-_CLASS_PREDICT = re.compile(r'^class_net/class-predict/')
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadReport:
-    """What a load did, in official variable names.
-
-    `missing` and `unused` are empty after a strict load.
-    """
-
-    source: str
-    loaded: tuple[str, ...] = ()
-    averaged: tuple[str, ...] = ()  # those of `loaded` that came from the moving averages
-    missing: tuple[str, ...] = ()
-    unused: tuple[str, ...] = ()
-    reinitialised: tuple[str, ...] = ()
-    optimizer_state: tuple[str, ...] = ()  # in the source, but not loaded
-    ema: bool = True  # whether moving averages were preferred to raw values
-
-    def __str__(self) -> str:
-        averages = 'all raw values, because ema=False'
-        if self.ema:
-            averages = (
-                f'{len(self.averaged)} moving averages and '
-                f'{len(self.loaded) - len(self.averaged)} raw values; ema=True prefers averages'
-            )
-        return (
-            f'{self.source}: loaded {len(self.loaded)} variables ({averages}), '
-            f'{len(self.missing)} missing, {len(self.unused)} unused, '
-            f'{len(self.reinitialised)} re-initialised, '
-            f'{len(self.optimizer_state)} of the optimizer ignored'
-        )
 
 
 def official_variables(model: keras.Model) -> dict:
@@ -131,14 +99,14 @@ def load_official(
     values, averaged, slots = _select(found, ema)
     wanted = official_shapes(model)
     fresh = _other_class_count(values, wanted) if on_class_mismatch == 'reinit' else set()
-    report = _report(label, wanted, values, fresh)
+    report = report_of(label, wanted, values, fresh)
     report = dataclasses.replace(
         report,
         averaged=tuple(sorted(averaged & set(report.loaded))),
         ema=ema,
         optimizer_state=tuple(sorted(slots)),
     )
-    _check(report, wanted, values)
+    check(report, wanted, values)
     _assign(model, {name: values[name] for name in report.loaded})
     _reinitialise(model, fresh)
     return report
@@ -146,7 +114,7 @@ def load_official(
 
 def _other_class_count(values, wanted):
     """Names of the class prediction's variables that have another shape in the source."""
-    names = [name for name in wanted if _CLASS_PREDICT.match(name) and name in values]
+    names = [name for name in wanted if CLASS_PREDICT.match(name) and name in values]
     return {name for name in names if np.shape(values[name]) != wanted[name]}
 
 
@@ -172,7 +140,7 @@ def save_official(
     values = official_weights(model)
     if averages is not None:
         wanted = official_shapes(model)
-        _check(_report('averages', wanted, averages), wanted, averages)
+        check(report_of('averages', wanted, averages), wanted, averages)
     for name, value in (averages or {}).items():
         values[name + EMA] = np.asarray(value, np.float32)
     write_checkpoint(prefix, {**values, 'global_step': np.asarray(global_step, np.int64)})
@@ -193,8 +161,8 @@ def load_backbone(model: keras.Model, values: dict[str, np.ndarray]) -> LoadRepo
     wanted = {name: shape for name, shape in shapes.items() if name.startswith(prefix)}
     unused = {name for name in values if name.startswith(f'{prefix}head/')}
     values = {name: value for name, value in values.items() if name not in unused}
-    report = _report(prefix[:-1], wanted, values)
-    _check(report, wanted, values)
+    report = report_of(prefix[:-1], wanted, values)
+    check(report, wanted, values)
     _assign(model, values)
     return dataclasses.replace(report, unused=tuple(sorted(unused)))
 
@@ -209,62 +177,6 @@ def _select(found, ema):
         elif name not in slots:
             plain[name] = value
     return ({**plain, **shadows}, set(shadows), slots) if ema else (plain, set(), slots)
-
-
-def _report(source, wanted, values, fresh=frozenset()):
-    return LoadReport(
-        source,
-        loaded=tuple(sorted(set(wanted) & set(values) - fresh)),
-        reinitialised=tuple(sorted(fresh)),
-        missing=tuple(sorted(set(wanted) - set(values))),
-        unused=tuple(sorted(set(values) - set(wanted))),
-    )
-
-
-def _check(report, wanted, values):
-    """Raises CheckpointError, with every kind of problem in one message."""
-    problems = _problems(report, wanted, values)
-    if problems:
-        raise CheckpointError(
-            f'{report.source} does not fit the model, nothing was loaded. ' + '. '.join(problems)
-        )
-
-
-def _problems(report, wanted, values):
-    problems = []
-    if report.missing:
-        problems.append(_some('variables of the model are missing in it', report.missing))
-    if report.unused:
-        problems.append(_some('of its variables are unknown to the model', report.unused))
-    shapes = [name for name in report.loaded if np.shape(values[name]) != wanted[name]]
-    if shapes:
-        problems.append(_wrong_shapes(shapes, wanted, values))
-    dtypes = {name: np.asarray(values[name]).dtype for name in report.loaded}
-    floating = {name for name, dtype in dtypes.items() if np.issubdtype(dtype, np.floating)}
-    wrong = [f'{name} is {dtype}' for name, dtype in dtypes.items() if name not in floating]
-    if wrong:
-        problems.append(_some('of another dtype, the model expects float32', wrong))
-    infinite = [name for name in sorted(floating) if not np.all(np.isfinite(values[name]))]
-    if infinite:
-        problems.append(_some('with values that are infinite or NaN', infinite))
-    return problems
-
-
-def _wrong_shapes(names, wanted, values):
-    found = [f'{n} is {np.shape(values[n])}, the model expects {wanted[n]}' for n in names]
-    problem = _some('of another shape', found)
-    if all(_CLASS_PREDICT.match(name) for name in names):
-        problem += (
-            ' (another number of classes? on_class_mismatch="reinit" loads everything else and '
-            'gives the class prediction new initial values)'
-        )
-    return problem
-
-
-def _some(what, names):
-    """'7 <what>: ' and the first five of the names."""
-    more = f' and {len(names) - 5} more' if len(names) > 5 else ''
-    return f'{len(names)} {what}: {"; ".join(names[:5])}{more}'
 
 
 def _assign(model, values):

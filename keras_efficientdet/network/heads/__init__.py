@@ -12,6 +12,7 @@ library.
 
 from keras_efficientdet.config import Config
 from keras_efficientdet.config.choices import HEADS
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.heads import anchor
 from keras_efficientdet.network.heads.head import Head
 
@@ -19,5 +20,8 @@ HEADS['anchor'] = anchor.HEAD
 
 
 def head_of(config: Config) -> Head:
-    """The head that `config.model.head` names."""
-    return HEADS[config.model.head]
+    """The head that `config.model.head` names. Raises ConfigError for an unknown name."""
+    name = config.model.head
+    if name not in HEADS:
+        raise ConfigError(f'model.head must be one of {", ".join(HEADS)}, found {name!r}')
+    return HEADS[name]
