@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def report_of(source, wanted, values, fresh=frozenset()) -> LoadReport:
     )
 
 
-def check(report: LoadReport, wanted: dict, values: dict) -> None:
+def check(report: LoadReport, wanted: dict, values: Mapping) -> None:
     """Raises CheckpointError, with every kind of problem in one message."""
     problems = _problems(report, wanted, values)
     if problems:
