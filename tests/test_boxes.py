@@ -122,13 +122,3 @@ def test_flip_twice_is_identity():
     np.testing.assert_allclose(boxes.area(flipped), boxes.area(some), rtol=1e-4, atol=1e-3)
     np.testing.assert_array_equal(flipped.numpy()[:, [0, 2]], some[:, [0, 2]])
     assert np.min(np.abs(flipped - some).max(1)) > 0.1
-
-
-def test_vertical_flip_twice_is_identity_and_moves_to_the_other_side():
-    table = random_boxes(9, 4, 50.0)
-    np.testing.assert_allclose(
-        boxes.flip_vertically(boxes.flip_vertically(table, 50.0), 50.0), table, atol=1e-5
-    )
-    np.testing.assert_array_equal(
-        boxes.flip_vertically([[1.0, 2.0, 4.0, 6.0]], 10.0), [[6.0, 2.0, 9.0, 6.0]]
-    )

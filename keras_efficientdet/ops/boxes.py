@@ -30,9 +30,3 @@ def flip_horizontally(boxes, width):
     """Mirrors boxes left to right in an image of this width, in the unit of the boxes."""
     ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
     return tf.stack([ymin, width - xmax, ymax, width - xmin], -1)
-
-
-def flip_vertically(boxes, height):
-    """Mirrors boxes top to bottom in an image of this height, in the unit of the boxes."""
-    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
-    return tf.stack([height - ymax, xmin, height - ymin, xmax], -1)
