@@ -21,6 +21,14 @@ class Change(str, enum.Enum):
     KEY_POINTS = 'key points, left out'
     NO_LABEL_FILE = 'pictures without a label file, taken as without objects'
     STORED_AS_PNG = 'pictures stored as PNG'
+    REVERSED_BOX = 'boxes with swapped corners, put right'
+    INVALID_AREA = 'areas that are no positive numbers, replaced by those of the boxes'
+    SCORE = 'scores, left out'
+    SIZE_MEASURED = 'images without a stated size, which were measured'
+    SPELLING = 'images found under another case or ending of their name'
+    OTHER_FOLDER = 'images found by their name in another folder'
+    UNUSED_CATEGORY = 'categories without boxes that only group others, left out'
+    OTHER_FILE = 'files beside the annotations that are none, left out'
 
     # str() and format() of a member differ between versions of Python; here both give the text.
     def __str__(self):

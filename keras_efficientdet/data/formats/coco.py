@@ -6,7 +6,8 @@ import math
 import os
 import pathlib
 
-from keras_efficientdet.data.formats.common import file_in, number, photo, text_of
+from keras_efficientdet.data.formats.common import number, photo, text_of
+from keras_efficientdet.data.formats.image_files import file_in
 from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 

@@ -1,40 +1,67 @@
-"""Helpers that formats share: photos of rows of boxes, ids of names, and where an image file is."""
+"""Helpers that formats share: photos of rows of boxes, ids of names, numbers and texts."""
 
 import math
-import pathlib
 
 import numpy as np
 
 from keras_efficientdet.data.source import Change, Photo
 from keras_efficientdet.errors import DataError
 
-_ROUNDING = 1e-3  # pixels by which a box may leave its image without being counted as cut
+_ROUNDING = 1e-3  # pixels: a smaller side is none, and a smaller cut is not counted
 
 
 def photo(path, id, size, rows, changes, data=None):
     """A Photo of the rows of an annotation file.
 
-    Boxes are clipped to the image; those without area are left out. Both are counted.
+    Swapped corners are put right, boxes are clipped to the image, and those without area are left
+    out. All three are counted.
 
     Args:
       size: (height, width).
-      rows: list of (box (ymin, xmin, ymax, xmax) in pixels, category id, area or None, crowd).
+      rows: list of (box (ymin, xmin, ymax, xmax) in pixels, category id, area or None, crowd). An
+        area that is not a positive number is replaced by that of the clipped box.
       changes: Counter of Change.
       data: the image, if it is not a file (see `Photo`).
     """
     kept = []
     for box, category_id, area, crowd in rows:
-        box = np.array(box, float)
-        cut = np.clip(box, 0, [*size, *size])
-        if np.any(box[2:] <= box[:2]):
-            changes[Change.EMPTY_BOX] += 1
-        elif np.any(cut[2:] <= cut[:2]):
-            changes[Change.BOX_OUTSIDE] += 1
-        else:
-            changes[Change.BOX_CUT] += int(np.any(np.abs(cut - box) > _ROUNDING))
-            kept.append((cut, category_id, area or float(np.prod(box[2:] - box[:2])), crowd))
+        cut = _clipped(np.array(box, float), size, changes)
+        if cut is not None:
+            kept.append((cut, category_id, _area(area, cut, changes), crowd))
     boxes, ids, areas, crowds = zip(*kept, strict=True) if kept else ((), (), (), ())
     return Photo(path, id, *size, np.reshape(boxes, (-1, 4)), ids, areas, crowds, data)
+
+
+def _clipped(box, size, changes):
+    """The box with its corners in order and within the image, or None. Counts what was changed."""
+    ordered = np.concatenate([np.minimum(box[:2], box[2:]), np.maximum(box[:2], box[2:])])
+    cut = np.clip(ordered, 0, [*size, *size])
+    if not _has_area(ordered, size):
+        changes[Change.EMPTY_BOX] += 1
+    elif not _has_area(cut, size):
+        changes[Change.BOX_OUTSIDE] += 1
+    else:
+        if np.any(ordered != box):
+            changes[Change.REVERSED_BOX] += 1
+        if np.any(np.abs(cut - ordered) > _ROUNDING):
+            changes[Change.BOX_CUT] += 1
+        return cut
+    return None
+
+
+def _has_area(box, size):
+    """Whether a box has an area, also in records, which hold normalised float32."""
+    normalised = np.float32(box / [*size, *size])
+    return np.all(box[2:] - box[:2] > _ROUNDING) and np.all(normalised[2:] > normalised[:2])
+
+
+def _area(stated, box, changes):
+    if not stated:  # None, or 0, which programs write where they do not know it
+        return float(np.prod(box[2:] - box[:2]))
+    if math.isfinite(stated) and stated > 0:
+        return stated
+    changes[Change.INVALID_AREA] += 1
+    return _area(None, box, changes)
 
 
 def numbered(names):
@@ -85,29 +112,3 @@ def lines_of(path):
     """The lines of a text file that are not empty, stripped."""
     stripped = (line.strip() for line in text_of(path).splitlines())
     return [line for line in stripped if line]
-
-
-def file_in(folder, name):
-    """The path of a name that may have been written on Windows.
-
-    A backslash separates folders unless there is a file with a backslash in its name.
-    """
-    path = pathlib.Path(folder) / name
-    if '\\' not in name or path.is_file():
-        return path
-    return pathlib.Path(folder) / name.replace('\\', '/')
-
-
-def find_image(names, folders, where):
-    """The first of the names that is a file in one of the folders.
-
-    Raises DataError, which begins with `where`, if there is none.
-    """
-    for folder in folders:
-        for name in names:
-            path = file_in(folder, name)
-            if path.is_file():
-                return path
-    raise DataError(
-        f'{where}: its image {names[0]} is not there; looked in {", ".join(map(str, folders))}'
-    )

@@ -11,13 +11,13 @@ import os
 import pathlib
 
 from keras_efficientdet.data.formats.common import (
-    find_image,
     id_of,
     ids_of,
     number,
     numbered,
     photo,
 )
+from keras_efficientdet.data.formats.image_files import find_image
 from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import upright_size

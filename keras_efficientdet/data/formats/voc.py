@@ -8,7 +8,6 @@ from xml.etree import ElementTree
 
 from keras_efficientdet.config.label_maps import LABEL_MAPS
 from keras_efficientdet.data.formats.common import (
-    find_image,
     id_of,
     ids_of,
     lines_of,
@@ -16,6 +15,7 @@ from keras_efficientdet.data.formats.common import (
     numbered,
     photo,
 )
+from keras_efficientdet.data.formats.image_files import find_image
 from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import IMAGE_SUFFIXES

@@ -6,7 +6,8 @@ import pathlib
 
 import yaml
 
-from keras_efficientdet.data.formats.common import file_in, lines_of, number, photo, text_of
+from keras_efficientdet.data.formats.common import lines_of, number, photo, text_of
+from keras_efficientdet.data.formats.image_files import file_in
 from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import IMAGE_SUFFIXES, upright_size
