@@ -81,7 +81,7 @@ def test_ids_with_gaps_in_ascending_order(tmp_path):
 FAULTY = [
     ([0, 0, 0, 5], 'boxes of zero size, left out', None),
     ([3, 3, 5, 0], 'boxes of zero size, left out', None),
-    ([3, 3, -2, 4], 'boxes with swapped corners, put right', [3, 1, 7, 3]),
+    ([3, 3, -2, -2], 'boxes with swapped corners, put right', [1, 1, 3, 3]),
     ([40, 3, 5, 5], 'boxes outside their picture, left out', None),
     ([3, -9, 5, 5], 'boxes outside their picture, left out', None),
     ([30, 0, 5, 5], 'boxes outside their picture, left out', None),
