@@ -5,9 +5,12 @@ import pathlib
 
 import drawn
 import numpy as np
+import official
 import pytest
+from pycocotools import mask
 
 from keras_efficientdet import read_coco
+from keras_efficientdet.data.source import Change
 from keras_efficientdet.errors import DataError
 
 
@@ -145,11 +148,11 @@ def test_area_defaults_to_that_of_the_box(tmp_path):
         ),
         (
             {
-                'images': [{'id': 1, 'file_name': 'a.png', 'width': 9}],
+                'images': [{'id': 1, 'width': 9}],
                 'annotations': [],
                 'categories': [],
             },
-            'an entry of `images` needs id, file_name, height, width',
+            'an entry of `images` needs id, file_name, found',
         ),
         (
             {
@@ -177,7 +180,9 @@ def test_errors_name_the_file(write_json, content, message):
     assert str(path) in str(error.value) and message in str(error.value)
 
 
-@pytest.mark.parametrize('bbox', [[1, 2, 3], [1, 2, float('nan'), 4], None, [1, 2, '3', 4]])
+@pytest.mark.parametrize(
+    'bbox', [[1, 2, 3], [1, 2, float('nan'), 4], None, [], [1, 2, '3', 4]], ids=str
+)
 def test_a_bbox_must_be_four_numbers(tmp_path, bbox):
     content = {
         'images': [{'id': 1, 'file_name': '1.png', 'width': 30, 'height': 20}],
@@ -221,13 +226,14 @@ def _changed(key, entry, **values):
         ),
         (_changed('categories', 0, name=None), '`name` of an entry of `categories` must be a text'),
         (
-            _changed('images', 0, height=None),
-            '`height` of an entry of `images` must be a number from 1 on',
+            _changed('images', 0, width='wide'),
+            "image 1: each side must be a number, found 'wide'",
         ),
         (
-            _changed('images', 0, width='30'),
-            '`width` of an entry of `images` must be a number from 1 on',
+            _changed('categories', 0, id=2**63),
+            '`id` of an entry of `categories` must be a whole number of at most 64 bits',
         ),
+        (_changed('categories', 0, name=' '), '`name` of an entry of `categories` must be a text'),
         (
             _changed('images', 0, file_name=None),
             '`file_name` of an entry of `images` must be a text',
@@ -255,3 +261,187 @@ def test_a_file_of_a_windows_program(tmp_path):
     path.write_text(json.dumps(content), encoding='utf-8-sig')
     (photo,) = read_coco(path, folder.parent).photos
     assert photo.path == folder / '1.png' and photo.crowd == (False,)
+
+
+def given(name):
+    """(Source, changes) of a folder of inputs as other programs write them."""
+    folder = official.SHARED / 'bug_inputs' / name
+    if not folder.exists():
+        pytest.skip(f'{folder} is not there')
+    (path,) = folder.glob('*.json')
+    source = read_coco(path, folder / 'images')
+    assert all(photo.path.is_file() for photo in source.photos)
+    return source, {change: count for change, count in source.changes.items() if count}
+
+
+BOX = [12, 10, 60, 50]
+
+
+@pytest.mark.parametrize(
+    ('name', 'changes'),
+    [
+        ('coco_annotation_without_id', {}),
+        ('coco_case_of_ending', {Change.SPELLING: 2}),
+        ('coco_labelstudio_parent_paths', {Change.OTHER_FOLDER: 2}),
+        ('coco_nan_area', {Change.INVALID_AREA: 1}),
+        ('coco_no_width_height', {Change.SIZE_MEASURED: 2}),
+        ('coco_reversed_boxes', {Change.REVERSED_BOX: 1}),
+        ('coco_segmentation_only', {Change.POLYGON: 2}),
+    ],
+)
+def test_what_programs_write(name, changes):
+    """Each data set has two images of 96x80 pixels with one box each."""
+    source, found = given(name)
+    assert found == changes
+    assert [(photo.height, photo.width) for photo in source.photos] == [(80, 96)] * 2
+    assert [photo.boxes.tolist() for photo in source.photos] == [[BOX]] * 2
+    assert [photo.areas for photo in source.photos] == [(1920,)] * 2
+    assert source.label_map == {1: 'nut', 2: 'bolt'}
+
+
+def test_the_root_category_of_roboflow_is_left_out():
+    source, changes = given('coco_roboflow_root_unused')
+    assert source.label_map == {1: 'cube', 2: 'disc'}
+    assert changes == {Change.UNUSED_CATEGORY: 1}
+    source, changes = given('coco_roboflow_root_same_name')
+    assert source.label_map == {1: 'brick'}
+    assert [photo.ids for photo in source.photos] == [(1,), (1,)]
+    assert changes == {Change.UNUSED_CATEGORY: 1}
+
+
+@pytest.mark.parametrize(
+    ('categories', 'boxes_of'),
+    [
+        ([(0, 'parts', 'none'), (1, 'cube', 'parts')], 0),  # it has a box
+        ([(0, 'parts', 'none'), (1, 'cube', 'none')], 1),  # nobody names it
+        ([(0, 'parts', 'parts'), (1, 'cube', 'parts')], 1),  # a class of its own group
+        ([(1, 'vehicle', 'none'), (2, 'car', 'vehicle')], 2),  # only in this split without a box
+    ],
+    ids=['annotated', 'alone', 'own group', 'not 0'],
+)
+def test_other_categories_stay(tmp_path, categories, boxes_of):
+    path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4, boxes_of)])])
+    content = json.loads(path.read_text())
+    content['categories'] = [
+        {'id': i, 'name': name, 'supercategory': above} for i, name, above in categories
+    ]
+    path.write_text(json.dumps(content))
+    source = read_coco(path, folder)
+    assert source.label_map == {i: name for i, name, _ in categories}
+    assert not source.changes
+
+
+def test_references_that_are_texts_are_named():
+    with pytest.raises(DataError, match="image_id '1'; there it is a number, here it is a text"):
+        given('coco_string_references')
+
+
+def test_category_references_that_are_texts_are_named(tmp_path):
+    path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4, '18')])])
+    with pytest.raises(DataError, match=r"category_id '18'.*there it is a number, here"):
+        read_coco(path, folder)
+
+
+def test_a_category_beyond_64_bits_is_named():
+    with pytest.raises(DataError, match=r'`categories`.*64 bits, found .*9223372036854775808'):
+        given('coco_category_beyond_int64')
+
+
+def _runs(compressed):
+    pixels = np.zeros((20, 30), np.uint8, order='F')
+    pixels[4:9, 10:22] = 1
+    if compressed:
+        encoded = mask.encode(pixels)
+        return {'size': [20, 30], 'counts': encoded['counts'].decode()}
+    flat = pixels.ravel(order='F')
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    return {'size': [20, 30], 'counts': np.diff([0, *edges, flat.size]).tolist()}
+
+
+@pytest.mark.parametrize(
+    'segmentation',
+    [
+        [[10, 4, 22, 4, 22, 9], [12, 5, 10, 9, 12, 9]],
+        _runs(compressed=True),
+        _runs(compressed=False),
+    ],
+    ids=['two polygons', 'compressed', 'counts'],
+)
+@pytest.mark.parametrize('bbox', [None, []], ids=['null', 'empty'])
+def test_the_box_around_a_segmentation(tmp_path, segmentation, bbox):
+    annotation = drawn.box(0, 0, 1, 1, 18, segmentation=segmentation)
+    annotation.update(bbox=bbox, area=None)
+    path, folder = _annotated(tmp_path, annotation)
+    (photo,) = read_coco(path, folder).photos
+    assert photo.boxes.tolist() == [[4, 10, 9, 22]] and photo.areas == (60,)
+
+
+@pytest.mark.parametrize(
+    'segmentation',
+    [[[1, 2, 3]], [['a', 'b']], [[]], {'size': [20, 30]}, [[1, 2, float('nan'), 4]], 'outline'],
+    ids=str,
+)
+def test_a_segmentation_without_a_box_around_it_is_named(tmp_path, segmentation):
+    annotation = drawn.box(0, 0, 1, 1, 18, segmentation=segmentation)
+    annotation.update(bbox=None)
+    path, folder = _annotated(tmp_path, annotation)
+    with pytest.raises(DataError, match=r'instances\.json, annotation 1 has no bbox, and its segm'):
+        read_coco(path, folder)
+
+
+def _annotated(folder, annotation):
+    """A data set of one image with an annotation that cannot be drawn."""
+    path, images = drawn.write_coco(folder, [(20, 30, [])])
+    content = json.loads(path.read_text())
+    content['annotations'] = [{'id': 1, 'image_id': 1, **annotation}]
+    path.write_text(json.dumps(content))
+    return path, images
+
+
+@pytest.mark.parametrize(
+    'size', [{'width': 0, 'height': 0}, {'width': None, 'height': 20}, {'width': '', 'height': ''}]
+)
+def test_sizes_that_are_not_stated_are_measured(tmp_path, size):
+    path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4)])])
+    content = json.loads(path.read_text())
+    content['images'][0].update(size)
+    path.write_text(json.dumps(content))
+    source = read_coco(path, folder)
+    assert (source.photos[0].height, source.photos[0].width) == (20, 30)
+    assert source.changes == {Change.SIZE_MEASURED: 1}
+
+
+def test_a_stated_size_may_be_a_text(tmp_path):
+    path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4)])])
+    content = json.loads(path.read_text())
+    content['images'][0].update(width='30', height='20.0')
+    path.write_text(json.dumps(content))
+    (photo,) = read_coco(path, folder).photos
+    assert (photo.height, photo.width) == (20, 30)
+
+
+def test_an_image_that_is_missing_keeps_its_stated_name(tmp_path):
+    path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4)])])
+    (folder / '1.png').unlink()
+    assert read_coco(path, folder).photos[0].path == folder / '1.png'
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ([{'image_id': 1, 'bbox': [0, 0, 1, 1], 'score': 0.5, 'category_id': 1}], 'of detections'),
+        ({'images': [], 'annotations': [{'id': 1, 'image_id': 1, 'caption': 'a'}]}, 'of captions'),
+    ],
+)
+def test_other_files_of_coco_are_named(write_json, content, message):
+    with pytest.raises(DataError, match=f'not a COCO file, .*this is a file {message}'):
+        read_coco(write_json(content), '.')
+
+
+def test_names_are_stripped_and_folders_may_hold_other_spellings(tmp_path):
+    labels = {1: ' cat', 18: 'dog ', 400: 'van'}
+    path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4)])], labels)
+    (folder / '1.png').rename(folder / '1.PNG')
+    source = read_coco(path, [tmp_path / 'elsewhere', folder])
+    assert source.label_map == {1: 'cat', 18: 'dog', 400: 'van'}
+    assert source.photos[0].path == folder / '1.PNG'

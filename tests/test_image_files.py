@@ -43,6 +43,8 @@ def folder(tmp_path):
         ('Cam1/A.png', 'cam1/a.png', Change.SPELLING),
         ('both.PNG', 'both.png', Change.SPELLING),
         ('..\\..\\upload\\4\\1.jpg', '1.JPG', Change.OTHER_FOLDER),
+        ('/data/local-files/?d=only.jpg', 'cam2/only.jpeg', Change.OTHER_FOLDER),
+        ('https://host/scan%2Ev2.png', 'scan.v2.png', Change.OTHER_FOLDER),
         ('/content/data/only.jpg', 'cam2/only.jpeg', Change.OTHER_FOLDER),
     ],
 )

@@ -1,13 +1,12 @@
 """COCO annotation files."""
 
 import collections
-import json
-import math
 import os
 import pathlib
 
-from keras_efficientdet.data.formats.common import number, photo, text_of
-from keras_efficientdet.data.formats.image_files import file_in
+from keras_efficientdet.data.formats import coco_entries
+from keras_efficientdet.data.formats.common import number, photo
+from keras_efficientdet.data.formats.image_files import ImageFiles, file_in, measured
 from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 
@@ -15,16 +14,19 @@ from keras_efficientdet.errors import DataError
 def read_coco(
     annotation_file: str | os.PathLike, image_dir: str | os.PathLike | list | tuple
 ) -> Source:
-    """Reads a COCO `instances` file.
+    """Reads a COCO `instances` file, also as other programs write it.
 
-    Boxes are clipped to the image; those without area are left out; both are counted. Ids may have
-    gaps. Crowd boxes stay, marked.
+    Swapped corners are put right, boxes are clipped to the image, and those without area are left
+    out; an annotation without a bbox has the box around its segmentation; sizes that are not
+    stated are those of the images; the root category of Roboflow, which has no boxes, is left out.
+    All of these are counted. Ids may have gaps. Crowd boxes stay, marked.
 
     Args:
       annotation_file: json with images, annotations (bbox = x, y, width, height in pixels) and
         categories.
       image_dir: folder that each image's `file_name` is relative to, or a list of folders, of which
-        the one that holds the images is used.
+        the one that holds the images is used. An image that is not there under its stated name is
+        found as by `ImageFiles`.
     Returns:
       Source: photos in the order of the file; {category id: name} in ascending order of ids.
     Raises:
@@ -32,20 +34,37 @@ def read_coco(
         file does not list; none of several folders holds the images.
     """
     annotation_file = pathlib.Path(annotation_file)
-    content = _read(annotation_file)
-    categories = sorted(content['categories'], key=lambda category: category['id'])
-    label_map = {category['id']: category['name'] for category in categories}
-    _check_unique(annotation_file, 'image id', [image['id'] for image in content['images']])
-    for key in ('id', 'name'):
-        _check_unique(annotation_file, f'category {key}', [c[key] for c in categories])
-    by_image = _by_image(content, annotation_file)
-    folder = _folder_of(content['images'], image_dir, annotation_file)
+    content = coco_entries.read(annotation_file)
     changes: collections.Counter[Change] = collections.Counter()
+    categories = _used(content, changes)
+    label_map = {category['id']: category['name'].strip() for category in categories}
+    _check_unique(annotation_file, 'image id', [image['id'] for image in content['images']])
+    _check_unique(annotation_file, 'category id', [category['id'] for category in categories])
+    _check_unique(annotation_file, 'category name', label_map.values())
+    by_image = _by_image(content, annotation_file)
+    files = _image_files(content['images'], image_dir, annotation_file, changes)
     photos = [
-        _photo(image, by_image[image['id']], label_map, folder, changes, annotation_file)
+        _photo(image, by_image[image['id']], label_map, files, annotation_file)
         for image in content['images']
     ]
     return Source(photos, label_map, dict(changes))
+
+
+def _used(content, changes):
+    """The categories in ascending order of ids, without the root that Roboflow adds.
+
+    It has id 0 and no annotation, and the others name it as their supercategory.
+    """
+    categories = sorted(content['categories'], key=lambda category: category['id'])
+    if not categories or categories[0]['id'] != 0:
+        return categories
+    root, *others = categories
+    names = {category.get('supercategory') for category in others}
+    annotated = any(annotation['category_id'] == 0 for annotation in content['annotations'])
+    if annotated or root['name'] not in names or root.get('supercategory') == root['name']:
+        return categories
+    changes[Change.UNUSED_CATEGORY] += 1
+    return others
 
 
 def _by_image(content, annotation_file):
@@ -53,87 +72,44 @@ def _by_image(content, annotation_file):
     by_image = collections.defaultdict(list)
     for annotation in content['annotations']:
         by_image[annotation['image_id']].append(annotation)
-    unlisted = set(by_image) - {image['id'] for image in content['images']}
+    listed = {image['id'] for image in content['images']}
+    unlisted = set(by_image) - listed
     if unlisted:
+        example = min(unlisted, key=str)
         raise DataError(
             f'{annotation_file}: annotations of {len(unlisted)} images that `images` does not '
-            f'list, like image_id {min(unlisted, key=str)}'
+            f'list, like image_id {example!r}{coco_entries.other_type(example, listed)}'
         )
     return by_image
 
 
-_NEEDED = {
-    'images': ('id', 'file_name', 'height', 'width'),
-    'annotations': ('id', 'image_id', 'category_id', 'bbox'),
-    'categories': ('id', 'name'),
-}
+def _image_files(images, image_dir, annotation_file, changes):
+    """ImageFiles of the folder, of several that with the most of the first images.
 
-
-def _read(path):
-    try:
-        text = text_of(path)
-    except FileNotFoundError as error:
-        raise DataError(f'{path}: no such annotation file') from error
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise DataError(f'{path}: not a json file: {error}') from error
-    _check_entries(path, content)
-    return content
-
-
-def _check_entries(path, content):
-    """Raises DataError for a missing list, an entry without a key, or a value of a wrong type."""
-    lists = content if isinstance(content, dict) else {}
-    missing = [name for name in _NEEDED if not isinstance(lists.get(name), list)]
-    if missing:
-        raise DataError(f'{path}: not a COCO file, {", ".join(missing)} missing')
-    for name, keys in _NEEDED.items():
-        for entry in content[name]:
-            if not isinstance(entry, dict) or any(key not in entry for key in keys):
-                raise DataError(
-                    f'{path}: an entry of `{name}` needs {", ".join(keys)}, found '
-                    f'{str(entry)[:200]}'
-                )
-    for name, key, fits, expected in _VALUES:
-        for entry in content[name]:
-            if not fits(entry[key]):
-                raise DataError(
-                    f'{path}: `{key}` of an entry of `{name}` must be {expected}, found '
-                    f'{str(entry)[:200]}'
-                )
-
-
-def _is_size(value):
-    return isinstance(value, int | float) and value >= 1
-
-
-# (list, key, test, what the value must be)
-_VALUES = (
-    ('images', 'file_name', lambda v: isinstance(v, str) and v, 'a text'),
-    ('images', 'height', _is_size, 'a number from 1 on'),
-    ('images', 'width', _is_size, 'a number from 1 on'),
-    ('images', 'id', lambda v: isinstance(v, int | str), 'a whole number or a text'),
-    ('categories', 'id', lambda v: isinstance(v, int), 'a whole number'),
-    ('categories', 'name', lambda v: isinstance(v, str), 'a text'),
-)
-
-
-def _folder_of(images, image_dir, annotation_file):
+    The others may hold images of the same names that belong to another split.
+    """
     if not isinstance(image_dir, list | tuple):
-        return image_dir
+        return ImageFiles([image_dir], changes)
     names = [image['file_name'] for image in images[:20]]
-    best = max(image_dir, key=lambda folder: _count_files(folder, names))  # the first of equals
-    if _count_files(best, names):
-        return best
+    for count in (_count_exactly, _count):
+        best = max(
+            image_dir, key=lambda folder, count=count: count(folder, names)
+        )  # the first of equals
+        if count(best, names) or not names:
+            return ImageFiles([best], changes)
     raise DataError(
         f'{annotation_file}: its images, like {names[:1]}, are in none of '
         f'{", ".join(map(str, image_dir))}'
     )
 
 
-def _count_files(folder, names):
+def _count_exactly(folder, names):
     return sum(file_in(folder, name).is_file() for name in names)
+
+
+def _count(folder, names):
+    files = ImageFiles([folder], collections.Counter())
+    return sum(files.locate([name]) is not None for name in names)
 
 
 def _check_unique(annotation_file, what, values):
@@ -142,33 +118,23 @@ def _check_unique(annotation_file, what, values):
         raise DataError(f'{annotation_file}: {what} {again[0]!r} is listed more than once')
 
 
-def _photo(image, annotations, label_map, folder, changes, annotation_file):
-    rows = [_row(annotation, label_map, annotation_file) for annotation in annotations]
-    path = file_in(folder, image['file_name'])
-    return photo(path, image['id'], (image['height'], image['width']), rows, changes)
+def _photo(image, annotations, label_map, files, annotation_file):
+    changes = files.changes
+    rows = [_row(annotation, label_map, annotation_file, changes) for annotation in annotations]
+    path = files.locate([image['file_name']]) or files.stated(image['file_name'])
+    size = measured(path, coco_entries.size(image, annotation_file), changes)
+    return photo(path, image['id'], size, rows, changes)
 
 
-def _row(annotation, label_map, annotation_file):
-    where = f'{annotation_file}, annotation {annotation["id"]}'
+def _row(annotation, label_map, annotation_file, changes):
+    where = f'{annotation_file}, {coco_entries.name(annotation)}'
     category_id = annotation['category_id']
     if category_id not in label_map:
         raise DataError(
-            f'{annotation_file}: annotation {annotation["id"]} has category_id {category_id}, '
-            f'which is not in categories ({", ".join(map(str, label_map))})'
+            f'{where} has category_id {category_id!r}, which is not in categories '
+            f'({", ".join(map(str, label_map))}){coco_entries.other_type(category_id, label_map)}'
         )
-    x, y, width, height = _bbox(annotation, annotation_file)
-    area = number(annotation.get('area') or 0, 'area', where)
+    x, y, width, height = coco_entries.bbox(annotation, where, changes)
     crowd = number(annotation.get('iscrowd') or 0, 'iscrowd', where)
+    area = coco_entries.area(annotation, where)
     return (y, x, y + height, x + width), category_id, area, bool(crowd)
-
-
-def _bbox(annotation, annotation_file):
-    """The four numbers of a bbox. Raises DataError for anything else."""
-    bbox = annotation['bbox']
-    four = isinstance(bbox, list) and len(bbox) == 4
-    if not four or not all(isinstance(v, int | float) and math.isfinite(v) for v in bbox):
-        raise DataError(
-            f'{annotation_file}: annotation {annotation["id"]} needs a bbox of four finite numbers '
-            f'x, y, width, height, found {bbox!r}'
-        )
-    return bbox

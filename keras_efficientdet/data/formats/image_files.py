@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import urllib.parse
 
 from keras_efficientdet.data.source import Change
 from keras_efficientdet.errors import DataError
@@ -48,7 +49,7 @@ class ImageFiles:
 
     def __init__(self, folders, changes):
         self._folders = [pathlib.Path(folder) for folder in folders]
-        self._changes = changes
+        self.changes = changes
 
     def find(self, names, where):
         """The path of the first of the names that has a file.
@@ -74,13 +75,17 @@ class ImageFiles:
             self._by_name, [_last(name) for name in names], Change.OTHER_FOLDER
         )
 
+    def stated(self, name):
+        """The path of a name in the first folder, whether there is a file or not."""
+        return file_in(self._folders[0], name)
+
     def _only(self, index, names, change):
         """The only file that an index has for the first known name."""
         keys = [key for name in names for key in _keys(name)]
         found = next((index[key] for key in keys if key in index), ())
         if len(found) != 1:
             return None
-        self._changes[change] += 1
+        self.changes[change] += 1
         return found[0]
 
     @functools.cached_property
@@ -110,14 +115,20 @@ def _index(names):
 
 def _keys(name):
     """What a name is compared by: without case, and without case and ending."""
-    whole = name.replace('\\', '/').removeprefix('./').casefold()
+    whole = _slashes(name).removeprefix('./').casefold()
     stem, _, ending = whole.rpartition('.')
     # 'scan.v2' has no ending, since '.v2' is none of an image.
     return (whole, (stem if f'.{ending}' in IMAGE_SUFFIXES else whole) + '.*')
 
 
 def _last(name):
-    return name.replace('\\', '/').rpartition('/')[2]
+    """The name without its folders, also of an address."""
+    return urllib.parse.unquote(_slashes(name).rpartition('/')[2].rpartition('?d=')[2])
+
+
+def _slashes(name):
+    """A name that may have been written on Windows, with the separators of other systems."""
+    return name.replace('\\', '/')
 
 
 def _images(folder):
