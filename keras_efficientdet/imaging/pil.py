@@ -8,7 +8,10 @@ from PIL import Image
 
 from keras_efficientdet.errors import DataError
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.webp', '.tif', '.tiff')
+IMAGE_SUFFIXES = (
+    *('.jpg', '.jpeg', '.jpe', '.jfif', '.mpo'),
+    *('.png', '.bmp', '.gif', '.webp', '.tif', '.tiff'),
+)
 _ORIENTATION = 0x0112  # the EXIF tag
 _SIDEWAYS = 5  # orientations from here on swap width and height
 _TURNS = {

@@ -95,6 +95,27 @@ def number(text, what, where):
     return value
 
 
+_LISTED = 5  # how many of several faults a message shows
+
+
+def each(function, items):
+    """[function(item) for each item]. The DataErrors of all items are raised as one."""
+    results, errors = [], []
+    for item in items:
+        try:
+            results.append(function(item))
+        except DataError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        more = f'\n  and {len(errors) - _LISTED} more' if len(errors) > _LISTED else ''
+        raise DataError(
+            f'{len(errors)} faults:\n  ' + '\n  '.join(map(str, errors[:_LISTED])) + more
+        ) from errors[0]
+    return results
+
+
 def text_of(path):
     """The text of a file in UTF-8, with or without a byte order mark.
 

@@ -7,7 +7,7 @@ import os
 import pathlib
 import typing
 
-from keras_efficientdet.data.formats import voc, yolo
+from keras_efficientdet.data.formats import voc, voc_layout, yolo
 from keras_efficientdet.data.formats.coco import read_coco
 from keras_efficientdet.data.formats.common import numbered
 from keras_efficientdet.data.formats.csv_table import class_list, class_names, has_boxes, read_csv
@@ -177,19 +177,19 @@ def _read_coco(path, split):
 def _voc_root(path):
     """VOCdevkit/VOC2012 of VOCdevkit/."""
     years = sorted(p for p in path.glob('VOC*') if (p / 'Annotations').is_dir())
-    return years[0] if len(years) == 1 and not voc.annotation_files(path) else path
+    return years[0] if len(years) == 1 and not voc_layout.annotation_files(path) else path
 
 
 def _voc_reason(path):
-    return _listing(voc.annotation_files(_voc_root(path))) if path.is_dir() else None
+    return _listing(voc_layout.annotation_files(_voc_root(path))) if path.is_dir() else None
 
 
 def _read_voc(path, split):
     folder = _voc_root(path)
-    declared = voc.splits(folder)
+    declared = voc_layout.splits(folder)
     demand_split(path, declared, split)
     label_map = None
-    others = sisters(folder, voc.annotation_files)
+    others = sisters(folder, voc_layout.annotation_files)
     if others:
         names = voc.class_names(folder).union(*map(voc.class_names, others))
         label_map = voc.label_map_of(names)

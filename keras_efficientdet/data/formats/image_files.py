@@ -66,14 +66,16 @@ class ImageFiles:
 
     def locate(self, names):
         """The same, but None if there is no file. A guess is counted as a Change."""
-        for folder in self._folders:
-            for name in names:
-                path = file_in(folder, name)
-                if path.is_file():
-                    return path
-        return self._only(self._by_path, names, Change.SPELLING) or self._only(
-            self._by_name, [_last(name) for name in names], Change.OTHER_FOLDER
+        return (
+            self.exact(names)
+            or self._only(self._by_path, names, Change.SPELLING)
+            or self._only(self._by_name, [_last(name) for name in names], Change.OTHER_FOLDER)
         )
+
+    def exact(self, names):
+        """The first path with just one of these names, or None."""
+        paths = (file_in(folder, name) for folder in self._folders for name in names)
+        return next((path for path in paths if path.is_file()), None)
 
     def stated(self, name):
         """The path of a name in the first folder, whether there is a file or not."""
