@@ -12,6 +12,22 @@ class DataError(ValueError):
     """A data set has a fault."""
 
 
+class DataFaults(DataError):  # noqa: N818 (several errors)
+    """A data set has several faults, found in one pass; the message lists the first of them."""
+
+    _LISTED = 10
+
+    def __init__(self, faults):
+        more = len(faults) - self._LISTED
+        lines = [str(fault) for fault in faults[: self._LISTED]]
+        lines += [f'and {more} more'] if more > 0 else []
+        super().__init__('\n  '.join([f'{len(faults)} faults:', *lines]))
+        self.faults = list(faults)
+
+    def __reduce__(self):  # exceptions are pickled with their message in place of the arguments
+        return type(self), (self.faults,)
+
+
 class MissingRecordsError(DataError):
     """There are no TFRecord files at a place."""
 

@@ -1,11 +1,16 @@
 """YOLO labels: real photos, the layouts in use, planted faults."""
 
+import os
+import shutil
+
 import numpy as np
+import official
 import other_formats
 import pytest
 from PIL import Image
 
-from keras_efficientdet import DataError, read_coco, read_yolo
+from keras_efficientdet import DataError, read_coco, read_folder, read_yolo
+from keras_efficientdet.data.source import Change
 
 
 @pytest.fixture
@@ -102,7 +107,8 @@ def test_polygons_and_pictures_without_labels_are_counted(folder):
         ),
         ('0 -0.1 0.5 0.2 0.2', 'between 0 and 1'),
         ('0 0.5 0.5 0.25', 'expected `class cx cy w h` or a polygon.*found 4 values'),
-        ('0 0.5 0.5 0.25 0.5 0.9', 'found 6 values'),
+        ('0 0.5 0.5 0.25 0.5 0.9 0.9 0.9', 'found 8 values'),
+        ('0 0.5 1.02 0.25 0.5', 'between 0 and 1'),
         ('cat 0.5 0.5 0.25 0.5', "each value must be a number, found 'cat'"),
         ('0 0.5 nan 0.25 0.5', "each value must be a number, found 'nan'"),
     ],
@@ -119,7 +125,7 @@ def test_faults_name_file_and_line(folder, line, message):
         ('names: [cat, cat]', r'data\.yaml: `names` must be a list of different names'),
         ('names: [cat, dog]\nnc: 3', r'nc is 3, but there are 2'),
         ('names: [cat, dog]\ntrain: photos', r'data\.yaml: photos is not there; looked for'),
-        ('names: [', 'not a yaml file'),
+        ('names: [', 'has `names`, but is not a yaml file'),
         ('nothing: 1', r'no class names; looked for a yaml file with `names`, classes\.txt'),
     ],
 )
@@ -203,3 +209,141 @@ def test_a_link_to_a_folder_beside_it_takes_no_label_away(folder, link):
     (folder / 'labels' / 'a.txt').rename(folder / 'labels' / 'camera' / 'a.txt')
     (folder / 'images' / link).symlink_to('camera', target_is_directory=True)
     assert [(p.path.parent.name, p.ids) for p in read_yolo(folder).photos] == [('camera', (0, 1))]
+
+
+def given(name):
+    """(Source, changes) of a folder of inputs as other programs write them."""
+    folder = official.SHARED / 'bug_inputs' / name
+    if not folder.exists():
+        pytest.skip(f'{folder} is not there')
+    source = read_yolo(folder)
+    assert len(source.photos) == 2
+    return source, {change: count for change, count in source.changes.items() if count}
+
+
+def test_a_blank_line_between_names_shifts_no_id():
+    source, changes = given('yolo_classes_blank_line')
+    assert source.label_map == {0: 'nut', 2: 'bolt', 3: 'washer'}
+    assert [photo.ids for photo in source.photos] == [(2,), (2,)] and not changes
+
+
+@pytest.mark.parametrize('name', ['classes.txt', 'obj.names', 'labels.txt', '_darknet.labels'])
+def test_blank_lines_in_every_list_of_names(folder, name):
+    (folder / 'data.yaml').unlink()
+    (folder / name).write_text('\n  \ncat\n\n')
+    (folder / 'labels' / 'a.txt').write_text('2 0.5 0.5 0.25 0.5\n')
+    assert read_yolo(folder).label_map == {2: 'cat'}
+    (folder / 'labels' / 'a.txt').write_text('1 0.5 0.5 0.25 0.5\n')
+    with pytest.raises(DataError, match=r"class 1 is not among the classes \{2: 'cat'\}"):
+        read_yolo(folder)
+
+
+@pytest.mark.parametrize('text', ['cat\ndog\ncat \n', '\n\n'])
+def test_names_must_differ(folder, text):
+    (folder / 'data.yaml').unlink()
+    (folder / 'classes.txt').write_text(text)
+    with pytest.raises(DataError, match=r'classes\.txt: expected different class names'):
+        read_yolo(folder)
+
+
+def test_names_of_roboflow_darknet():
+    source, changes = given('yolo_roboflow_darknet')
+    assert source.label_map == {0: 'nut', 1: 'bolt'} and not changes
+    assert [photo.ids for photo in source.photos] == [(0,), (0,)]
+    assert [photo.path.parent.name for photo in source.photos] == ['train', 'train']
+    folder = official.SHARED / 'bug_inputs' / 'yolo_roboflow_darknet'
+    assert len(read_folder(folder, 'train').photos) == 2
+    assert len(read_folder(folder / 'train').photos) == 2
+
+
+def test_splits_must_have_the_same_names(tmp_path):
+    for split, names in (('train', 'a\nb'), ('valid', 'b\na')):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / '_darknet.labels').write_text(names)
+    with pytest.raises(DataError, match='these name different classes'):
+        read_yolo(tmp_path)
+
+
+def test_coordinates_rounded_over_one_are_cut():
+    source, changes = given('yolo_rounding_over_one')
+    assert [len(photo.ids) for photo in source.photos] == [2, 2]
+    assert set(changes) == {Change.BOX_CUT}
+    assert max(photo.boxes[:, 3].max() for photo in source.photos) == 96
+
+
+def test_scores_after_a_box_are_left_out():
+    source, changes = given('yolo_six_columns_conf')
+    assert [len(photo.ids) for photo in source.photos] == [2, 2]
+    np.testing.assert_allclose(source.photos[0].boxes[0], [12, 10, 60, 50], atol=1e-4)
+    assert changes == {Change.SCORE: 4}
+
+
+def test_boxes_without_area_are_left_out():
+    source, changes = given('yolo_zero_and_tiny_boxes')
+    assert [len(photo.ids) for photo in source.photos] == [1, 1]
+    assert changes == {Change.EMPTY_BOX: 4}
+
+
+def test_file_names_that_are_not_utf_8():
+    source, changes = given('yolo_non_utf8_file_names')
+    assert [len(photo.ids) for photo in source.photos] == [1, 1] and not changes
+    assert all(os.fsencode(photo.path.name).startswith(b'teil_') for photo in source.photos)
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'markdown_extensions:\n  - !!python/name:material.extensions.emoji.twemoji\n',
+        'kind: Pod\n---\nkind: Service\n',
+        'Bucket: !Ref Name\n',
+        'a: [',
+        '\ttabs: 1',
+    ],
+    ids=['mkdocs', 'Kubernetes', 'CloudFormation', 'broken', 'tabs'],
+)
+@pytest.mark.parametrize('above', [False, True], ids=['beside', 'above'])
+def test_foreign_yaml_files_are_not_read(folder, tmp_path, text, above):
+    inner = tmp_path / 'inner'
+    inner.mkdir()
+    for name in ('images', 'labels', 'data.yaml'):
+        shutil.move(folder / name, inner / name)
+    (tmp_path if above else inner).joinpath('aaa.yml').write_text(text)
+    assert read_yolo(inner).label_map == {0: 'cat', 1: 'dog'}
+    assert len(read_folder(inner).photos) == 1
+
+
+def test_all_faults_are_named_at_once(folder):
+    for name in 'bc':
+        shutil.copy(folder / 'images' / 'a.png', folder / 'images' / f'{name}.png')
+        (folder / 'labels' / f'{name}.txt').write_text('9 0.5 0.5 0.2 0.2\n0 5 0.5 0.2 0.2\n')
+    (folder / 'images' / 'a.png').write_bytes(b'no image')
+    with pytest.raises(DataError) as error:
+        read_yolo(folder)
+    assert str(error.value).startswith('5 faults:')
+    for part in ('a.png: cannot be read', 'b.txt, line 1: class 9', 'c.txt, line 2: expected norm'):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize('place', ['/content/drive/data/images', 'C:\\data\\images', '../images'])
+def test_a_yaml_of_another_machine(folder, place):
+    (folder / 'data.yaml').write_text(f'names: {{"0": cat, "1": 7}}\ntrain: {place}\n')
+    source = read_yolo(folder, 'train')
+    assert source.label_map == {0: 'cat', 1: '7'} and len(source.photos) == 1
+
+
+def test_a_list_of_another_machine(folder):
+    (folder / 'data.yaml').write_text('names: [cat, dog]\ntrain: train.txt\n')
+    (folder / 'train.txt').write_text('/home/me/data/images/a.png\n')
+    source = read_yolo(folder, 'train')
+    assert source.photos[0].path == folder / 'images' / 'a.png'
+    assert source.changes == {Change.OTHER_FOLDER: 1}
+    (folder / 'train.txt').write_text('images/a.png\nimages/b.png\nimages/c.png\n')
+    with pytest.raises(DataError, match=r'(?s)2 faults:.*b\.png is not there.*c\.png is not there'):
+        read_yolo(folder, 'train')
+
+
+def test_folders_and_label_files_in_capitals(folder):
+    (folder / 'images').rename(folder / 'Images')
+    (folder / 'labels').rename(folder / 'Labels')
+    (folder / 'Labels' / 'a.txt').rename(folder / 'Labels' / 'a.TXT')
+    assert [photo.ids for photo in read_folder(folder).photos] == [(0, 1)]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from keras_efficientdet.data.source import Change, Photo
-from keras_efficientdet.errors import DataError
+from keras_efficientdet.errors import DataError, DataFaults
 
 _ROUNDING = 1e-3  # pixels: a smaller side is none, and a smaller cut is not counted
 
@@ -95,24 +95,20 @@ def number(text, what, where):
     return value
 
 
-_LISTED = 5  # how many of several faults a message shows
-
-
 def each(function, items):
     """[function(item) for each item]. The DataErrors of all items are raised as one."""
-    results, errors = [], []
+    results, faults = [], []
     for item in items:
         try:
             results.append(function(item))
+        except DataFaults as error:
+            faults += error.faults
         except DataError as error:
-            errors.append(error)
-    if len(errors) == 1:
-        raise errors[0]
-    if errors:
-        more = f'\n  and {len(errors) - _LISTED} more' if len(errors) > _LISTED else ''
-        raise DataError(
-            f'{len(errors)} faults:\n  ' + '\n  '.join(map(str, errors[:_LISTED])) + more
-        ) from errors[0]
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise DataFaults(faults) from faults[0]
     return results
 
 

@@ -7,7 +7,7 @@ import os
 import pathlib
 import typing
 
-from keras_efficientdet.data.formats import voc, voc_layout, yolo
+from keras_efficientdet.data.formats import voc, voc_layout, yolo, yolo_names
 from keras_efficientdet.data.formats.coco import read_coco
 from keras_efficientdet.data.formats.common import numbered
 from keras_efficientdet.data.formats.csv_table import class_list, class_names, has_boxes, read_csv
@@ -202,21 +202,27 @@ def _read_voc(path, split):
 def _yolo_reason(path):
     if not path.is_dir():
         return None
-    for place in (path, path.parent):
-        names = yolo.yaml_of(place)[0] or yolo.name_file(place)
+    for place in (path, path.parent, *yolo_names.split_folders(path)):
+        names = yolo_names.yaml_of(place)[0] or yolo_names.name_file(place)
         # A file of names above is a reason only where there are labels to go with it.
-        if names and (place == path or (path / 'labels').is_dir() or any(path.glob('*.txt'))):
+        if names and (place != path.parent or _has_labels(path)):
             return str(names)
     return None
 
 
+def _has_labels(path):
+    return any((path / name).is_dir() for name in ('labels', 'Labels')) or any(path.glob('*.txt'))
+
+
 def _read_yolo(path, split):
-    content = yolo.yaml_of(path)[1]
-    in_yaml = [key for key in yolo.SPLITS if content.get(key)]
+    content = yolo_names.yaml_of(path)[1]
+    in_yaml = [key for key in yolo_names.SPLITS if content.get(key)]
     in_folders = [
         key
-        for key in yolo.SPLITS
-        if (path / 'images' / key).is_dir() or (path / key / 'images').is_dir()
+        for key in yolo_names.SPLITS
+        if (path / 'images' / key).is_dir()
+        or (path / key / 'images').is_dir()
+        or yolo_names.name_file(path / key)
     ]
     declared = in_yaml or in_folders
     demand_split(path, declared, split)
@@ -280,7 +286,7 @@ FORMATS = (
     Format('voc', 'xml files, here or in Annotations/', _voc_reason, _read_voc),
     Format(
         'yolo',
-        'a yaml file with `names`, classes.txt or obj.names, here or above, and text files',
+        'a yaml file with `names`, classes.txt, obj.names or _darknet.labels, and text files',
         _yolo_reason,
         _read_yolo,
     ),

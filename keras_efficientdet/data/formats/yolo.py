@@ -4,18 +4,18 @@ import collections
 import os
 import pathlib
 
-import yaml
-
-from keras_efficientdet.data.formats.common import lines_of, number, photo, text_of
-from keras_efficientdet.data.formats.image_files import file_in
+from keras_efficientdet.data.formats import yolo_labels
+from keras_efficientdet.data.formats.common import each, lines_of, photo
+from keras_efficientdet.data.formats.image_files import ImageFiles
+from keras_efficientdet.data.formats.yolo_names import NAME_LISTS, SPLITS, names_of, yaml_of
 from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import IMAGE_SUFFIXES, upright_size
 
-SPLITS = ('train', 'val', 'valid', 'test')
-_NAME_LISTS = ('classes.txt', 'obj.names', 'labels.txt')
-_NO_LABELS = {*SPLITS, 'classes', 'labels', 'README'}  # text files that hold no boxes
-_ROUNDING = 1e-6  # by which a normalised coordinate may leave 0..1
+_LABELS_OF = {'images': 'labels', 'Images': 'Labels'}
+_IMAGES = tuple(_LABELS_OF)
+# Text files that hold no boxes.
+_NO_LABELS = {*SPLITS, *(pathlib.Path(name).stem for name in NAME_LISTS), 'README'}
 
 
 def read_yolo(
@@ -23,11 +23,12 @@ def read_yolo(
 ) -> Source:
     """Reads a folder of YOLO labels: images/ and labels/, or text files beside the images.
 
-    Classes come from data.yaml (any yaml with `names`), classes.txt or obj.names, in the folder or
-    the one above; their ids count from 0, as in the files. Boxes are clipped to the image, polygons
-    become the boxes around them, key points (`kpt_shape` in the yaml) are left out, and images
-    without a text file count as images without objects; each of these is counted. Images are
-    numbered from 1.
+    Classes come from data.yaml (any yaml with `names`), classes.txt, obj.names or _darknet.labels,
+    in the folder, the one above or those of its splits; their ids count from 0, as in the files,
+    and a blank line takes up an id. Boxes are clipped to the image, polygons become the boxes
+    around them, scores after a box and key points (`kpt_shape` in the yaml) are left out, and
+    images without a text file count as images without objects; each of these is counted. Images
+    are numbered from 1.
 
     Args:
       folder: the folder of the data set.
@@ -35,85 +36,45 @@ def read_yolo(
         all.
       label_map: {id: name} instead of the one in the folder.
     Raises:
-      DataError: names file and line: a value is not a number or not within 0..1, a class is
-        unknown, a text file has no image, there are no class names.
+      DataError: names files and lines: a value is not a number or not within 0..1 (by more than
+        .01), a class is unknown, a text file has no image, there are no class names.
     """
     folder = pathlib.Path(folder)
     settings = yaml_of(folder)
-    label_map = label_map or _names(folder, settings)
-    images = _images(folder, split, settings)
+    label_map = label_map or names_of(folder, settings)
+    changes: collections.Counter[Change] = collections.Counter()
+    images = _images(folder, split, settings, changes)
     label_files = [_label_file(image) for image in images]
     _check_pairs(folder, images, label_files)
     content = settings[1] or yaml_of(folder.parent)[1]
     has_key_points = bool(content.get('kpt_shape'))
-    changes: collections.Counter[Change] = collections.Counter()
-    photos = []
-    for id, (image, file) in enumerate(zip(images, label_files, strict=True), 1):
+
+    def made(item):
+        id, (image, file) = item
         size = upright_size(image)
         changes[Change.NO_LABEL_FILE] += not file.is_file()
-        rows = _rows(file, size, label_map, has_key_points, changes)
-        photos.append(photo(image, id, size, rows, changes))
-    return Source(photos, label_map, dict(changes))
+        rows = yolo_labels.rows(file, size, label_map, has_key_points, changes)
+        return photo(image, id, size, rows, changes)
+
+    photos = each(made, enumerate(zip(images, label_files, strict=True), 1))
+    return Source(photos, label_map, dict(+changes))
 
 
-def yaml_of(folder):
-    """(path, content) of the yaml file with `names` in a folder, or (None, {})."""
-    for path in sorted([*folder.glob('*.yaml'), *folder.glob('*.yml')]):
-        try:
-            content = yaml.safe_load(text_of(path))
-        except yaml.YAMLError as error:
-            raise DataError(f'{path}: not a yaml file: {error}') from error
-        if isinstance(content, dict) and 'names' in content:
-            return path, content
-    return None, {}
-
-
-def name_file(folder):
-    """The file that names the classes of a folder without a yaml, or None."""
-    return next((folder / name for name in _NAME_LISTS if (folder / name).is_file()), None)
-
-
-def _names(folder, settings):
-    """{id: name} of the folder, or of the one above."""
-    above = folder.parent
-    for place, (path, content) in ((folder, settings), (above, yaml_of(above))):
-        if path:
-            return _from_yaml(path, content)
-        file = name_file(place)
-        if file:
-            return dict(enumerate(lines_of(file)))
-    raise DataError(
-        f'{folder}: no class names; looked for a yaml file with `names`, {", ".join(_NAME_LISTS)}, '
-        f'here and in {above}'
-    )
-
-
-def _from_yaml(path, content):
-    stated = content['names']
-    names = stated if isinstance(stated, dict) else dict(enumerate(stated or ()))
-    different = len(set(names.values())) == len(names)
-    if not names or not all(isinstance(i, int) for i in names) or not different:
-        raise DataError(
-            f'{path}: `names` must be a list of different names or number: name, found '
-            f'{str(stated)[:200]}'
-        )
-    if content.get('nc', len(names)) != len(names):
-        raise DataError(f'{path}: nc is {content["nc"]}, but there are {len(names)} names')
-    return {i: str(name) for i, name in sorted(names.items())}
-
-
-def _images(folder, split, settings):
+def _images(folder, split, settings, changes):
     """The image files of a split, or of all."""
     path, content = settings
     listed = [key for key in SPLITS if content.get(key)]
-    found = _in_yaml(path, content, split, listed) if listed else _in_folders(folder, split or '')
+    if listed:
+        found = _in_yaml(path, content, split, listed, changes)
+    else:
+        found = _in_folders(folder, split or '')
     if not found:
         of_split = f' of split {split!r}' if split else ''
         raise DataError(f'{path or folder}: no images{of_split}')
     return list(dict.fromkeys(found))
 
 
-def _in_yaml(path, content, split, listed):
+def _in_yaml(path, content, split, listed, changes):
     """The image files of a split that a yaml lists, or of all that it lists."""
     if split not in (None, *listed):
         raise DataError(f'{path}: no split {split!r}; it has {", ".join(listed)}')
@@ -121,32 +82,34 @@ def _in_yaml(path, content, split, listed):
     for key in [split] if split else listed:
         entries = content[key] if isinstance(content[key], list) else [content[key]]
         for entry in entries:
-            found += _entry(path, content.get('path'), entry)
+            found += _entry(path, content.get('path'), entry, changes)
     return found
 
 
 def _in_folders(folder, split):
     """The image files below images/<split>, <split>/images or <split>."""
-    places = (folder / 'images' / split, folder / split / 'images', folder / split)
+    images = next((folder / name for name in _IMAGES if (folder / name).is_dir()), None)
+    places = (*([images / split] if images else []), folder / split / 'images', folder / split)
     return _below(next((place for place in places if place.is_dir()), folder / split))
 
 
-def _entry(path, root, entry):
+def _entry(path, root, entry, changes):
     """The images of a folder or list that a yaml names.
 
-    Such paths are often written for another working directory, hence several places to look.
+    Such paths are often written for another working directory or machine, so their ends are looked
+    for beside the yaml, the longest first.
     """
-    inside = str(entry)
-    while inside.startswith('../'):
-        inside = inside[3:]
-    places = [path.parent / (root or '') / entry, path.parent / entry, path.parent / inside]
+    parts = pathlib.PurePosixPath(str(entry).replace('\\', '/')).parts
+    ends = [path.parent.joinpath(*parts[i:]) for i in range(len(parts)) if parts[i] != '..']
+    places = [path.parent / (root or '') / entry, path.parent / entry, *ends]
     place = next((place for place in places if place.exists()), None)
     if place is None:
         looked_for = ', '.join(dict.fromkeys(map(str, places)))
         raise DataError(f'{path}: {entry} is not there; looked for {looked_for}')
     if place.is_dir():
         return _below(place)
-    return [file_in(place.parent, line) for line in lines_of(place)]
+    files = ImageFiles([place.parent], changes)
+    return each(lambda line: files.find([line], place), lines_of(place))
 
 
 def _below(folder):
@@ -177,13 +140,12 @@ def _is_image(path):
 def _label_file(image):
     """The text file in labels/ for images/, or the one beside the image if only that exists."""
     parts = list(image.parts)
-    folders = parts[:-1]
-    if 'images' in folders:
-        last = len(folders) - 1 - folders[::-1].index('images')
-        parts[last] = 'labels'
+    places = [i for i, part in enumerate(parts[:-1]) if part in _LABELS_OF]
+    if places:
+        parts[places[-1]] = _LABELS_OF[parts[places[-1]]]
     usual = pathlib.Path(*parts).with_suffix('.txt')
-    beside = image.with_suffix('.txt')
-    return beside if beside.is_file() and not usual.is_file() else usual
+    others = (image.with_suffix('.txt'), usual.with_suffix('.TXT'), image.with_suffix('.TXT'))
+    return next((file for file in (usual, *others) if file.is_file()), usual)
 
 
 def _check_pairs(folder, images, label_files):
@@ -199,48 +161,3 @@ def _check_pairs(folder, images, label_files):
         for file in sorted(place.glob('*.txt')):
             if file.stem not in stems | _NO_LABELS:
                 raise DataError(f'{file}: there is no image for this label file')
-
-
-def _rows(file, size, label_map, has_key_points, changes):
-    if not file.is_file():
-        return []
-    return [
-        _row(line.split(), f'{file}, line {i}', size, label_map, has_key_points, changes)
-        for i, line in enumerate(text_of(file).splitlines(), 1)
-        if line.strip()
-    ]
-
-
-def _row(fields, where, size, label_map, has_key_points, changes):
-    category_id, *values = (number(text, 'each value', where) for text in fields)
-    if has_key_points and len(values) > 4:
-        changes[Change.KEY_POINTS] += 1
-        values = values[:4]
-    if category_id not in label_map:
-        raise DataError(
-            f'{where}: class {fields[0]} is not among the classes {str(label_map)[:300]}'
-        )
-    if any(not -_ROUNDING <= value <= 1 + _ROUNDING for value in values):
-        raise DataError(
-            f'{where}: expected normalised coordinates between 0 and 1, found '
-            f'{" ".join(fields[1:])[:100]}; are these pixels?'
-        )
-    height, width = size
-    ymin, xmin, ymax, xmax = _normalised_box(values, where, changes)
-    box = (ymin * height, xmin * width, ymax * height, xmax * width)
-    return box, int(category_id), None, False
-
-
-def _normalised_box(values, where, changes):
-    """(ymin, xmin, ymax, xmax) of a box `cx cy w h`, or of the corners `x y x y x y ...`."""
-    if len(values) == 4:
-        cx, cy, w, h = values
-        return cy - h / 2, cx - w / 2, cy + h / 2, cx + w / 2
-    if len(values) < 6 or len(values) % 2:
-        raise DataError(
-            f'{where}: expected `class cx cy w h` or a polygon `class x y x y x y ...`, found '
-            f'{len(values) + 1} values'
-        )
-    changes[Change.POLYGON] += 1
-    xs, ys = values[::2], values[1::2]
-    return min(ys), min(xs), max(ys), max(xs)
