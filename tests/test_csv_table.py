@@ -4,11 +4,13 @@ import csv
 
 import drawn
 import numpy as np
+import official
 import other_formats
 import pytest
 from PIL import Image
 
-from keras_efficientdet import DataError, read_coco, read_csv
+from keras_efficientdet import DataError, read_coco, read_csv, read_folder
+from keras_efficientdet.data.source import Change
 
 NAMED = ('filename', 'width', 'height', 'xmin', 'ymin', 'xmax', 'ymax', 'class')
 PLAIN = (0, 3, 4, 5, 6, 7)
@@ -129,3 +131,115 @@ def test_paths_of_windows(folder):
         read_csv(write(folder / 't.csv', [['images\\a.png', 1, 2, 3, 4, 'cat']])).photos[0].path
         == folder / 'images' / 'a.png'
     )
+
+
+def given(name):
+    """(Source, changes) of a folder of inputs as other programs write them."""
+    folder = official.SHARED / 'bug_inputs' / name
+    if not folder.exists():
+        pytest.skip(f'{folder} is not there')
+    (path,) = folder.glob('*.csv')
+    source = read_csv(path)
+    return source, {change: count for change, count in source.changes.items() if count}
+
+
+@pytest.mark.parametrize('name', ['csv_semicolon', 'csv_tab', 'csv_makesense'])
+def test_what_programs_write(name):
+    source, changes = given(name)
+    assert [photo.path.name for photo in source.photos] == ['1.png', '2.png']
+    assert [photo.boxes.tolist() for photo in source.photos] == [
+        [[12, 10, 60, 50]],
+        [[20, 55, 70, 85]],
+    ]
+    assert source.label_map == {1: 'bolt', 2: 'nut'} and not changes
+    assert [photo.ids for photo in source.photos] == [(2,), (1,)]
+
+
+def test_the_table_of_automl():
+    source, changes = given('csv_automl')
+    assert changes == {Change.OTHER_FOLDER: 2}  # gs://bucket/set/1.png is 1.png here
+    np.testing.assert_allclose(source.photos[0].boxes, [[12, 9.6, 60, 49.92]])
+    assert source.label_map == {1: 'bolt', 2: 'nut'}
+    folder = official.SHARED / 'bug_inputs' / 'csv_automl'
+    for split, name in (('train', '1.png'), ('val', '2.png'), ('validation', '2.png')):
+        (photo,) = read_folder(folder, split).photos
+        assert photo.path.name == name
+    assert read_folder(folder, 'train').label_map == {1: 'bolt', 2: 'nut'}
+    with pytest.raises(DataError, match='several splits, train, val'):
+        read_folder(folder)
+
+
+def test_the_table_of_kaggle_wheat():
+    source, changes = given('csv_wheat')
+    (photo,) = source.photos
+    assert photo.path.name == '1.png' and photo.boxes.tolist() == [[12, 10, 60, 50]]
+    assert source.label_map == {1: 'object'} and changes == {Change.SPELLING: 1}
+
+
+def test_the_encoding_is_named():
+    with pytest.raises(DataError, match=r'boxes\.csv: not text in UTF-8.*save it as UTF-8'):
+        given('csv_cp1252')
+
+
+def test_the_table_of_open_images(folder):
+    path = write(
+        folder / 't.csv',
+        [
+            'ImageID Source LabelName Confidence XMin XMax YMin YMax IsOccluded IsGroupOf'.split(),
+            ['a', 'xclick', '/m/01', 1, 0.25, 0.5, 0.1, 0.9, 0, 0],
+            ['a', 'xclick', '/m/02', 1, 0, 1, 0, 1, 0, 1],
+        ],
+    )
+    (photo,) = read_csv(path).photos
+    np.testing.assert_allclose(photo.boxes, [[2, 10, 18, 20], [0, 0, 20, 40]])
+    assert photo.crowd == (False, True) and photo.path.name == 'a.png'
+
+
+@pytest.mark.parametrize(
+    ('header', 'row'),
+    [
+        (['image', 'x', 'y', 'w', 'h', 'class'], ['a.png', 3, 2, 10, 5, 'cat']),
+        (['image', 'x', 'y', 'width', 'height', 'class'], ['a.png', 3, 2, 10, 5, 'cat']),
+        (['', 'Image Path', 'bbox', 'label'], [0, './a.png', '[3, 2, 10, 5]', 'cat']),
+        (['path', 'left', 'top', 'right', 'bottom', 'class'], ['a.png', 3, 2, 13, 7, 'cat']),
+        (
+            ['path', 'xmin', 'ymin', 'xmax', 'ymax', 'class', 'width', 'height'],
+            ['a.png', 3, 2, 13, 7, 'cat', 0, ''],
+        ),
+    ],
+    ids=['w h', 'width height', 'one cell', 'sides', 'no size'],
+)
+def test_ways_to_state_a_box(folder, header, row):
+    (photo,) = read_csv(write(folder / 't.csv', [header, row])).photos
+    assert photo.boxes.tolist() == [[2, 3, 7, 13]] and (photo.height, photo.width) == (20, 40)
+
+
+def test_decimal_commas_between_semicolons(folder):
+    (folder / 't.csv').write_text('a.png;1,5;2;3,25;4;cat\n')
+    assert read_csv(folder / 't.csv').photos[0].boxes.tolist() == [[2, 1.5, 4, 3.25]]
+
+
+def test_an_image_under_two_names_is_one(folder):
+    rows = [['a.png', 1, 2, 3, 4, 'cat'], ['./images/a.png', 5, 6, 7, 8, 'cat']]
+    (photo,) = read_csv(write(folder / 't.csv', rows)).photos
+    assert photo.boxes.tolist() == [[2, 1, 4, 3], [6, 5, 8, 7]]
+
+
+def test_all_faults_are_named_at_once(folder):
+    rows = [['a.png', 1, 2, 3, 4, 'cat'], ['b.png', 1, 2, 3, 4, 'cat'], ['c.png', *'1234', 'cat']]
+    path = write(folder / 't.csv', rows)
+    with pytest.raises(DataError, match=r'(?s)2 faults:.*line 2: .*b\.png.*line 3: .*c\.png'):
+        read_csv(path)
+
+
+@pytest.mark.parametrize(
+    ('rows', 'message'),
+    [
+        ([['filename', 'region_shape_attributes'], ['a', '{}']], "VIA's own table"),
+        ([['image', 'bbox'], ['a.png', '1 2 3 4']], r'line 2: bbox must be \[x, y, width, height'),
+        ([['TRAIN', 'a.png', 'cat', 'x', 1, '', '', 1, 1, '', '']], 'line 1: xmin must be a numb'),
+    ],
+)
+def test_faults_of_other_layouts(folder, rows, message):
+    with pytest.raises(DataError, match=message):
+        read_csv(write(folder / 't.csv', rows))

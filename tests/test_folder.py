@@ -209,3 +209,23 @@ def test_the_list_of_classes_that_each_split_has(source, tmp_path):
     for found in (read_folder(tmp_path / 'train'), read_folder(tmp_path, 'val')):
         assert found.label_map == {0: 'van', 1: 'cat', 2: 'dog'}
         other_formats.assert_same(found, source)
+
+
+@pytest.mark.parametrize(
+    ('program', 'content'),
+    [
+        ('VIA', {'_via_settings': {}, '_via_img_metadata': {}}),
+        ('VIA', {'a.png7': {'filename': 'a.png', 'regions': [{'shape_attributes': {}}]}}),
+        ('labelme', {'shapes': [], 'imagePath': 'a.png'}),
+        ('VoTT', {'assets': {'1': {'regions': [{'boundingBox': {}}]}}}),
+        ('Label Studio', [{'id': 1, 'data': {}, 'annotations': [{'result': []}]}]),
+        ('Labelbox', [{'data_row': {}, 'projects': {}}]),
+        ('Supervisely', {'objects': [{'points': {'exterior': []}}]}),
+        ('CreateML', [{'image': 'a', 'annotations': [{'label': 'b', 'coordinates': {}}]}]),
+    ],
+)
+def test_files_of_other_programs_are_named(tmp_path, program, content):
+    (tmp_path / 'mine.json').write_text(json.dumps(content))
+    for place in (tmp_path, tmp_path / 'mine.json'):
+        with pytest.raises(DataError, match=rf'mine\.json is in the own format of {program}.*COCO'):
+            read_folder(place)

@@ -6,7 +6,7 @@ import pathlib
 
 from keras_efficientdet.data.formats import coco_entries
 from keras_efficientdet.data.formats.common import number, photo
-from keras_efficientdet.data.formats.image_files import ImageFiles, file_in, measured
+from keras_efficientdet.data.formats.image_files import ImageFiles, best_folder, measured
 from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 
@@ -91,25 +91,13 @@ def _image_files(images, image_dir, annotation_file, changes):
     if not isinstance(image_dir, list | tuple):
         return ImageFiles([image_dir], changes)
     names = [image['file_name'] for image in images[:20]]
-    for count in (_count_exactly, _count):
-        best = max(
-            image_dir, key=lambda folder, count=count: count(folder, names)
-        )  # the first of equals
-        if count(best, names) or not names:
-            return ImageFiles([best], changes)
-    raise DataError(
-        f'{annotation_file}: its images, like {names[:1]}, are in none of '
-        f'{", ".join(map(str, image_dir))}'
-    )
-
-
-def _count_exactly(folder, names):
-    return sum(file_in(folder, name).is_file() for name in names)
-
-
-def _count(folder, names):
-    files = ImageFiles([folder], collections.Counter())
-    return sum(files.locate([name]) is not None for name in names)
+    best = best_folder(image_dir, names)
+    if names and not best:
+        raise DataError(
+            f'{annotation_file}: its images, like {names[:1]}, are in none of '
+            f'{", ".join(map(str, image_dir))}'
+        )
+    return ImageFiles([best or image_dir[0]], changes)
 
 
 def _check_unique(annotation_file, what, values):

@@ -1,5 +1,6 @@
 """Where the image files are that annotations name, and how large they are."""
 
+import collections
 import functools
 import os
 import pathlib
@@ -21,21 +22,6 @@ def file_in(folder, name):
     return pathlib.Path(folder) / name.replace('\\', '/')
 
 
-def find_image(names, folders, where):
-    """The first of the names that is a file in one of the folders.
-
-    Raises DataError, which begins with `where`, if there is none.
-    """
-    for folder in folders:
-        for name in names:
-            path = file_in(folder, name)
-            if path.is_file():
-                return path
-    raise DataError(
-        f'{where}: its image {names[0]} is not there; looked in {", ".join(map(str, folders))}'
-    )
-
-
 class ImageFiles:
     """Finds the image files that annotations name, also where the name is not quite right.
 
@@ -45,10 +31,12 @@ class ImageFiles:
     Args:
       folders: where names are relative to, in the order in which they are looked through.
       changes: Counter of Change.
+      guess_in: the folder in which names that are not quite right are looked for. Default: all.
     """
 
-    def __init__(self, folders, changes):
+    def __init__(self, folders, changes, guess_in=None):
         self._folders = [pathlib.Path(folder) for folder in folders]
+        self._guess_in = self._folders if guess_in is None else [pathlib.Path(guess_in)]
         self.changes = changes
 
     def find(self, names, where):
@@ -94,7 +82,7 @@ class ImageFiles:
     def _by_path(self):
         """{key: images} of the paths relative to the first folder that has one of that key."""
         index = {}
-        for folder in self._folders:
+        for folder in self._guess_in:
             inside = _index((path, path.relative_to(folder).as_posix()) for path in _images(folder))
             index = {**inside, **index}
         return index
@@ -102,7 +90,7 @@ class ImageFiles:
     @functools.cached_property
     def _by_name(self):
         """{key: images} of the names, without folders."""
-        paths = dict.fromkeys(path for folder in self._folders for path in _images(folder))
+        paths = dict.fromkeys(path for folder in self._guess_in for path in _images(folder))
         return _index((path, path.name) for path in paths)
 
 
@@ -140,6 +128,27 @@ def _images(folder):
         for name in sorted(files):
             if not name.startswith('.') and pathlib.Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 yield pathlib.Path(place, name)
+
+
+def best_folder(folders, names):
+    """The folder that has the most of the names, the first of equals; None if it has none.
+
+    Names that are not quite right count only where no folder has a file of just that name.
+    """
+    for count in (_count_exactly, _count):
+        best = max(folders, key=lambda folder, count=count: count(folder, names))
+        if count(best, names):
+            return best
+    return None
+
+
+def _count_exactly(folder, names):
+    return sum(file_in(folder, name).is_file() for name in names)
+
+
+def _count(folder, names):
+    files = ImageFiles([folder], collections.Counter())
+    return sum(files.locate([name]) is not None for name in names)
 
 
 def measured(path, size, changes):
