@@ -185,7 +185,18 @@ def test_the_table_of_open_images(folder):
     path = write(
         folder / 't.csv',
         [
-            'ImageID Source LabelName Confidence XMin XMax YMin YMax IsOccluded IsGroupOf'.split(),
+            [
+                'ImageID',
+                'Source',
+                'LabelName',
+                'Confidence',
+                'XMin',
+                'XMax',
+                'YMin',
+                'YMax',
+                'IsOccluded',
+                'IsGroupOf',
+            ],
             ['a', 'xclick', '/m/01', 1, 0.25, 0.5, 0.1, 0.9, 0, 0],
             ['a', 'xclick', '/m/02', 1, 0, 1, 0, 1, 0, 1],
         ],
