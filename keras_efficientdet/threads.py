@@ -31,7 +31,7 @@ def in_order(
     with ThreadPoolExecutor(workers) as pool:
         waiting = collections.deque()
         try:
-            for item in _until_failure(items, failures):
+            for item in until_failure(items, failures):
                 waiting.append(pool.submit(function, item))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
@@ -45,7 +45,7 @@ def in_order(
         raise failure
 
 
-def _until_failure(items, failures):
+def until_failure(items: Iterable[Item], failures: list[Exception]) -> Iterator[Item]:
     """The items, until taking one fails; then the exception is appended to `failures`."""
     try:
         yield from items

@@ -233,7 +233,6 @@ def _changed(key, entry, **values):
             _changed('categories', 0, id=2**63),
             '`id` of an entry of `categories` must be a whole number of at most 64 bits',
         ),
-        (_changed('categories', 0, name=' '), '`name` of an entry of `categories` must be a text'),
         (
             _changed('images', 0, file_name=None),
             '`file_name` of an entry of `images` must be a text',

@@ -254,3 +254,30 @@ def test_detection_settings_of_the_model_hold(small_model, small_config, picture
         np.asarray(outputs['scores'])[0, : int(outputs['count'][0])] > 0.5
     )
     assert isinstance(strict, keras.Model)
+
+
+def test_images_before_a_failure_are_detected(small_detector, pictures):
+    """A video with a damaged end, or a broken file among others."""
+
+    def damaged_video():
+        yield from pictures
+        yield pictures[0]
+        raise OSError('the file ends here')
+
+    found, expected = [], small_detector([*pictures, pictures[0]])
+    with pytest.raises(OSError, match='the file ends here'):
+        for detections in small_detector.stream(damaged_video()):
+            found.append(detections)
+    assert len(found) == 4
+    for one, other in zip(found, expected, strict=True):
+        same(one, other)
+
+
+def test_files_before_a_broken_one_are_detected(small_detector, pictures, tmp_path):
+    for name, image in zip('ac', pictures, strict=False):
+        Image.fromarray(image).save(tmp_path / f'{name}.png')
+    (tmp_path / 'b.png').write_bytes(b'no image')
+    stream = small_detector.stream(tmp_path)
+    assert len(next(stream)) > 0
+    with pytest.raises(OSError, match=r'b\.png: cannot be read'):
+        next(stream)

@@ -88,7 +88,7 @@ def _unnamed(content):
             'height and width are swapped in 24 of 24 images; image 1 (1.png) is 100 high and 150 '
             'wide, but annotated as 150 high and 100 wide',
         ),
-        (_inside_out, 'boxes.format', '72 were dropped'),
+        (_inside_out, 'boxes.format', '72 had swapped corners'),
         (_unnamed, 'labels.unnamed', 'without a name'),
     ],
     ids=['corners', 'fractions', 'swapped', 'inside_out', 'unnamed'],
@@ -126,14 +126,14 @@ def _lying(source):
 @pytest.mark.parametrize(
     ('write', 'plant', 'id', 'found'),
     [
-        (other_formats.write_voc, _sizes_as_corners, 'boxes.format', '72 were dropped'),
+        (other_formats.write_voc, _sizes_as_corners, 'boxes.format', '72 had swapped corners'),
         (
             other_formats.write_voc,
             _lying,
             'images.size',
             'height and width are swapped in 24 of 24 images',
         ),
-        (other_formats.write_csv, _sizes_as_corners, 'boxes.format', '72 were dropped'),
+        (other_formats.write_csv, _sizes_as_corners, 'boxes.format', '72 had swapped corners'),
         (
             other_formats.write_voc,
             _normalised,

@@ -7,6 +7,7 @@ import struct
 import damaged
 import drawn
 import numpy as np
+import official
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
@@ -130,7 +131,7 @@ def test_damaged_exif_beside_an_orientation(tmp_path, pictures):
     np.testing.assert_array_equal(found, np.rot90(np.asarray(Image.open(path)), -1))
 
 
-@pytest.mark.parametrize('fault', [Image.DecompressionBombError, struct.error, IndexError])
+@pytest.mark.parametrize('fault', [ValueError, struct.error, IndexError])
 def test_whatever_pillow_raises_names_the_picture(tmp_path, monkeypatch, fault):
     path, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4)])])
 
@@ -209,7 +210,7 @@ def _other_size(folder):
 @pytest.mark.parametrize(
     ('fault', 'message'),
     [
-        (_no_picture, 'cannot be read as an image'),
+        (_no_picture, 'there is no such file'),
         (_broken_picture, 'cannot be read as an image'),
         (_text_as_picture, 'cannot be read as an image'),
         (_other_size, 'the image is 31x20 (width x height), but its annotation states 30x20'),
@@ -245,3 +246,120 @@ def test_no_photos(tmp_path):
     with pytest.raises(DataError, match='lists no images'):
         write_records(Source([], drawn.LABELS, {}), tmp_path / 'records')
     assert list(tmp_path.iterdir()) == []
+
+
+# ---- what people have ----
+
+
+def given(name):
+    folder = official.SHARED / 'bug_inputs' / name
+    if not folder.exists():
+        pytest.skip(f'{folder} is not there')
+    return folder
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        ('coco_many_broken_pictures', 'cannot be read as an image'),
+        ('coco_some_pictures_missing', 'there is no such file'),
+    ],
+)
+def test_all_broken_images_are_named_at_once(tmp_path, name, message):
+    folder = given(name)
+    source = read_coco(folder / 'instances.json', folder / 'images')
+    assert len(source.photos) == 6
+    with pytest.raises(DataError) as error:
+        write_records(source, tmp_path / 'records', progress=False)
+    assert str(error.value).startswith('3 faults:') and str(error.value).count(message) == 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_faults_of_every_kind_are_counted(tmp_path):
+    boxes = [drawn.box(1, 2, 3, 4)]
+    path, folder = drawn.write_coco(tmp_path, [(20, 30, boxes)] * 14)
+    for i in range(1, 13):
+        (folder / f'{i}.png').write_bytes(b'')
+    Image.new('RGB', (9, 9)).save(folder / '13.png')
+    with pytest.raises(DataError, match=r'(?s)13 faults:.*10\.png.*and 3 more') as error:
+        write_records(read_coco(path, folder), tmp_path / 'records', progress=False)
+    assert len(error.value.faults) == 13
+    assert 'the image is 9x9' in str(error.value.faults[-1])
+
+
+def test_the_first_image_of_a_phone_is_stored_as_it_is(tmp_path):
+    path = given('pictures_of_phones') / 'mpo.jpg'
+    summary = write_records(
+        Source([photo_of(path)], drawn.LABELS, {}), tmp_path / 'records', progress=False
+    )
+    (serialized,) = tf.data.TFRecordDataset(records.record_files(tmp_path / 'records'))
+    features = tf.train.Example.FromString(serialized.numpy()).features.feature
+    assert features['image/encoded'].bytes_list.value == [path.read_bytes()]
+    assert not summary['changes']
+    found = records.parse(serialized, tuple(drawn.LABELS))['image'].numpy().astype(int)
+    assert np.abs(found - np.asarray(Image.open(path)).astype(int)).mean() < 1
+
+
+def test_a_turned_image_of_a_phone_keeps_its_pixels(tmp_path):
+    path = given('pictures_of_phones') / 'portrait_exif6.jpg'
+    with Image.open(path) as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened))
+    example = stored(photo_of(path), tmp_path / 'records')
+    np.testing.assert_array_equal(example['image'], expected)
+
+
+def test_files_are_the_same_for_any_number_of_open_shards(tmp_path, monkeypatch):
+    photos = [(20, 30, [drawn.box(i, 2, 3, 4)]) for i in range(11)]
+    source = read_coco(*drawn.write_coco(tmp_path / 'drawn', photos))
+    monkeypatch.setattr(record_writer, 'PHOTOS_PER_SHARD', 2)
+    summary = write_records(source, tmp_path / 'all', progress=False)
+    monkeypatch.setattr(record_writer, 'OPEN_SHARDS', 4)
+    opened, usual = [], tf.io.TFRecordWriter
+
+    class Counted(usual):
+        def __enter__(self):
+            opened.append(1)
+            assert sum(opened) <= 4
+            return super().__enter__()
+
+        def __exit__(self, *error):
+            opened.append(-1)
+            return super().__exit__(*error)
+
+    monkeypatch.setattr(tf.io, 'TFRecordWriter', Counted)
+    assert write_records(source, tmp_path / 'some', progress=False) == summary
+    assert opened.count(1) == 6 and sum(opened) == 0
+    names = sorted(path.name for path in (tmp_path / 'all').iterdir())
+    assert len(names) == 7
+    for name in names:
+        assert (tmp_path / 'some' / name).read_bytes() == (tmp_path / 'all' / name).read_bytes()
+
+
+def test_an_image_without_boxes_has_no_features_of_objects(tmp_path):
+    source = read_coco(*drawn.write_coco(tmp_path / 'drawn', [(20, 30, [])]))
+    write_records(source, tmp_path / 'records', progress=False)
+    (serialized,) = tf.data.TFRecordDataset(records.record_files(tmp_path / 'records'))
+    features = tf.train.Example.FromString(serialized.numpy()).features.feature
+    assert not [name for name in features if name.startswith('image/object')]
+    example = records.parse(serialized, tuple(drawn.LABELS))
+    assert example['boxes'].shape == (0, 4) and example['classes'].shape == (0,)
+    assert example['area'].shape == example['crowd'].shape == (0,)
+
+
+def test_classes_of_one_name_are_counted_apart(tmp_path):
+    boxes = [drawn.box(1, 2, 3, 4), drawn.box(5, 2, 3, 4), drawn.box(9, 2, 3, 4, 18)]
+    source = read_coco(*drawn.write_coco(tmp_path / 'drawn', [(20, 30, boxes)]))
+    source = Source(source.photos, {1: 'cell', 18: 'cell', 400: 'van'}, {})
+    summary = write_records(source, tmp_path / 'records', progress=False)
+    assert summary['boxes_per_class'] == {'cell (id 1)': 2, 'cell (id 18)': 1, 'van': 0}
+
+
+def test_file_names_that_are_not_utf_8(tmp_path):
+    _, folder = drawn.write_coco(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4)])])
+    name = 'teil_\udce4.png'
+    (folder / '1.png').rename(folder / name)
+    photo = photo_of(folder / name, height=20, width=30)
+    write_records(Source([photo], drawn.LABELS, {}), tmp_path / 'records', progress=False)
+    (serialized,) = tf.data.TFRecordDataset(records.record_files(tmp_path / 'records'))
+    features = tf.train.Example.FromString(serialized.numpy()).features.feature
+    assert features['image/filename'].bytes_list.value == [b'teil_\xe4.png']

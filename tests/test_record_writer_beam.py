@@ -3,8 +3,8 @@
 import drawn
 import pytest
 
-from keras_efficientdet import read_coco, write_records
-from keras_efficientdet.data import record_writer
+from keras_efficientdet import DataError, read_coco, write_records
+from keras_efficientdet.data import record_writer, record_writer_beam
 from keras_efficientdet.data.record_writer_beam import write_records_beam
 
 beam = pytest.importorskip('apache_beam', reason='the `beam` extra is not installed')
@@ -26,6 +26,30 @@ def test_a_fault_leaves_nothing(tmp_path):
         tmp_path / 'drawn', [(20, 30, [drawn.box(1, 2, 3, 4)])] * 2
     )
     (images / '2.png').write_text('no picture')
-    with pytest.raises(Exception, match=r'2\.png: cannot be read as an image'):
+    with pytest.raises(DataError, match=r'2\.png: cannot be read as an image'):
         write_records_beam(read_coco(annotations, images), tmp_path / 'out' / 'records')
     assert list((tmp_path / 'out').iterdir()) == []
+
+
+def test_all_faults_are_named_and_what_dead_workers_leave_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(record_writer, 'PHOTOS_PER_SHARD', 1)
+    annotations, images = drawn.write_coco(
+        tmp_path / 'drawn', [(20, 30, [drawn.box(1, 2, 3, 4)])] * 3
+    )
+    source = read_coco(annotations, images)
+    usual = record_writer.shard_names
+
+    def with_a_leftover(source):
+        (folder,) = (tmp_path / 'out').iterdir()
+        (folder / f'writing-{"0" * 32}').write_bytes(b'half a record')
+        return usual(source)
+
+    monkeypatch.setattr(record_writer_beam, 'shard_names', with_a_leftover)
+    assert write_records_beam(source, tmp_path / 'out' / 'records')['images'] == 3
+    written = sorted(path.name for path in (tmp_path / 'out' / 'records').iterdir())
+    assert written == sorted(['dataset.json', *usual(source)])
+    for name in '12':
+        (images / f'{name}.png').write_bytes(b'')
+    monkeypatch.setattr(record_writer_beam, 'shard_names', usual)
+    with pytest.raises(DataError, match=r'(?s)2 faults:.*1\.png.*2\.png'):
+        write_records_beam(source, tmp_path / 'other' / 'records')

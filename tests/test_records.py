@@ -305,3 +305,16 @@ def test_real_records_round_trip(real, tmp_path):
         np.testing.assert_allclose(example['boxes'], photo.boxes, atol=1e-3)
         assert [ids[c] for c in example['classes']] == list(photo.ids)
         np.testing.assert_allclose(example['area'], photo.areas, rtol=1e-6)
+
+
+def test_a_list_of_two_hundred_files(tmp_path):
+    """Their paths together are longer than a file name may be."""
+    folder = drawn.records(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4)])] * 2)
+    (file,) = records.record_files(folder)
+    files = []
+    for i in range(200):
+        files.append(str(tmp_path / f'{"long" * 5}-{i:05d}-of-00200.tfrecord'))
+        shutil.copy(file, files[-1])
+    found = records.open_records(files)
+    assert found.files == tuple(files) and found.count == 400
+    assert str(found) == f'{files[0]} and 199 more'

@@ -13,13 +13,21 @@ from matplotlib import pyplot
 from PIL import Image
 
 from keras_efficientdet import dataset, evaluate, load_config
+from keras_efficientdet.data import records
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.evaluation import analysis
 from keras_efficientdet.evaluation.coco import coco_run
 from keras_efficientdet.evaluation.report import write_report
 from keras_efficientdet.evaluation.report.confusion import confusion
 from keras_efficientdet.evaluation.report.curves import f1_confidence, precision_recall
-from keras_efficientdet.evaluation.report.gallery import FALSE_ALARM, FOUND, MISSED, SIDE, marked
+from keras_efficientdet.evaluation.report.gallery import (
+    FALSE_ALARM,
+    FOUND,
+    MISSED,
+    SIDE,
+    images_by_id,
+    marked,
+)
 from keras_efficientdet.evaluation.report.writer import differences
 
 EMPTY_TAGS = {'meta', 'img'}
@@ -179,6 +187,20 @@ def evaluation(classes):
         [(5, [row(10), row(50)])], found, {i: f'class {i}' for i in range(1, classes + 1)}
     )
     return run, analysis.matches_of(run)
+
+
+def test_only_the_images_that_are_shown_are_decoded(tmp_path, small_config):
+    data = drawn.records(tmp_path, [(20, 30, [drawn.box(1, 2, 3, 4)])] * 4)
+    file = records.record_files(data)[0]
+    examples = [tf.train.Example.FromString(s.numpy()) for s in tf.data.TFRecordDataset(file)]
+    for example in examples[::2]:  # the first and third cannot be decoded
+        example.features.feature['image/encoded'].bytes_list.value[:] = [b'no image']
+    with tf.io.TFRecordWriter(file) as writer:
+        for example in examples:
+            writer.write(example.SerializeToString())
+    found = images_by_id(data, small_config, {2, 4})
+    assert sorted(found) == [2, 4] and found[2][0].shape == (20, 30, 3)
+    assert found[4][1] == '4.png'
 
 
 def test_marks_are_where_the_errors_are():

@@ -30,6 +30,15 @@ def test_both_byte_orders(endian, value):
     assert int(in_graph(photo(endian, value))) == value
 
 
+@pytest.mark.parametrize('fill', [1, 2, 7])
+def test_fill_bytes_before_a_marker(fill):
+    """The standard allows any number of FF bytes before a marker."""
+    encoded = photo()
+    filled = encoded[:2] + b'\xff' * fill + encoded[2:]
+    assert Image.open(io.BytesIO(filled)).getexif()[0x0112] == 6
+    assert int(in_graph(filled)) == 6
+
+
 @pytest.mark.parametrize('value', range(1, 9))
 def test_turned_as_pillow_turns(value):
     image = np.random.default_rng(value).integers(0, 256, (5, 7, 3), np.uint8)

@@ -112,3 +112,9 @@ LABEL_MAPS = {
     'voc': _numbered(_VOC),
     'waymo': _numbered('vehicle, pedestrian, cyclist'),
 }
+
+
+def unique_names(label_map) -> dict[int, str]:
+    """{id: name} of {id: name}, with the id behind a name that several ids have."""
+    names = list(label_map.values())
+    return {i: f'{n} (id {i})' if names.count(n) > 1 else n for i, n in label_map.items()}

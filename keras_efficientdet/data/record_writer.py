@@ -16,14 +16,18 @@ import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
+from keras_efficientdet.config.label_maps import unique_names
 from keras_efficientdet.data.records import SUMMARY
 from keras_efficientdet.data.source import Change, Photo, Source
-from keras_efficientdet.errors import DataError
+from keras_efficientdet.errors import DataError, DataFaults
 from keras_efficientdet.imaging.pil import named, png, rgb, upright
 from keras_efficientdet.ops import images
 from keras_efficientdet.threads import in_order
 
 PHOTOS_PER_SHARD = 250
+OPEN_SHARDS = 200  # systems allow 1024 open files, or 256, and other files are open too
+# Formats of Pillow that are stored as they are. MPO is a JPEG with others behind it.
+_STORED = {'JPEG': 'jpeg', 'MPO': 'jpeg', 'PNG': 'png'}
 # Keys of the Counter that `serialize` returns, beside (_BOXES, category id).
 _BOXES, _CROWD, _WITHOUT_BOXES, _CONVERTED = 'boxes', 'crowd', 'without', 'png'
 
@@ -37,9 +41,10 @@ def write_records(
 ) -> dict:
     """Writes a Source as sharded TFRecords beside a summary (dataset.json).
 
-    All images are decoded once, so that a broken file is found now and not after hours of training.
-    JPEG and PNG files are stored as they are; other formats, and images that EXIF turns, are
-    stored as PNG.
+    All images are decoded once, so that broken files are found now, all of them, and not one by one
+    in hours of training. JPEG and PNG files are stored as they are, and of files of several images
+    (MPO of phones) the first; other formats, and images that EXIF turns, are stored as PNG, so that
+    their pixels stay what they are.
 
     Args:
       source: Source.
@@ -50,8 +55,9 @@ def write_records(
     Returns:
       the summary: images, boxes, boxes_per_class, label_map, changes and so on.
     Raises:
-      DataError: there are no images; an image is missing, broken, or of another size than its
-        annotation states; the folder exists. Then nothing is left in output_dir.
+      DataError: there are no images; images are missing, broken, or of another size than their
+        annotations state (all of them are named or counted); the folder exists. Then nothing is
+        left in output_dir.
     """
     with new_folder(source, output_dir) as folder:
         counts = _write(source, folder, workers or os.cpu_count(), progress)
@@ -85,18 +91,49 @@ def shard_names(source):
 
 
 def _write(source, folder, workers, progress):
-    writers = [tf.io.TFRecordWriter(str(folder / name)) for name in shard_names(source)]
-    counts = collections.Counter()
-    made = in_order(lambda photo: serialize(photo, source.label_map), source.photos, workers)
-    bar = tqdm(
-        made, desc='writing records', unit=' images', total=len(source.photos), disable=not progress
-    )
-    for i, (serialized, counted) in enumerate(bar):
-        writers[i % len(writers)].write(serialized)
-        counts.update(counted)
-    for writer in writers:
-        writer.close()
+    """Writes the shards, some in each pass over the photos; returns the counts of `serialize`."""
+    paths = [folder / name for name in shard_names(source)]
+    counts, faults = collections.Counter(), []
+    total = len(source.photos)
+    with tqdm(desc='writing records', unit=' images', total=total, disable=not progress) as bar:
+        for first in range(0, len(paths), OPEN_SHARDS):
+            some = paths[first : first + OPEN_SHARDS]
+            photos = (
+                photo
+                for i, photo in enumerate(source.photos)
+                if 0 <= i % len(paths) - first < len(some)
+            )
+            made = in_order(lambda photo: attempt(photo, source.label_map), photos, workers)
+            _write_shards(some, made, bar, counts, faults)
+    raise_faults(faults)
     return counts
+
+
+def _write_shards(paths, made, bar, counts, faults):
+    """Writes what `attempt` made to shards in turn, or collects the faults."""
+    with contextlib.ExitStack() as stack:
+        writers = [stack.enter_context(tf.io.TFRecordWriter(str(path))) for path in paths]
+        for i, (serialized, counted, fault) in enumerate(made):
+            bar.update()
+            if fault:
+                faults.append(fault)
+            else:
+                writers[i % len(writers)].write(serialized)
+                counts.update(counted)
+
+
+def attempt(photo, label_map):
+    """(what `serialize` returns, None), or (None, None, DataError)."""
+    try:
+        return *serialize(photo, label_map), None
+    except DataError as fault:
+        return None, None, fault
+
+
+def raise_faults(faults):
+    """Raises a list of DataErrors as one, if there are any."""
+    if faults:
+        raise faults[0] if len(faults) == 1 else DataFaults(faults)
 
 
 def serialize(photo, label_map):
@@ -129,7 +166,9 @@ def write_summary(source, counts, folder):
         'boxes': sum(counts[_BOXES, i] for i in source.label_map),
         'images_without_boxes': counts[_WITHOUT_BOXES],
         'label_map': dict(source.label_map),  # json takes no other mapping
-        'boxes_per_class': {name: counts[_BOXES, i] for i, name in source.label_map.items()},
+        'boxes_per_class': {
+            name: counts[_BOXES, i] for i, name in unique_names(source.label_map).items()
+        },
         'crowd_boxes': counts[_CROWD],
         'changes': {change: count for change, count in changes.items() if count},
     }
@@ -152,8 +191,8 @@ def _encoded(photo):
             f'annotation states {photo.width}x{photo.height}; correct the annotation'
         )
     unchanged = shown is stored and stored.mode in ('RGB', 'L')
-    if unchanged and stored.format in ('JPEG', 'PNG') and _decodes(data):
-        return data, stored.format.lower()
+    if unchanged and stored.format in _STORED and _decodes(data):
+        return data, _STORED[stored.format]
     with named(photo.path):
         return png(rgb(shown)), 'png'
 
@@ -182,7 +221,8 @@ def _example(photo, encoded, kind, label_map):
     features = {
         'image/encoded': [encoded],
         'image/format': [kind.encode()],
-        'image/filename': [photo.path.name.encode()],
+        # As the file system has it, which need not be UTF-8.
+        'image/filename': [os.fsencode(photo.path.name)],
         'image/source_id': [str(photo.id).encode()],
         'image/key/sha256': [hashlib.sha256(encoded).hexdigest().encode()],
         'image/height': [photo.height],
@@ -197,13 +237,12 @@ def _example(photo, encoded, kind, label_map):
         'image/object/bbox/xmax': xmax,
     }
     return tf.train.Example(
-        features=tf.train.Features(feature={k: _feature(v) for k, v in features.items()})
+        # As in the official converters, an image without boxes has no features of objects.
+        features=tf.train.Features(feature={k: _feature(v) for k, v in features.items() if len(v)})
     )
 
 
 def _feature(values):
-    if not len(values):  # without a type: labels would not parse from an empty float list
-        return tf.train.Feature()
     if isinstance(values[0], bytes):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
     if isinstance(values[0], int):

@@ -11,8 +11,15 @@ import uuid
 
 import tensorflow as tf
 
-from keras_efficientdet.data.record_writer import new_folder, serialize, shard_names, write_summary
+from keras_efficientdet.data.record_writer import (
+    attempt,
+    new_folder,
+    raise_faults,
+    shard_names,
+    write_summary,
+)
 from keras_efficientdet.data.source import Source
+from keras_efficientdet.errors import DataError
 
 
 def write_records_beam(source: Source, output_dir: str | os.PathLike, options=()) -> dict:
@@ -26,8 +33,7 @@ def write_records_beam(source: Source, output_dir: str | os.PathLike, options=()
     Returns:
       the summary, as `write_records` does.
     Raises:
-      DataError: as `write_records`; the runner wraps an error about an image in one of its own,
-        with the same text.
+      DataError: as `write_records`.
       ImportError: apache-beam is not installed.
     """
     import apache_beam as beam
@@ -44,33 +50,44 @@ def write_records_beam(source: Source, output_dir: str | os.PathLike, options=()
                 | beam.Reshuffle()
                 | beam.Map(_write_shard, source.label_map)
             )
-        counts = collections.Counter()
+        counts, faults = collections.Counter(), []
         for name in names:
-            counts.update(_take_counts(folder / f'{name}.counts'))
+            counted, found = _take_counts(folder / f'{name}.counts')
+            counts.update(counted)
+            faults += found
+        for left in folder.glob('writing-*'):  # of workers that died
+            left.unlink()
+        raise_faults(faults)
         return write_summary(source, counts, folder)
 
 
 def _write_shard(shard, label_map):
     """Writes a shard and its counts.
 
-    Under a temporary name first: runners repeat work that failed or seems slow.
+    Under a temporary name first, which is none of a record file: runners repeat work that failed or
+    seems slow, and what a dead worker leaves must not be read.
     """
     name, photos = shard
     path = pathlib.Path(name)
-    working = path.with_name(f'{path.name}.{uuid.uuid4().hex}')
-    counts = collections.Counter()
+    working = path.with_name(f'writing-{uuid.uuid4().hex}')
+    counts, faults = collections.Counter(), []
     with tf.io.TFRecordWriter(str(working)) as writer:
         for photo in photos:
-            serialized, counted = serialize(photo, label_map)
-            writer.write(serialized)
-            counts.update(counted)
+            serialized, counted, fault = attempt(photo, label_map)
+            if fault:
+                faults.append(str(fault))
+            else:
+                writer.write(serialized)
+                counts.update(counted)
     working.rename(path)
-    (path.with_name(f'{path.name}.counts')).write_text(json.dumps(list(counts.items())))
+    content = json.dumps([list(counts.items()), faults])
+    path.with_name(f'{path.name}.counts').write_text(content)
 
 
 def _take_counts(path):
-    """Reads and removes a file of counts."""
-    items = json.loads(path.read_text())
+    """Reads and removes a file of counts and faults."""
+    items, faults = json.loads(path.read_text())
     path.unlink()
     # json has turned the keys that are tuples into lists.
-    return {tuple(key) if isinstance(key, list) else key: count for key, count in items}
+    counts = {tuple(key) if isinstance(key, list) else key: count for key, count in items}
+    return counts, [DataError(fault) for fault in faults]

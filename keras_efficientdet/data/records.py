@@ -46,7 +46,10 @@ def open_records(place: Place) -> Records:
     """Finds the TFRecord files of a place. Raises MissingRecordsError if there are none."""
     if isinstance(place, Records):
         return place
-    return Records(str(place), tuple(_found(place)), _read_summary(place))
+    files = tuple(_found(place))
+    listed = isinstance(place, list | tuple) and len(place) > 3
+    name = f'{place[0]} and {len(place) - 1} more' if listed else str(place)
+    return Records(name, files, _read_summary(place))
 
 
 def is_record_file(name: str) -> bool:
@@ -220,6 +223,12 @@ def _classes(record, class_ids):
     )
     with tf.control_dependencies([known]):
         return tf.identity(classes)
+
+
+def image_id(serialized: tf.Tensor) -> tf.Tensor:
+    """The int64 id that `parse` gives to a serialized record, without decoding its image."""
+    schema = {key: _SCHEMA[key] for key in ('image/encoded', 'image/source_id')}
+    return _numeric_id(tf.io.parse_single_example(serialized, schema))
 
 
 def _numeric_id(record):

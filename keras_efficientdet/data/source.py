@@ -41,6 +41,7 @@ class Change(str, enum.Enum):
 
 BOXES_LEFT_OUT = frozenset({Change.EMPTY_BOX, Change.BOX_OUTSIDE})
 BOXES_CUT = frozenset({Change.BOX_CUT})
+BOXES_REVERSED = frozenset({Change.REVERSED_BOX})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_efficientdet.config import Config
-from keras_efficientdet.data.source import BOXES_CUT, BOXES_LEFT_OUT
+from keras_efficientdet.data.source import BOXES_CUT, BOXES_LEFT_OUT, BOXES_REVERSED
 from keras_efficientdet.doctor.findings import Finding, counted
 from keras_efficientdet.doctor.split import Split
 
@@ -73,22 +73,25 @@ def _nonzero_changes(split):
 
 
 def _changes(split):
-    """Boxes that the reader dropped or clipped.
+    """Boxes that the reader dropped, clipped or turned round.
 
     A few are slips of an annotator; many mean that the coordinates were read in the wrong order.
     """
     changes = split.summary.get('changes', {})
-    dropped = sum(count for change, count in changes.items() if change in BOXES_LEFT_OUT)
-    clipped = sum(count for change, count in changes.items() if change in BOXES_CUT)
+    dropped, clipped, turned = (
+        sum(count for change, count in changes.items() if change in kinds)
+        for kinds in (BOXES_LEFT_OUT, BOXES_CUT, BOXES_REVERSED)
+    )
     total = split.summary.get('boxes', 0) + dropped
-    numbers = {'boxes': total, 'dropped': dropped, 'clipped': clipped}
-    if total and (dropped + clipped) / total > MANY:
+    numbers = {'boxes': total, 'dropped': dropped, 'clipped': clipped, 'swapped': turned}
+    odd = dropped + max(clipped, turned)  # a box may be both
+    if total and odd / total > MANY:
         return Finding(
             'boxes.format',
             'error',
-            f'{split.name}: {(dropped + clipped) / total:.0%} of {total} boxes do not fit their '
-            f'images: {dropped} were dropped (no area, or outside the image) and {clipped} were '
-            'clipped to the image',
+            f'{split.name}: {odd / total:.0%} of {total} boxes do not fit their images: {dropped} '
+            f'were dropped (no area, or outside the image), {turned} had swapped corners, and '
+            f'{clipped} were clipped to the image',
             _ORDER,
             split=split.name,
             numbers=numbers,

@@ -14,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
+from keras_efficientdet.config.label_maps import unique_names
 from keras_efficientdet.data.record_writer import picture_bytes
 from keras_efficientdet.data.records import Place, open_records
 from keras_efficientdet.data.source import Source
@@ -91,8 +92,8 @@ class Split:
         """{category id: number of boxes}: of all images if a summary has it, else of `images`."""
         per_name = self.summary.get('boxes_per_class')
         if per_name and not self.whole:
-            label_map = self.summary.get('label_map', {})
-            return collections.Counter({i: per_name.get(name, 0) for i, name in label_map.items()})
+            names = unique_names(self.summary.get('label_map', {}))
+            return collections.Counter({i: per_name.get(name, 0) for i, name in names.items()})
         return collections.Counter(label for image in self.images for label in image.labels)
 
 

@@ -9,6 +9,7 @@ _SEARCHED = 1 << 18
 _EXIF = tuple(b'Exif\0\0')
 # Markers of JPEG segments, and the tag of TIFF.
 _START_OF_IMAGE, _START_OF_SCAN, _APP1 = 0xFFD8, 0xFFDA, 0xFFE1
+_FILL = 0xFFFF
 _ORIENTATION = 0x0112
 
 
@@ -71,7 +72,8 @@ def _find_exif(data):
         is_exif = tf.reduce_all(data[contents : contents + 6] == _EXIF)
         found = tf.where((_number(data, at, 2) == _APP1) & is_exif, contents + 6, found)
         length = tf.maximum(_number(data, at + 2, 2), 2)  # 0 of a damaged file would loop forever
-        return at + 2 + length, found
+        is_fill = _number(data, at, 2) == _FILL  # any number of FF may stand before a marker
+        return at + tf.where(is_fill, tf.constant(1, tf.int64), 2 + length), found
 
     is_jpeg = _number(data, zero, 2) == _START_OF_IMAGE
     start = tf.where(is_jpeg, tf.constant(2, tf.int64), size)

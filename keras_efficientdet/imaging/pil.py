@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 
+import numpy as np
 from PIL import Image
 
 from keras_efficientdet.errors import DataError
@@ -13,6 +14,7 @@ IMAGE_SUFFIXES = (
     *('.png', '.bmp', '.gif', '.webp', '.tif', '.tiff'),
 )
 _ORIENTATION = 0x0112  # the EXIF tag
+_BITS = (8, 10, 12, 14, 16)  # of a grey value
 _SIDEWAYS = 5  # orientations from here on swap width and height
 _TURNS = {
     1: None,
@@ -31,8 +33,21 @@ def named(path: str | os.PathLike):
     """Turns the many types that Pillow raises for a damaged file into a DataError with its path."""
     try:
         yield
+    except FileNotFoundError as error:
+        raise DataError(f'{path}: there is no such file') from error
     except Exception as error:
-        raise DataError(f'{path}: cannot be read as an image: {error}') from error
+        raise DataError(f'{path}: {unreadable(error)}') from error
+
+
+def unreadable(error: Exception) -> str:
+    """What is the matter with an image that Pillow does not read, by Pillow's exception."""
+    if isinstance(error, Image.DecompressionBombError):
+        return (
+            f'{error} Pillow reads no larger images, as a guard against files that exhaust the '
+            'memory. Scale the image down or cut it into tiles; if you trust it, set '
+            'PIL.Image.MAX_IMAGE_PIXELS to a larger number'
+        )
+    return f'cannot be read as an image: {error}'
 
 
 def png(image: Image.Image) -> bytes:
@@ -65,11 +80,29 @@ def upright(image: Image.Image) -> Image.Image:
 def rgb(image: Image.Image) -> Image.Image:
     """A PIL image as 8-bit RGB.
 
-    16-bit grey is scaled down here, because Pillow clips it at 255, which leaves it white.
+    Grey values of more than 8 bits are scaled down here, because Pillow clips them at 255, which
+    leaves them white. Files rarely state how many bits they use, so it is the smallest usual number
+    that holds the largest value: 8, 10, 12, 14 or 16 bits for whole numbers, and 0 to 1, 255 or
+    65535 for fractions.
+
+    Raises:
+      ValueError: grey values that are negative, not finite, or of more than 16 bits.
     """
-    if image.mode.startswith('I'):
-        image = image.point(lambda v: v / 256)
+    if image.mode[0] in 'IF':  # I, I;16, I;16B, F
+        image = Image.fromarray(_eight_bits(np.asarray(image)))
     return image.convert('RGB')
+
+
+def _eight_bits(values):
+    """uint8 of grey values of any dtype."""
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
+    if not 0 <= low <= high < 2**16:  # NaN fails too
+        raise ValueError(f'grey values from {low:g} to {high:g}, expected 0 to 1, 255 or 65535')
+    if values.dtype.kind == 'f':
+        largest = next(limit for limit in (1, 255, 65535) if high <= limit)
+        return np.round(values * (255 / largest)).astype(np.uint8)
+    bits = next(bits for bits in _BITS if high < 2**bits)
+    return (values >> (bits - 8)).astype(np.uint8)
 
 
 def upright_size(path: str | os.PathLike) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Everything that a caller may pass as images, as uint8 arrays [H, W, 3] one after the other."""
 
 import glob
+import logging
 import os
 import pathlib
 from collections.abc import Iterable
@@ -8,8 +9,10 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
-from keras_efficientdet.imaging.pil import IMAGE_SUFFIXES, rgb, upright
+from keras_efficientdet.imaging.pil import IMAGE_SUFFIXES, rgb, unreadable, upright
 from keras_efficientdet.imaging.video import camera_frames, frames, is_video
+
+_log = logging.getLogger(__name__)
 
 OneImage = str | pathlib.Path | np.ndarray | Image.Image
 ImageSource = OneImage | int | Iterable[OneImage]  # int: the number of a camera
@@ -53,16 +56,28 @@ def find_images(path: str | os.PathLike) -> list[pathlib.Path]:
     """
     text, path = str(path), pathlib.Path(path)
     if path.is_dir():
-        found = [p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
+        found = _images_among(text, path.iterdir())
     # 'odd[1].png' has the form of a pattern, but may be the name of a file.
     elif glob.has_magic(text) and not path.exists():
         matches = [pathlib.Path(p) for p in glob.glob(text, recursive=True)]
-        found = [p for p in matches if p.is_file()]
+        found = [p for p in matches if p.is_file() and not p.name.startswith('.')]
     else:
         return [path]
     if not found:
         raise FileNotFoundError(f'{text}: no images found')
     return sorted(found)
+
+
+def _images_among(where, paths):
+    """The images among files, without hidden ones. The others are logged."""
+    files = [path for path in paths if path.is_file()]
+    # macOS leaves ._a.png beside a.png in archives and on other file systems.
+    visible = [path for path in files if not path.name.startswith('.')]
+    found = [path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES]
+    others = sorted(path.name for path in set(files) - set(found))
+    if others:
+        _log.info('%s: %d files are not images: %s', where, len(others), ', '.join(others[:5]))
+    return found
 
 
 def read_image(image: OneImage) -> np.ndarray:
@@ -93,4 +108,4 @@ def _read_file(path):
     except FileNotFoundError:
         raise
     except Exception as error:  # Pillow raises many types for damaged files
-        raise OSError(f'{path}: cannot be read as an image: {error}') from error
+        raise OSError(f'{path}: {unreadable(error)}') from error

@@ -11,7 +11,7 @@ from keras_efficientdet.imaging.sources import ImageSource, read_image, single_i
 from keras_efficientdet.inference import engines
 from keras_efficientdet.inference.detections import Detections
 from keras_efficientdet.inference.engines.keras import function_of, weights_fingerprint
-from keras_efficientdet.threads import in_order
+from keras_efficientdet.threads import in_order, until_failure
 
 StoredModel = str | os.PathLike
 
@@ -87,7 +87,8 @@ class Detector:
           batch_size: default: that of the Detector.
         """
         batches, results = _SizeBatches(batch_size or self.batch_size), _Reorder()
-        for numbered in enumerate(images):
+        failures: list[Exception] = []
+        for numbered in enumerate(until_failure(images, failures)):
             batch = batches.add(*numbered)
             if batch:
                 results.add(self._detect(batch))
@@ -95,6 +96,8 @@ class Detector:
         for batch in batches.rest():
             results.add(self._detect(batch))
         yield from results.ready()
+        for failure in failures:  # of an image, after the results of all before it
+            raise failure
 
     def _detect(self, batch):
         """{number: (image, Detections)} of a batch [(number, image)]."""

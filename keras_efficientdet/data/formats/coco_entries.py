@@ -74,7 +74,7 @@ _VALUES = (
     ('images', 'file_name', lambda v: isinstance(v, str) and v, 'a text'),
     ('images', 'id', lambda v: isinstance(v, int | str), 'a whole number or a text'),
     ('categories', 'id', _is_int64, 'a whole number of at most 64 bits'),
-    ('categories', 'name', lambda v: isinstance(v, str) and v.strip(), 'a text'),
+    ('categories', 'name', lambda v: isinstance(v, str), 'a text'),
 )
 
 

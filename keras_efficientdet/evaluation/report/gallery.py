@@ -35,7 +35,7 @@ def gallery(data, config, matches, threshold, images) -> list[Exhibit]:
       threshold: score from which detections count.
       images: indices into matches.image_ids.
     """
-    pixels = _images_by_id(data, config, {matches.image_ids[i] for i in images})
+    pixels = images_by_id(data, config, {matches.image_ids[i] for i in images})
     found, alarms, missed = analysis.image_errors(matches, threshold)
     exhibits = []
     for i in images:
@@ -47,11 +47,14 @@ def gallery(data, config, matches, threshold, images) -> list[Exhibit]:
     return exhibits
 
 
-def _images_by_id(data, config, wanted):
+def images_by_id(data, config, wanted):
     """{image id: (uint8 [H, W, 3], file name or '')} as they are in the records."""
     if not wanted:
         return {}
     wanted_ids = tf.constant(sorted(wanted), tf.int64)
+
+    def chosen(serialized):
+        return tf.reduce_any(records.image_id(serialized) == wanted_ids)
 
     def parse(serialized):
         example = records.parse(serialized, class_ids(config.model))
@@ -60,10 +63,10 @@ def _images_by_id(data, config, wanted):
         )
         return example['id'], example['image'], file[_FILE]
 
-    parsed = tf.data.TFRecordDataset(records.record_files(data)).map(parse)
-    chosen = parsed.filter(lambda image_id, *_: tf.reduce_any(image_id == wanted_ids))
+    # Chosen before they are decoded, which is what takes time.
+    serialized = tf.data.TFRecordDataset(records.record_files(data)).filter(chosen)
     found = {}
-    for image_id, image, file in chosen.as_numpy_iterator():
+    for image_id, image, file in serialized.map(parse).as_numpy_iterator():
         found[int(image_id)] = (image, file.decode(errors='replace'))
     return found
 
