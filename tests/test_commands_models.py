@@ -220,7 +220,9 @@ def test_benchmark_writes_a_row_for_each_batch_and_a_chart(inside, small_model, 
     assert measured == [('savedmodel', n, '60x90') for n in '13']
     for line, row in zip(lines, json.loads(stdout), strict=True):
         assert {key: str(value) for key, value in row.items()} == line
-        assert 0 < row['net'] < row['total'] <= row['p90'] <= row['p99']
+        # The network and the whole call are timed one after the other, so a busy machine may
+        # give either the larger time.
+        assert row['net'] > 0 and 0 < row['total'] <= row['p90'] <= row['p99']
         assert row['pre'] > 0 and row['peak MB'] > 100 and line['total'] in stderr
     assert Image.open(tmp_path / 'out' / 'b.png').size[0] > 800
 

@@ -10,6 +10,18 @@ from planted import all_crowds, changed, check, configured, first, moved, withou
 from keras_efficientdet.data.source import Change
 from keras_efficientdet.doctor import examine
 
+
+def _twice(source):
+    def doubled(photo):
+        return dataclasses.replace(
+            photo,
+            boxes=np.concatenate([photo.boxes, photo.boxes + 0.3]),
+            **{key: getattr(photo, key) * 2 for key in ('ids', 'areas', 'crowd')},
+        )
+
+    return dataclasses.replace(source, photos=[doubled(photo) for photo in source.photos])
+
+
 # name: (change of the training Source, id, severity, part of `found`, part of `fix`)
 FAULTS = {
     'degenerate': (
@@ -32,6 +44,13 @@ FAULTS = {
         'error',
         'inside out',
         'x, y, width, height read as corners',
+    ),
+    'there_twice': (
+        lambda s: first(s, 2, _twice),
+        'boxes.repeated',
+        'warning',
+        '6 of 78 boxes are there twice, with the same class',
+        'delete one of each pair',
     ),
     'outside_of_the_image': (
         lambda s: moved(s, lambda b, p: b + 60),
@@ -108,6 +127,7 @@ BESIDE = {  # what else such a fault must bring with it
     'xywh_read_as_xyxy': {'anchors.coverage', 'settings.jitter'},
     'outside_of_the_image': {'anchors.coverage'},
     'whole_images': {'anchors.coverage'},
+    'more_boxes_than_detections': {'boxes.repeated'},  # the test repeats the boxes
 }
 
 

@@ -8,6 +8,7 @@ import re
 
 import drawn
 import numpy as np
+import official
 import other_formats
 import planted
 import pytest
@@ -328,3 +329,29 @@ def test_a_broken_image_is_named(sources, tmp_path):
         writer.write(example.SerializeToString())
     with pytest.raises(DataError, match='the-broken-one: cannot be read as an image'):
         examine(folder, None, configured())
+
+
+@pytest.mark.parametrize(
+    ('name', 'read', 'id', 'found'),
+    [
+        ('coco_ids_alike_as_numbers', 'coco', 'images.repeated_id', 'id 7 and 007'),
+        ('coco_same_box_twice', 'coco', 'boxes.repeated', 'are there twice'),
+        ('csv_class_spaces_case', 'csv', 'labels.similar_names', "'NUT', 'Nut', 'nut'"),
+        ('voc_case_of_names', 'voc', 'labels.similar_names', "'Nut', 'nut'"),
+    ],
+)
+def test_faults_of_real_files_are_named_before_the_training(name, read, id, found):
+    folder = official.SHARED / 'bug_inputs' / name
+    if not folder.exists():
+        pytest.skip(f'{folder} is not there')
+    findings = {f.id: f for f in examine_source(read_folder(folder, kind=read))}
+    assert found in findings[id].found
+
+
+def test_one_box_of_two_classes_is_a_note(tmp_path):
+    boxes = [drawn.box(1, 2, 30, 14), drawn.box(1, 2, 30, 14, 18), drawn.box(1.2, 2, 30, 14, 400)]
+    source = read_coco(*drawn.write_coco(tmp_path, [(60, 90, boxes)]))
+    findings = {f.id: f for f in examine_source(source)}
+    assert findings['boxes.two_classes'].severity == 'note'
+    assert findings['boxes.two_classes'].numbers == {'repeated': 2, 'boxes': 3}
+    assert 'boxes.repeated' not in findings

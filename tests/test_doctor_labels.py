@@ -57,6 +57,13 @@ FAULTS_OF_NAMES = {
         "2, 3 have the same name 'dog'",
         'merge',
     ),
+    'class_names_that_look_alike': (
+        lambda s: relabelled(s, {}, {1: 'Road sign', 2: 'road-sign', 3: 'van'}),
+        'labels.similar_names',
+        'warning',
+        "'Road sign', 'road-sign'",
+        'merge them',
+    ),
     'background_in_the_map': (
         lambda s: relabelled(s, {}, {1: 'background', 2: 'dog', 3: 'van'}),
         'labels.background',

@@ -5,6 +5,7 @@ import numpy as np
 from keras_efficientdet.config import Config
 from keras_efficientdet.data.source import BOXES_CUT, BOXES_LEFT_OUT, BOXES_REVERSED
 from keras_efficientdet.doctor.findings import Finding, counted
+from keras_efficientdet.doctor.repeated import check_repeated
 from keras_efficientdet.doctor.split import Split
 
 EDGE = 1.0  # pixels that a box may extend beyond its image: rounding, not a fault
@@ -35,7 +36,7 @@ def check_boxes(split: Split, config: Config | None = None) -> list[Finding]:
         ]
     elif split.images:
         findings.append(_none(split))
-    return [finding for finding in findings if finding]
+    return [finding for finding in findings if finding] + check_repeated(split)
 
 
 def _none(split):

@@ -12,7 +12,7 @@ from keras_efficientdet.doctor.findings import Finding, findings_text, ids_of, w
 from keras_efficientdet.doctor.labels import UNKNOWN_IDS, check_labels, check_names
 from keras_efficientdet.doctor.settings import check_settings
 from keras_efficientdet.doctor.split import Split, split_of_records, split_of_source
-from keras_efficientdet.doctor.splits import check_splits
+from keras_efficientdet.doctor.splits import check_splits, repeated_ids
 from keras_efficientdet.errors import DataError, MissingRecordsError
 
 _log = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ def examine_source(
     split = split_of_source(source, SAMPLE if fast else None, name)
     if split.images:
         findings = check_names(source.label_map) + check_boxes(split, config)
+        findings += filter(None, [repeated_ids(split)])
     else:
         text = f'{name}: there are no images'
         findings = [Finding('images.none', 'error', text, 'check the annotation file', split=name)]

@@ -2,6 +2,8 @@
 
 import collections
 import collections.abc
+import re
+import unicodedata
 
 from keras_efficientdet.config import ModelConfig, class_ids
 from keras_efficientdet.doctor.findings import Finding
@@ -46,7 +48,7 @@ def check_names(label_map: collections.abc.Mapping[int, str]) -> list[Finding]:
     counts = collections.Counter(map(str, label_map.values()))
     repeated = next((name for name, count in counts.items() if count > 1), None)
     if repeated is None:
-        return []
+        return _similar_names(label_map)
     ids = [i for i, name in label_map.items() if str(name) == repeated]
     return [
         Finding(
@@ -57,6 +59,34 @@ def check_names(label_map: collections.abc.Mapping[int, str]) -> list[Finding]:
             numbers={'name': repeated, 'categories': ids},
         )
     ]
+
+
+def _similar_names(label_map):
+    """Names that a human takes for one: annotators type them, and a detector cannot learn both."""
+    by_key = collections.defaultdict(list)
+    for name in label_map.values():
+        by_key[_letters(str(name))].append(str(name))
+    similar = [names for names in by_key.values() if len(names) > 1]
+    if not similar:
+        return []
+    return [
+        Finding(
+            'labels.similar_names',
+            'warning',
+            'names of categories differ only in case, spaces or hyphens: '
+            + _listed(', '.join(map(repr, names)) for names in similar),
+            'merge them into one category: boxes of one kind that are split over several classes '
+            'count as wrong in training and evaluation',
+            numbers={'names': similar},
+        )
+    ]
+
+
+def _letters(name):
+    """What is left of a name that is typed in another way, also with other code points."""
+    text = unicodedata.normalize('NFKC', name).casefold()
+    letters = re.sub(r'[\s_-]+', '', text)
+    return letters or text
 
 
 def _names(model):

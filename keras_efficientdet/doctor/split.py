@@ -176,9 +176,8 @@ def split_of_source(source: Source, limit: int | None = None, name: str = 'annot
     """
     photos = itertools.islice(source.photos, limit)
     images = [_of_photo(photo, source.label_map) for photo in photos]
-    boxes_per_class = collections.Counter(
-        source.label_map[i] for photo in source.photos for i in photo.ids
-    )
+    names = unique_names(source.label_map)
+    boxes_per_class = collections.Counter(names[i] for p in source.photos for i in p.ids)
     summary = {
         'images': len(source.photos),
         'label_map': source.label_map,

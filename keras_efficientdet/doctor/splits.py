@@ -1,6 +1,7 @@
 """Checks of training and validation data against each other."""
 
 import collections
+import re
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def check_splits(train: Split, valid: Split | None) -> list[Finding]:
                 split=train.name,
             )
         ]
-    findings = [_repeated_ids(split) for split in (train, valid) if split]
+    findings = [repeated_ids(split) for split in (train, valid) if split]
     if valid is None or not valid.images:
         findings.append(_no_validation(valid))
     else:
@@ -44,20 +45,30 @@ def _no_validation(valid):
     )
 
 
-def _repeated_ids(split):
-    counts = collections.Counter(image.id for image in split.images if image.id)
-    repeated = [image_id for image_id, count in counts.items() if count > 1]
+def repeated_ids(split: Split) -> Finding | None:
+    """A finding about images that evaluation cannot tell apart, or None."""
+    written = collections.defaultdict(list)
+    for image in split.images:
+        if image.id:
+            written[_as_evaluated(image.id)].append(image.id)
+    repeated = [' and '.join(dict.fromkeys(ids)) for ids in written.values() if len(ids) > 1]
     if not repeated:
         return None
+    alike = ', which are the same number' if ' and ' in repeated[0] else ''
     return Finding(
         'images.repeated_id',
         'error',
         f'{split.name}: {counted(len(repeated), "image id")} used for more than one image, for '
-        f'example id {repeated[0]}',
+        f'example id {repeated[0]}{alike}',
         'give every image an id of its own: evaluation matches detections to images by id',
         split=split.name,
         numbers={'ids': len(repeated), 'example': repeated[0]},
     )
+
+
+def _as_evaluated(image_id):
+    """A number where the id is one: COCO's evaluation takes no texts (`records.parse`)."""
+    return int(image_id) if re.fullmatch('-?[0-9]{1,18}', image_id) else image_id
 
 
 def _shared(train, valid):

@@ -1,0 +1,62 @@
+"""Checks of boxes that are annotated more than once."""
+
+import numpy as np
+
+from keras_efficientdet.doctor.findings import Finding
+
+NEAR = 1.0  # pixels by which no side of two boxes may differ for them to be the same
+
+
+def check_repeated(split) -> list[Finding]:
+    """Findings about boxes of a Split that are there twice, with one class or with two."""
+    same, other = [], []
+    for image in split.images:
+        twins = _twins(image.boxes)
+        labels = np.asarray(image.labels)[twins] if len(twins) else np.zeros((0, 2))
+        alike = labels[:, 0] == labels[:, 1]
+        # Each box counts once, however many others lie on it.
+        same += [(image, box) for box in np.unique(twins[alike, 1])]
+        other += [(image, box) for box in np.unique(twins[~alike, 1])]
+    total = sum(len(image.boxes) for image in split.images)
+    return [
+        *_finding(
+            split,
+            same,
+            total,
+            ('boxes.repeated', 'warning', 'are there twice, with the same class'),
+            'delete one of each pair: a detector that finds the object once misses the other box, '
+            'so even a perfect detector has a lower AP',
+        ),
+        *_finding(
+            split,
+            other,
+            total,
+            ('boxes.two_classes', 'note', 'lie on a box of another class'),
+            'this is fine if an object may have several classes; otherwise delete the wrong box',
+        ),
+    ]
+
+
+def _twins(boxes):
+    """int [N, 2]: pairs (i, j), i < j, of boxes that are the same."""
+    apart = np.abs(boxes[:, None] - boxes[None]).max(-1) if len(boxes) else np.zeros((0, 0))
+    return np.argwhere(np.triu(apart < NEAR, 1))
+
+
+def _finding(split, found, total, kind, fix):
+    if not found:
+        return []
+    id, severity, text = kind
+    image, box = found[0]
+    example = np.round(image.boxes[box], 1).tolist()
+    return [
+        Finding(
+            id,
+            severity,
+            f'{split.name}: {len(found)} of {total} boxes {text}, for example '
+            f'{example} (ymin, xmin, ymax, xmax) of {image.title}',
+            fix,
+            split=split.name,
+            numbers={'repeated': len(found), 'boxes': total},
+        )
+    ]
