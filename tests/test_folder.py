@@ -111,7 +111,7 @@ def test_pictures_of_equal_names_are_those_of_the_split(tmp_path, kind, name):
         assert [p.path.parent.name for p in found] == [f'{split}2017'] * 2
         assert {p.height for p in found} == {20 if split == 'train' else 30}
     (tmp_path / 'images' / 'val2017' / '2.png').unlink()  # train has one of that name
-        with pytest.raises(DataError, match=r'val2017/2\.png: there is no such|2\.png.*val2017'):
+    with pytest.raises(DataError, match=r'val2017/2\.png: there is no such|2\.png.*val2017'):
         write_records(read_folder(tmp_path, 'val', kind), tmp_path / 'records')
 
 
