@@ -47,9 +47,14 @@ def open_records(place: Place) -> Records:
     if isinstance(place, Records):
         return place
     files = tuple(_found(place))
-    listed = isinstance(place, list | tuple) and len(place) > 3
-    name = f'{place[0]} and {len(place) - 1} more' if listed else str(place)
-    return Records(name, files, _read_summary(place))
+    return Records(_name_of(place), files, _read_summary(place))
+
+
+def _name_of(place: str | os.PathLike | list | tuple) -> str:
+    """A place as messages call it: of a long list, the first file."""
+    if isinstance(place, list | tuple) and len(place) > 3:
+        return f'{place[0]} and {len(place) - 1} more'
+    return str(place)
 
 
 def is_record_file(name: str) -> bool:
