@@ -28,6 +28,13 @@ class DataFaults(DataError):  # noqa: N818 (several errors)
         return type(self), (self.faults,)
 
 
+def raise_faults(faults: list[DataError]) -> None:
+    """Raises DataErrors as one, if there are any; those of a DataFaults count one by one."""
+    single = [one for fault in faults for one in getattr(fault, 'faults', [fault])]
+    if single:
+        raise single[0] if len(single) == 1 else DataFaults(single)
+
+
 class MissingRecordsError(DataError):
     """There are no TFRecord files at a place."""
 

@@ -7,6 +7,7 @@ import pathlib
 import zlib
 
 import numpy as np
+import pytest
 
 SHARED = pathlib.Path(
     os.environ.get(
@@ -17,6 +18,14 @@ GOLDEN = SHARED / 'golden'
 DATA = SHARED / 'data'
 SLICES = pathlib.Path(__file__).parent / 'goldens'
 EMA = '/ExponentialMovingAverage'
+
+
+def bug_input(name):
+    """A folder of inputs as people have them. Skips the test where it is not there."""
+    folder = SHARED / 'bug_inputs' / name
+    if not folder.exists():
+        pytest.skip(f'{folder} is not there')
+    return folder
 
 
 def index(name):

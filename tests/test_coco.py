@@ -264,9 +264,7 @@ def test_a_file_of_a_windows_program(tmp_path):
 
 def given(name):
     """(Source, changes) of a folder of inputs as other programs write them."""
-    folder = official.SHARED / 'bug_inputs' / name
-    if not folder.exists():
-        pytest.skip(f'{folder} is not there')
+    folder = official.bug_input(name)
     (path,) = folder.glob('*.json')
     source = read_coco(path, folder / 'images')
     assert all(photo.path.is_file() for photo in source.photos)
@@ -444,3 +442,10 @@ def test_names_are_stripped_and_folders_may_hold_other_spellings(tmp_path):
     source = read_coco(path, [tmp_path / 'elsewhere', folder])
     assert source.label_map == {1: 'cat', 18: 'dog', 400: 'van'}
     assert source.photos[0].path == folder / '1.PNG'
+
+
+def test_all_faults_are_named_at_once(tmp_path):
+    boxes = [drawn.box(1, 2, 3, 4, 77), drawn.box(1, 2, 3, 4), drawn.box(1, 2, 3, 4, 78)]
+    path, folder = drawn.write_coco(tmp_path, [(20, 30, boxes), (20, 30, boxes)])
+    with pytest.raises(DataError, match=r'(?s)4 faults:.*annotation 1 .*annotation 6 '):
+        read_coco(path, folder)

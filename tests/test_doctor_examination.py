@@ -341,9 +341,7 @@ def test_a_broken_image_is_named(sources, tmp_path):
     ],
 )
 def test_faults_of_real_files_are_named_before_the_training(name, read, id, found):
-    folder = official.SHARED / 'bug_inputs' / name
-    if not folder.exists():
-        pytest.skip(f'{folder} is not there')
+    folder = official.bug_input(name)
     findings = {f.id: f for f in examine_source(read_folder(folder, kind=read))}
     assert found in findings[id].found
 

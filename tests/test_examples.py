@@ -72,3 +72,10 @@ def test_faults_name_the_example(change, label_map, message):
 def test_without_labels_there_are_no_classes():
     with pytest.raises(DataError, match='no example has a label; give a label_map'):
         read_examples([example(boxes=[], labels=[])])
+
+
+def test_all_faults_are_named_at_once():
+    bad = example(image=PICTURE.astype(np.float32), boxes=[], labels=[])
+    good = example(image=PICTURE, boxes=[[1, 2, 5, 9.0]], labels=['dog'])
+    with pytest.raises(DataError, match=r'(?s)2 faults:.*example 1: image must.*example 2: image'):
+        read_examples([good, bad, bad])

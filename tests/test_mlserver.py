@@ -243,7 +243,7 @@ def test_a_wrong_folder_is_refused_before_anything_listens(tmp_path):
 
 
 # TensorFlow and the allocator keep the memory of the busiest moment, so the server grows at first:
-# in 75 rounds by 33 MB in rounds 1 to 10, by 13 MB in 11 to 20, and by 3 MB in the last 20.
+# in 75 rounds by 10 MB after the 25th (results/serving_memory.csv).
 ROUNDS, WARM = 30, 15  # of 200 requests
 GROWTH = 25  # megabytes that it may grow after the first WARM rounds: 8 KB a request
 

@@ -10,13 +10,6 @@ from keras_efficientdet.imaging.pil import named, rgb, upright_size
 from keras_efficientdet.imaging.sources import find_images, read_image
 
 
-def given(name):
-    folder = official.SHARED / 'bug_inputs' / name
-    if not folder.exists():
-        pytest.skip(f'{folder} is not there')
-    return folder
-
-
 @pytest.mark.parametrize(
     'name',
     [
@@ -29,7 +22,7 @@ def given(name):
 )
 def test_every_bit_depth_keeps_its_contrast(name):
     """All show the same: a background of 94 with two brighter rectangles, the brightest 146."""
-    image = read_image(given('pictures_black_or_white') / name)
+    image = read_image(official.bug_input('pictures_black_or_white') / name)
     assert image.shape == (80, 96, 3) and image.dtype == np.uint8
     assert (image.min(), image.max()) == (94, 146)
 
@@ -72,7 +65,7 @@ def test_other_modes_stay_as_pillow_converts_them(mode):
 
 
 def test_a_huge_image_says_what_to_do():
-    path = given('huge_picture_194_megapixels') / 'images' / '1.tif'
+    path = official.bug_input('huge_picture_194_megapixels') / 'images' / '1.tif'
     with pytest.raises(OSError, match=r'1\.tif: .*194400000 pixels.*PIL\.Image\.MAX_IMAGE_PIXELS'):
         read_image(path)
     with pytest.raises(DataError, match=r'1\.tif: .*Scale the image down or cut it into tiles'):
@@ -87,13 +80,13 @@ def test_a_missing_image_is_called_missing(tmp_path):
 
 
 def test_all_endings_of_jpeg_are_images():
-    folder = given('jfif_folder_of_pictures')
+    folder = official.bug_input('jfif_folder_of_pictures')
     assert [path.name for path in find_images(folder)] == ['a.jpg', 'b.jfif', 'c.JPE']
     assert all(read_image(path).shape[2] == 3 for path in find_images(folder))
 
 
 def test_hidden_files_of_macos_are_no_images():
-    folder = given('mac_folder_of_pictures')
+    folder = official.bug_input('mac_folder_of_pictures')
     assert [path.name for path in find_images(folder)] == ['a.png']
     assert [path.name for path in find_images(f'{folder}/*')] == ['README', 'a.png']
     assert [path.name for path in find_images(f'{folder}/*.png')] == ['a.png']

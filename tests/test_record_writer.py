@@ -251,13 +251,6 @@ def test_no_photos(tmp_path):
 # ---- what people have ----
 
 
-def given(name):
-    folder = official.SHARED / 'bug_inputs' / name
-    if not folder.exists():
-        pytest.skip(f'{folder} is not there')
-    return folder
-
-
 @pytest.mark.parametrize(
     ('name', 'message'),
     [
@@ -266,7 +259,7 @@ def given(name):
     ],
 )
 def test_all_broken_images_are_named_at_once(tmp_path, name, message):
-    folder = given(name)
+    folder = official.bug_input(name)
     source = read_coco(folder / 'instances.json', folder / 'images')
     assert len(source.photos) == 6
     with pytest.raises(DataError) as error:
@@ -288,7 +281,7 @@ def test_faults_of_every_kind_are_counted(tmp_path):
 
 
 def test_the_first_image_of_a_phone_is_stored_as_it_is(tmp_path):
-    path = given('pictures_of_phones') / 'mpo.jpg'
+    path = official.bug_input('pictures_of_phones') / 'mpo.jpg'
     summary = write_records(
         Source([photo_of(path)], drawn.LABELS, {}), tmp_path / 'records', progress=False
     )
@@ -301,7 +294,7 @@ def test_the_first_image_of_a_phone_is_stored_as_it_is(tmp_path):
 
 
 def test_a_turned_image_of_a_phone_keeps_its_pixels(tmp_path):
-    path = given('pictures_of_phones') / 'portrait_exif6.jpg'
+    path = official.bug_input('pictures_of_phones') / 'portrait_exif6.jpg'
     with Image.open(path) as opened:
         expected = np.asarray(ImageOps.exif_transpose(opened))
     example = stored(photo_of(path), tmp_path / 'records')

@@ -182,9 +182,7 @@ def test_folders_in_annotations(drawn_voc):
 
 def given(name):
     """(Source, changes) of a folder of inputs as other programs write them."""
-    folder = official.SHARED / 'bug_inputs' / name
-    if not folder.exists():
-        pytest.skip(f'{folder} is not there')
+    folder = official.bug_input(name)
     source = read_voc(folder)
     return source, {change: count for change, count in source.changes.items() if count}
 

@@ -213,9 +213,7 @@ def test_a_link_to_a_folder_beside_it_takes_no_label_away(folder, link):
 
 def given(name):
     """(Source, changes) of a folder of inputs as other programs write them."""
-    folder = official.SHARED / 'bug_inputs' / name
-    if not folder.exists():
-        pytest.skip(f'{folder} is not there')
+    folder = official.bug_input(name)
     source = read_yolo(folder)
     assert len(source.photos) == 2
     return source, {change: count for change, count in source.changes.items() if count}
@@ -251,7 +249,7 @@ def test_names_of_roboflow_darknet():
     assert source.label_map == {0: 'nut', 1: 'bolt'} and not changes
     assert [photo.ids for photo in source.photos] == [(0,), (0,)]
     assert [photo.path.parent.name for photo in source.photos] == ['train', 'train']
-    folder = official.SHARED / 'bug_inputs' / 'yolo_roboflow_darknet'
+    folder = official.bug_input('yolo_roboflow_darknet')
     assert len(read_folder(folder, 'train').photos) == 2
     assert len(read_folder(folder / 'train').photos) == 2
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from keras_efficientdet.config.label_maps import unique_names
 from keras_efficientdet.data.records import SUMMARY
 from keras_efficientdet.data.source import Change, Photo, Source
-from keras_efficientdet.errors import DataError, DataFaults
+from keras_efficientdet.errors import DataError, raise_faults
 from keras_efficientdet.imaging.pil import named, png, rgb, upright
 from keras_efficientdet.ops import images
 from keras_efficientdet.threads import in_order
@@ -123,17 +123,11 @@ def _write_shards(paths, made, bar, counts, faults):
 
 
 def attempt(photo, label_map):
-    """(what `serialize` returns, None), or (None, None, DataError)."""
+    """(serialized, counts, None) as `serialize` returns them, or (None, None, DataError)."""
     try:
         return *serialize(photo, label_map), None
     except DataError as fault:
         return None, None, fault
-
-
-def raise_faults(faults):
-    """Raises a list of DataErrors as one, if there are any."""
-    if faults:
-        raise faults[0] if len(faults) == 1 else DataFaults(faults)
 
 
 def serialize(photo, label_map):

@@ -14,12 +14,11 @@ import tensorflow as tf
 from keras_efficientdet.data.record_writer import (
     attempt,
     new_folder,
-    raise_faults,
     shard_names,
     write_summary,
 )
 from keras_efficientdet.data.source import Source
-from keras_efficientdet.errors import DataError
+from keras_efficientdet.errors import DataError, raise_faults
 
 
 def write_records_beam(source: Source, output_dir: str | os.PathLike, options=()) -> dict:

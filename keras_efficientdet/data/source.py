@@ -29,7 +29,7 @@ class Change(str, enum.Enum):
     OTHER_FOLDER = 'images found by their name in another folder'
     UNUSED_CATEGORY = 'categories without boxes that only group others, left out'
     OTHER_IMAGE = 'annotations that state another image than that of their name, which is used'
-    OTHER_FILE = 'files beside the annotations that are none, left out'
+    OTHER_FILE = 'xml files that are not annotations, left out'
 
     # str() and format() of a member differ between versions of Python; here both give the text.
     def __str__(self):

@@ -3,11 +3,12 @@
 import numpy as np
 
 from keras_efficientdet.doctor.findings import Finding
+from keras_efficientdet.doctor.split import Split
 
-NEAR = 1.0  # pixels by which no side of two boxes may differ for them to be the same
+NEAR = 0.02  # of the shorter side of a box: no side of its twin may be further away
 
 
-def check_repeated(split) -> list[Finding]:
+def check_repeated(split: Split) -> list[Finding]:
     """Findings about boxes of a Split that are there twice, with one class or with two."""
     same, other = [], []
     for image in split.images:
@@ -38,9 +39,17 @@ def check_repeated(split) -> list[Finding]:
 
 
 def _twins(boxes):
-    """int [N, 2]: pairs (i, j), i < j, of boxes that are the same."""
-    apart = np.abs(boxes[:, None] - boxes[None]).max(-1) if len(boxes) else np.zeros((0, 0))
-    return np.argwhere(np.triu(apart < NEAR, 1))
+    """int [N, 2]: pairs (i, j), i < j, of boxes that are the same.
+
+    Box by box, because all distances of thousands of boxes would fill the memory.
+    """
+    near = NEAR * np.min(boxes[:, 2:] - boxes[:, :2], axis=1)
+    pairs = [
+        (i, i + 1 + j)
+        for i, box in enumerate(boxes)
+        for j in np.flatnonzero(np.abs(boxes[i + 1 :] - box).max(axis=1, initial=0) < near[i])
+    ]
+    return np.reshape(pairs, (-1, 2)).astype(int)
 
 
 def _finding(split, found, total, kind, fix):

@@ -68,12 +68,12 @@ def _find_exif(data):
         return (found == 0) & (at + 10 < size) & is_segment
 
     def step(at, found):
-        contents = at + 4
+        marker, contents = _number(data, at, 2), at + 4
         is_exif = tf.reduce_all(data[contents : contents + 6] == _EXIF)
-        found = tf.where((_number(data, at, 2) == _APP1) & is_exif, contents + 6, found)
+        found = tf.where((marker == _APP1) & is_exif, contents + 6, found)
         length = tf.maximum(_number(data, at + 2, 2), 2)  # 0 of a damaged file would loop forever
-        is_fill = _number(data, at, 2) == _FILL  # any number of FF may stand before a marker
-        return at + tf.where(is_fill, tf.constant(1, tf.int64), 2 + length), found
+        # Any number of FF may stand before a marker.
+        return at + tf.where(marker == _FILL, tf.constant(1, tf.int64), 2 + length), found
 
     is_jpeg = _number(data, zero, 2) == _START_OF_IMAGE
     start = tf.where(is_jpeg, tf.constant(2, tf.int64), size)

@@ -5,7 +5,7 @@ import os
 import pathlib
 
 from keras_efficientdet.data.formats import coco_entries
-from keras_efficientdet.data.formats.common import number, photo
+from keras_efficientdet.data.formats.common import each, number, photo
 from keras_efficientdet.data.formats.image_files import ImageFiles, best_folder, measured
 from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
@@ -43,10 +43,10 @@ def read_coco(
     _check_unique(annotation_file, 'category name', label_map.values())
     by_image = _by_image(content, annotation_file)
     files = _image_files(content['images'], image_dir, annotation_file, changes)
-    photos = [
-        _photo(image, by_image[image['id']], label_map, files, annotation_file)
-        for image in content['images']
-    ]
+    photos = each(
+        lambda image: _photo(image, by_image[image['id']], label_map, files, annotation_file),
+        content['images'],
+    )
     return Source(photos, label_map, dict(changes))
 
 
@@ -108,7 +108,7 @@ def _check_unique(annotation_file, what, values):
 
 def _photo(image, annotations, label_map, files, annotation_file):
     changes = files.changes
-    rows = [_row(annotation, label_map, annotation_file, changes) for annotation in annotations]
+    rows = each(lambda row: _row(row, label_map, annotation_file, changes), annotations)
     path = files.locate([image['file_name']]) or files.stated(image['file_name'])
     size = measured(path, coco_entries.size(image, annotation_file), changes)
     return photo(path, image['id'], size, rows, changes)

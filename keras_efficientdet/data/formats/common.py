@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from keras_efficientdet.data.source import Change, Photo
-from keras_efficientdet.errors import DataError, DataFaults
+from keras_efficientdet.errors import DataError, raise_faults
 
 _ROUNDING = 1e-3  # pixels: a smaller side is none, and a smaller cut is not counted
 
@@ -101,14 +101,9 @@ def each(function, items):
     for item in items:
         try:
             results.append(function(item))
-        except DataFaults as error:
-            faults += error.faults
         except DataError as error:
             faults.append(error)
-    if len(faults) == 1:
-        raise faults[0]
-    if faults:
-        raise DataFaults(faults) from faults[0]
+    raise_faults(faults)
     return results
 
 

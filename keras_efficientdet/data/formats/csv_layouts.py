@@ -108,8 +108,7 @@ def _automl(first):
     """set, path, class, then the corners x, y clockwise, of which two may be empty."""
     if len(first) != 11 or first[0].upper() not in {*SPLITS, 'UNASSIGNED'}:
         return None
-    names = {'split': 0, 'path': 1, 'class': 2, 'xmin': 3, 'ymin': 4, 'xmax': 7, 'ymax': 8}
-    return names
+    return {'split': 0, 'path': 1, 'class': 2, 'xmin': 3, 'ymin': 4, 'xmax': 7, 'ymax': 8}
 
 
 LAYOUTS = (

@@ -171,10 +171,13 @@ def _read(path):
                 f'{where}: {len(cells)} columns, expected at least {max(columns.values()) + 1}'
             )
         row = {name: cells[i] for name, i in columns.items()}
-        has_box = any(row.get(name) for box in csv_layouts.BOXES for name in box)
-        return where, {'class': _ONLY_CLASS if has_box else '', **row}
+        return where, {'class': _ONLY_CLASS if _states_box(row) else '', **row}
 
     return layout, each(named, lines[layout.has_header :])
+
+
+def _states_box(row):
+    return any(row.get(name) for box in csv_layouts.BOXES for name in box)
 
 
 def _refuse_normalised(path, rows):
@@ -207,7 +210,7 @@ def _photo(image, id, entries, normalised, ids, changes):
     scale = (*size, *size) if normalised else (1, 1, 1, 1)
     rows = []
     for where, row in entries:
-        if row['class'] or any(row.get(name) for box in csv_layouts.BOXES for name in box):
+        if row['class'] or _states_box(row):
             box = [side * by for side, by in zip(_box(row, where), scale, strict=True)]
             crowd = row.get('crowd') == '1'
             rows.append((box, _category_id(row['class'], ids, where), None, crowd))

@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from keras_efficientdet.data.formats.common import id_of, ids_of, number, numbered, photo
+from keras_efficientdet.data.formats.common import each, id_of, ids_of, number, numbered, photo
 from keras_efficientdet.data.source import Change, Source
 from keras_efficientdet.errors import DataError
 from keras_efficientdet.imaging.pil import upright_size
@@ -40,7 +40,7 @@ def read_examples(
     if label_map is None:
         label_map = _from_names(examples)
     changes: collections.Counter[Change] = collections.Counter()
-    photos = [_photo(i, example, label_map, changes) for i, example in enumerate(examples)]
+    photos = each(lambda item: _photo(item[0], item[1], label_map, changes), enumerate(examples))
     return Source(photos, label_map, dict(changes))
 
 

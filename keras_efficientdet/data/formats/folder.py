@@ -94,8 +94,7 @@ def _format_name(found, wanted):
             f'{path}: holds TFRecords, which need no reader; give the folder itself to dataset or '
             'fit'
         )
-    other = program_of(path)
-    if other and not reasons:
+    if not reasons and (other := program_of(path)):
         raise DataError(f'{path}: {other}; export the annotations as COCO, VOC or YOLO')
     if wanted or not reasons:
         inside = sorted(p.name for p in path.iterdir())[:20] if path.is_dir() else []

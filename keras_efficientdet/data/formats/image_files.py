@@ -79,18 +79,24 @@ class ImageFiles:
         return found[0]
 
     @functools.cached_property
+    def _images(self):
+        """{folder: images in it and in its subfolders}"""
+        return {folder: list(_images(folder)) for folder in self._guess_in}
+
+    @functools.cached_property
     def _by_path(self):
         """{key: images} of the paths relative to the first folder that has one of that key."""
         index = {}
         for folder in self._guess_in:
-            inside = _index((path, path.relative_to(folder).as_posix()) for path in _images(folder))
+            found = self._images[folder]
+            inside = _index((path, path.relative_to(folder).as_posix()) for path in found)
             index = {**inside, **index}
         return index
 
     @functools.cached_property
     def _by_name(self):
         """{key: images} of the names, without folders."""
-        paths = dict.fromkeys(path for folder in self._guess_in for path in _images(folder))
+        paths = dict.fromkeys(path for found in self._images.values() for path in found)
         return _index((path, path.name) for path in paths)
 
 

@@ -2,17 +2,17 @@
 
 import pathlib
 
-# Program: words that all occur in its files.
-_PROGRAMS = {
-    'VIA': (b'"_via_img_metadata"',),
-    'VIA (annotations alone)': (b'"shape_attributes"', b'"regions"'),
-    'labelme': (b'"shapes"', b'"imagePath"'),
-    'VoTT': (b'"assets"', b'"regions"', b'"boundingBox"'),
-    'Label Studio': (b'"data"', b'"annotations"', b'"result"'),
-    'Labelbox': (b'"data_row"', b'"projects"'),
-    'Supervisely': (b'"objects"', b'"exterior"'),
-    'CreateML': (b'"coordinates"', b'"label"', b'"image'),
-}
+# (program, words that all occur in its files)
+_PROGRAMS = (
+    ('VIA', (b'"_via_img_metadata"',)),
+    ('VIA', (b'"shape_attributes"', b'"regions"')),
+    ('labelme', (b'"shapes"', b'"imagePath"')),
+    ('VoTT', (b'"assets"', b'"regions"', b'"boundingBox"')),
+    ('Label Studio', (b'"data"', b'"annotations"', b'"result"')),
+    ('Labelbox', (b'"data_row"', b'"projects"')),
+    ('Supervisely', (b'"objects"', b'"exterior"')),
+    ('CreateML', (b'"coordinates"', b'"label"', b'"image')),
+)
 _READ = 1 << 20  # bytes of each file; the words occur early
 _FILES = 20  # of a folder; programs write files of one kind
 
@@ -24,7 +24,7 @@ def program_of(path):
     for file in files[:_FILES]:
         with file.open('rb') as opened:
             content = opened.read(_READ)
-        for program, words in _PROGRAMS.items():
+        for program, words in _PROGRAMS:
             if all(word in content for word in words):
                 return f'{file.name} is in the own format of {program}'
     return None

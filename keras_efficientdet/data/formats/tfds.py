@@ -102,6 +102,6 @@ def _photo(example, i, changes):
         (box, int(label), None, bool(is_crowd))
         for box, label, is_crowd in zip(boxes, objects['label'], crowd, strict=True)
     ]
-    name = example.get('image/filename', b'').decode() or f'image {i}'
+    name = os.fsdecode(example.get('image/filename', b'')) or f'image {i}'
     id = int(example.get('image/id', i))
     return photo(pathlib.Path(name), id, (height, width), rows, changes, encoded)

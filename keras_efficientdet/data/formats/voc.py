@@ -63,10 +63,12 @@ def read_voc(
         raise DataError(f'{folder}: none of {len(chosen)} xml files is of VOC, with <annotation>')
     changes = collections.Counter({Change.OTHER_FILE: len(chosen) - len(read)})
     images, ids = ImageFiles(voc_layout.image_folders(folder), changes), ids_of(label_map)
-    photos = each(
-        lambda item: _photo(files[item[1]], parsed[item[1]], item[0], ids, images, folder),
-        enumerate(read, 1),
-    )
+
+    def made(numbered_name):
+        id, name = numbered_name
+        return _photo(files[name], parsed[name], id, ids, images, folder)
+
+    photos = each(made, enumerate(read, 1))
     _check_one_each(photos, [files[name] for name in read])
     return Source(photos, label_map, dict(+changes))
 
