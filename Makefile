@@ -20,6 +20,7 @@ test-slow: $(VENV)/ready
 test-engines: $(VENV)/engines
 	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py tests/test_video.py \
 	  tests/test_results.py
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_processes.py
 
 # A server and its clients over the loopback interface, with load: an environment of its own, since mlserver holds protobuf back.
 test-serve: $(VENV)-serve/ready

@@ -1,6 +1,8 @@
-"""Work in threads, results in order."""
+"""Work in threads, results in order; functions that only one thread may be in."""
 
 import collections
+import functools
+import threading
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +45,18 @@ def in_order(
     # still gives all frames before it.
     for failure in failures:
         raise failure
+
+
+def one_at_a_time(function: Callable[..., Result]) -> Callable[..., Result]:
+    """The function for threads that share what it works on: each call waits for the one before."""
+    lock = threading.Lock()
+
+    @functools.wraps(function)
+    def alone(*args, **kwargs):
+        with lock:
+            return function(*args, **kwargs)
+
+    return alone
 
 
 def until_failure(items: Iterable[Item], failures: list[Exception]) -> Iterator[Item]:

@@ -48,6 +48,27 @@ MUTATIONS = (
         'test_layers.py',
     ),
     Mutation(
+        'detections beyond the image',
+        'network/detector.py',
+        'images.undo(boxes, scale_back, sizes)',
+        'images.undo(boxes, scale_back)',
+        'test_detector.py -k inside',
+    ),
+    Mutation(
+        'image scaled to cover the input',
+        'ops/images.py',
+        'tf.minimum(target_height / height, target_width / width)',
+        'tf.maximum(target_height / height, target_width / width)',
+        'test_end_to_end.py -k lite0',
+    ),
+    Mutation(
+        'engines without a lock',
+        'threads.py',
+        '        with lock:\n            return function(*args, **kwargs)',
+        '        return function(*args, **kwargs)',
+        'test_processes.py -k "share and graph"',
+    ),
+    Mutation(
         'pool with a window of 2',
         'network/pyramids/pyramid.py',
         '[s + 1 for s in strides]',

@@ -1,5 +1,6 @@
 """How the official outputs of the goldens were made (seeded weights, inputs), and comparisons."""
 
+import functools
 import json
 import math
 import os
@@ -8,6 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 SHARED = pathlib.Path(
     os.environ.get(
@@ -26,6 +28,15 @@ def bug_input(name):
     if not folder.exists():
         pytest.skip(f'{folder} is not there')
     return folder
+
+
+@functools.cache
+def photo():
+    """The photo that official outputs were recorded on, uint8 [636, 1024, 3]. Skips without it."""
+    path = DATA / 'official_img1' / 'img1.jpg'
+    if not path.is_file():
+        pytest.skip(f'{path} is not there')
+    return np.asarray(Image.open(path).convert('RGB'))
 
 
 def index(name):

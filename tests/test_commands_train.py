@@ -45,8 +45,13 @@ def test_training_from_a_yolo_folder(inside, folder, tmp_path, capsys):
 
 
 def test_training_without_validation_data(inside, folder, tmp_path, capsys):
-    flags = f'--train={folder}/train', f'--workdir={tmp_path}/run', 'batch_size=4', *WORDS
+    """With official hparams; evaluation takes as many candidates as the official one."""
+    words = [word for word in WORDS if 'max_nms_inputs' not in word]
+    flags = f'--train={folder}/train', f'--workdir={tmp_path}/run', *words
+    flags = *flags, '--hparams=batch_size=4,nms_configs.method=hard'
     assert inside('train', *flags) == 0
+    detect = load_config(tmp_path / 'run' / 'config.yaml').detect
+    assert (detect.method, detect.max_nms_inputs) == ('hard', 5000)
     said = capsys.readouterr().out
     assert 'no --valid: ' in said
     assert ' images set aside for validation (train.seed=0)' in said and 'best val_AP ' in said

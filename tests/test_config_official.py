@@ -49,10 +49,16 @@ def test_official_dicts(case, golden):
         return
     overrides = from_official(entry['arg']).overrides
     if case == 'nested':
-        assert overrides == {'detect': {'method': 'hard', 'iou_thresh': 0.3, 'score_thresh': 0.0}}
+        assert overrides['detect'] == {
+            'method': 'hard',
+            'iou_thresh': 0.3,
+            'score_thresh': 0.0,
+            'max_nms_inputs': 0,
+        }
     elif case == 'replace_scalar_by_dict':
         assert (len(overrides['label_map']), overrides['label_map'][2]) == (90, 'cat')
     else:
+        assert overrides.pop('detect') == {'max_nms_inputs': 0}
         assert overrides == entry['result'] or overrides == entry['arg']
 
 
@@ -77,7 +83,7 @@ def test_official_yaml_files(case, golden, tmp_path):
     elif case == 'tuple':
         assert config.model.image_size == (384, 640)
     else:
-        assert config == load_config('efficientdet-d0')
+        assert config == load_config('efficientdet-d0', ['max_nms_inputs=0'])
 
 
 @pytest.mark.parametrize(
@@ -142,7 +148,7 @@ def test_official_label_maps(golden):
         '12',
         'stop sign',
     )
-    assert from_official('label_map=none').overrides == {'label_map': None}
+    assert from_official('label_map=none').overrides['label_map'] is None
     with pytest.raises(ConfigError, match=r'zzz.*coco, voc, waymo'):
         from_official('label_map=zzz')
 
@@ -170,10 +176,19 @@ def test_coco_names_never_meet_another_class_count():
             {'iou_thresh': 0.5, 'score_thresh': 0.001},
         ),
         ('nms_configs.iou_thresh=0,nms_configs.sigma=0.0', {'iou_thresh': 0.5, 'sigma': 0.5}),
+        (
+            'nms_configs.method=linear,nms_configs.pyfunc=true',
+            {'method': 'linear', 'iou_thresh': 0.3, 'score_thresh': 0.001},
+        ),
+        (
+            'nms_configs.method=linear,nms_configs.iou_thresh=0.4',
+            {'method': 'linear', 'iou_thresh': 0.4, 'score_thresh': 0.001},
+        ),
+        ('nms_configs.max_nms_inputs=700', {'max_nms_inputs': 700}),
     ],
 )
-def test_unset_thresholds_mean_what_they_mean_officially(text, wanted):
-    assert from_official(text).overrides == {'detect': wanted}
+def test_unset_values_mean_what_they_mean_officially(text, wanted):
+    assert from_official(text).overrides == {'detect': {'max_nms_inputs': 0, **wanted}}
 
 
 def test_means_and_fusions():
@@ -205,7 +220,7 @@ def test_every_key_is_translated_or_reported():
     overrides, left_out = from_official(
         'learning_rate=1e-3,mixed_precision=true,strategy=gpus,nms_configs.pyfunc=true'
     )
-    assert overrides == {'learning_rate': 0.001}
+    assert overrides == {'learning_rate': 0.001, 'detect': {'max_nms_inputs': 0}}
     assert set(left_out) == {'mixed_precision', 'strategy', 'pyfunc'}
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from keras_efficientdet import Detections, Detector, load_config
-from keras_efficientdet.network.detector import detector
+from keras_efficientdet.network.detector import detections, detector
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops import images
 
@@ -44,7 +44,7 @@ def test_detector_is_network_and_postprocessing(
         same(
             found,
             Detections(
-                images.undo(boxes, scale)[0, :n].numpy(),
+                images.undo(boxes, scale, np.array([picture.shape[:2]]))[0, :n].numpy(),
                 scores[0, :n].numpy(),
                 classes[0, :n].numpy(),
                 (),
@@ -199,6 +199,24 @@ def test_boxes_scale_with_the_picture(small_detector, pictures):
     one, two = small_detector([smooth, double])
     np.testing.assert_allclose(two.boxes[0] / 2, one.boxes[0], atol=12)
     assert two.boxes.max() > 1.8 * one.boxes.max()
+
+
+def test_boxes_lie_inside_of_the_image(small_model, small_detector):
+    """Without the clipping many of them reach into the padding."""
+    model = small_model.detection_config.model
+    for height, width in ((60, 140), (130, 50)):
+        image = np.random.default_rng(3).integers(0, 256, (height, width, 3), np.uint8)
+        (found,) = small_detector(image)
+        limit = [height, width, height, width]
+        assert np.all(found.boxes >= 0) and np.all(found.boxes <= limit)
+        prepared, scale = images.prepare(
+            image[None], model.image_size, model.mean_rgb, model.stddev_rgb
+        )
+        network = small_model(prepared, training=False)
+        whole = detections(network, scale, small_model.detection_config)
+        beyond = whole['boxes'][0].numpy()[: len(found)]
+        assert np.any(beyond > limit)
+        np.testing.assert_allclose(np.clip(beyond, 0, limit), found.boxes, atol=1e-2)
 
 
 def test_unreadable_files_are_named(small_detector, tmp_path):

@@ -182,6 +182,7 @@ def test_one_detector_for_every_engine(exported, in_keras):
         np.testing.assert_allclose(same.boxes, one.boxes, atol=1e-2)
         assert one.boxes.dtype == one.scores.dtype == np.float32 and one.classes.dtype == np.int32
         assert one.names == ('cat', 'dog', 'van') and one.ids == (1, 18, 400)
+        assert np.all(one.boxes >= 0) and np.all(one.boxes <= np.tile(photo.shape[:2], 2))
 
 
 def test_a_second_call_traces_and_compiles_nothing(exported, traces, monkeypatch):

@@ -18,7 +18,8 @@ DRAWN = (
     'small2_rect_40x64',
     'int_size_32',
 )  # their pictures stand in the golden
-CASES = (*DRAWN, 'img1_512', 'img1_384x640', 'img1_lite_320')
+PHOTO = ('img1_512', 'img1_384x640', 'img1_lite_320')
+CASES = (*DRAWN, *PHOTO)
 
 
 def case_of(name):
@@ -41,6 +42,15 @@ def test_prepare_is_the_official_one(name, golden):
     step = case['row_col_step']
     np.testing.assert_allclose(prepared[0, ::step, ::step], arrays[f'{name}/out'], atol=2e-4)
     np.testing.assert_allclose(scale_back, [case['image_scale_to_original']], rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', PHOTO)
+def test_a_photo_is_prepared_as_officially(name, golden):
+    case, size = case_of(name)
+    step = case['row_col_step']
+    prepared, _ = images.prepare(official.photo()[None], size, case['mean'], case['std'])
+    expected = golden(INFER)[f'{name}/out']
+    np.testing.assert_allclose(prepared[0, ::step, ::step], expected, atol=2e-4)
 
 
 @pytest.mark.parametrize('name', CASES)

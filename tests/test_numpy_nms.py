@@ -6,13 +6,14 @@ import pytest
 from test_nms import candidates_of, cases, same_rows
 
 from keras_efficientdet import ConfigError, load_config
+from keras_efficientdet.config.official import from_official
 from keras_efficientdet.evaluation import numpy_nms as evaluation_nms
 from keras_efficientdet.network.detector import detect_batch
 from keras_efficientdet.network.heads import anchor as anchor_head
 from keras_efficientdet.ops import numpy_nms
 
 NMS = 'func/nms_np.npz'
-DEFAULTS = {'hard': 0.5, 'diou': 0.5, 'gaussian': 0.3, 'linear': 0.3}
+METHODS = ('hard', 'diou', 'gaussian', 'linear', 'None')
 
 
 def by_rows(boxes):
@@ -21,18 +22,20 @@ def by_rows(boxes):
 
 
 @pytest.mark.parametrize(
-    'case', [f'{method}_{kind}' for method in (*DEFAULTS, 'None') for kind in ('def', 'c')]
+    'case', [f'{method}_{kind}' for method in METHODS for kind in ('def', 'c')]
 )
 def test_official_methods(case, golden):
     entry, arrays = official.index(NMS)['cases'][case], golden(NMS)
-    method = entry['method'] or 'hard'
+    overrides = from_official({'nms_configs': {**entry, 'pyfunc': True}}).overrides
+    detect = load_config('efficientdet-d0', overrides).detect
+    assert detect.method == (entry['method'] or 'hard')
     rows, scores = numpy_nms.non_max_suppression(
         by_rows(arrays['dets']),
         arrays['dets'][:, 4],
-        method=method,
-        iou_thresh=entry['iou_thresh'] or DEFAULTS[method],
-        sigma=entry['sigma'] or 0.5,
-        score_thresh=entry['score_thresh'] or 0.001,
+        method=detect.method,
+        iou_thresh=detect.iou_thresh,
+        sigma=detect.sigma,
+        score_thresh=detect.score_thresh,
     )
     np.testing.assert_array_equal(arrays['dets'][rows, :4], arrays[case][:, :4])
     np.testing.assert_allclose(scores, arrays[case][:, 4], rtol=1e-5)

@@ -71,7 +71,9 @@ def test_a_keras_file(tmp_path):
     model = keras.models.load_model(path, compile=False)
     check_classes(model.detection_config)
     check(model(images()), expected('network'))
-    check(detector(model)(pixels()), expected('detector'))
+    wanted = expected('detector')  # from before boxes were clipped to the image
+    wanted['boxes'] = np.clip(wanted['boxes'], 0, np.tile(pixels().shape[1:3], 2))
+    check(detector(model)(pixels()), wanted)
     found = Detector(path)(pixels())
     assert found[0].names == tuple(CLASSES.values()) and found[0].ids == tuple(CLASSES)
 

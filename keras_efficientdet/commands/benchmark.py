@@ -31,6 +31,7 @@ from keras_efficientdet.export.savedmodel import save_functions
 from keras_efficientdet.network.detector import detections
 from keras_efficientdet.network.efficientdet import efficientdet
 from keras_efficientdet.network.trained import load_trained
+from keras_efficientdet.ops.images import sizes
 
 _log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def functions(model, photo=(None, None), batch=None):
 
     def total(images):
         ready, scale_back = prepare(images, config)
-        return detections(network(ready), scale_back, config)
+        return detections(network(ready), scale_back, config, sizes(images))
 
     return {
         'pre': tf.function(pre, input_signature=photos),

@@ -21,6 +21,7 @@ from keras_efficientdet.commands import command
 from keras_efficientdet.commands.set_aside import set_aside
 from keras_efficientdet.config import load_config
 from keras_efficientdet.config.official import from_official
+from keras_efficientdet.config.schema import DetectConfig
 from keras_efficientdet.data.cache import label_overrides, records_of
 from keras_efficientdet.data.data_set import source_of
 from keras_efficientdet.data.pipeline import dataset
@@ -124,7 +125,7 @@ def main(given):
 
 def _converted(given):
     """The official hparams as our keys; logs those that have no effect."""
-    converted, left_out = from_official(given.hparams)
+    converted, left_out = from_official(given.hparams) if given.hparams else ({}, {})
     if left_out:
         _log.info('%d official keys have no effect here:', len(left_out))
     for key, reason in left_out.items():
@@ -134,6 +135,9 @@ def _converted(given):
         raise ValueError(
             '--auto_batch chooses batch_size, which is also set; leave one of them out'
         )
+    detect = converted.get('detect', {})
+    if detect.get('max_nms_inputs') == 0:  # officially unset; the official evaluation sets it
+        detect['max_nms_inputs'] = DetectConfig().max_nms_inputs
     return converted
 
 

@@ -54,6 +54,8 @@ _OURS = {name for section in SECTIONS.values() for name in section.__dataclass_f
 _DETECT = {name: field.default for name, field in DetectConfig.__dataclass_fields__.items()}
 # `nms_configs` is our section `detect`, and `pyfunc` a key of it.
 _VALID = (_OURS - set(_DETECT) | set(LEFT_OUT) | set(_RENAMED)) - {'pyfunc'}
+# Defaults of methods that only the official numpy NMS has, where they differ from ours.
+_NUMPY_ONLY = {'linear': {'iou_thresh': 0.3}}
 _VALID_NMS = (set(_DETECT) | {'pyfunc'}) - {'per_class'}
 
 
@@ -72,7 +74,9 @@ def from_official(hparams: str | os.PathLike | Mapping) -> Converted:
     Returns:
       Converted. An image size given as text is read as WIDTHxHEIGHT, like google/automl does. A
       label_map is completed to one class for every id from 1 to num_classes (90 by default), so
-      that official weights fit; an id without a name is named by its number.
+      that official weights fit; an id without a name is named by its number. Without
+      max_nms_inputs it is 0, as officially: one class for each anchor enters NMS. (The official
+      evaluation alone sets 5000, the default of `load_config`.)
     Raises:
       ConfigError: an unknown key (the message suggests the nearest one), text that is neither
         key=value nor a yaml file, a label_map with ids above num_classes, or a segmentation head.
@@ -89,10 +93,7 @@ def from_official(hparams: str | os.PathLike | Mapping) -> Converted:
             f'heads must be without segmentation, found {values["heads"]}: '
             'this library has no segmentation head'
         )
-    overrides = _overrides(values)
-    detect = _detect(nms)
-    if detect:
-        overrides['detect'] = detect
+    overrides = {**_overrides(values), 'detect': _detect(nms)}
     left_out = {key: LEFT_OUT[key] for key in (*values, *nms) if key in LEFT_OUT}
     return Converted(overrides, left_out)
 
@@ -225,11 +226,12 @@ def _detect(nms):
 
     Officially an unset threshold is None or 0, and its meaning depends on the method.
     """
-    detect = {}
-    for key, value in nms.items():
+    detect = {'max_nms_inputs': 0}
+    usual = {**_DETECT, **detect, **_NUMPY_ONLY.get(nms.get('method'), {})}
+    for key, value in {**_NUMPY_ONLY.get(nms.get('method'), {}), **nms}.items():
         if key not in LEFT_OUT:
             unset = value is None or (key in ('iou_thresh', 'sigma') and not value)
-            detect[key] = _DETECT[key] if unset else value
+            detect[key] = usual[key] if unset else value
     if 'method' in nms:
         detect['method'] = nms['method'] or 'hard'
     if not detect.get('score_thresh') and {'method', 'score_thresh'} & set(nms):

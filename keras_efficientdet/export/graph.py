@@ -51,9 +51,11 @@ def prepare(batch: tf.Tensor, config: Config) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def candidates(
-    outputs: dict[str, tf.Tensor], scale_back: tf.Tensor, config: Config
+    outputs: dict[str, tf.Tensor], scale_back: tf.Tensor, config: Config, sizes: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """Outputs of the network -> what an NMS outside of the graph takes.
+
+    Boxes are not clipped to the `sizes` of the images: NMS compares whole boxes.
 
     Returns:
       {'boxes': float32 [B, A, 4] of every anchor, ymin xmin ymax xmax in pixels of the original
@@ -73,12 +75,12 @@ def with_preprocessing(
 
     Args:
       network: the result of `frozen`.
-      finish: a function (outputs, scale back, config), `detections` or `candidates`.
+      finish: a function (outputs, scale back, config, sizes), `detections` or `candidates`.
     """
 
-    def run(images):
-        prepared, scale_back = prepare(images, config)
-        return finish(network(prepared), scale_back, config)
+    def run(batch):
+        prepared, scale_back = prepare(batch, config)
+        return finish(network(prepared), scale_back, config, images.sizes(batch))
 
     return tf.function(
         run, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, 'images')]

@@ -15,6 +15,7 @@ from keras_efficientdet.export.graph import frozen, prepare, with_preprocessing
 from keras_efficientdet.export.labels import LABELS, labels
 from keras_efficientdet.export.upright import decode_upright
 from keras_efficientdet.network.detector import detections
+from keras_efficientdet.ops import images
 
 
 def export_savedmodel(
@@ -25,8 +26,8 @@ def export_savedmodel(
 ) -> pathlib.Path:
     """Writes `<path>/<version>/`, the layout of TensorFlow Serving, with pre- and post-processing.
 
-    Boxes [B, D, 4] are ymin xmin ymax xmax in pixels of the upright input, scores are [B, D],
-    classes [B, D] 0-based and count [B]. The weights are constants. Signatures:
+    Boxes [B, D, 4] are ymin xmin ymax xmax in pixels of the upright input, clipped to it, scores
+    are [B, D], classes [B, D] 0-based and count [B]. The weights are constants. Signatures:
       serving_default: uint8 `images` [B, H, W, 3] of any batch and image size -> boxes, scores,
         classes, count.
       serving_bytes: string `image_bytes` [B], JPEG, PNG, GIF or BMP files of different sizes -> the
@@ -82,14 +83,19 @@ def save_functions(folder: str | os.PathLike, functions: Mapping[str, Callable])
 
 def _bytes_in(network, config):
     def one(encoded):
-        prepared, scale_back = prepare(decode_upright(encoded)[None], config)
-        return prepared[0], scale_back[0]
+        image = decode_upright(encoded)[None]
+        prepared, scale_back = prepare(image, config)
+        return prepared[0], scale_back[0], images.sizes(image)[0]
 
     def run(image_bytes):
         # Images have different sizes until they are prepared, so one after the other.
-        kinds = (tf.TensorSpec([*config.model.image_size, 3]), tf.TensorSpec([]))
-        prepared, scale_back = tf.map_fn(one, image_bytes, fn_output_signature=kinds)
-        return detections(network(prepared), scale_back, config)
+        kinds = (
+            tf.TensorSpec([*config.model.image_size, 3]),
+            tf.TensorSpec([]),
+            tf.TensorSpec([2], tf.int32),
+        )
+        prepared, scale_back, sizes = tf.map_fn(one, image_bytes, fn_output_signature=kinds)
+        return detections(network(prepared), scale_back, config, sizes)
 
     return tf.function(run, input_signature=[tf.TensorSpec([None], tf.string, 'image_bytes')])
 

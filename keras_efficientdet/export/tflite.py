@@ -1,5 +1,6 @@
 """TFLite files with the four outputs, the metadata and the labels that readers on phones expect."""
 
+import importlib
 import os
 import pathlib
 import tempfile
@@ -20,6 +21,7 @@ from keras_efficientdet.files import new_file
 from keras_efficientdet.network.detector import detections
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops import images
+from keras_efficientdet.threads import one_at_a_time
 
 OUTPUTS = ('boxes', 'classes', 'scores', 'count')  # the order of TFLite_Detection_PostProcess
 OPERATOR = 'TFLite_Detection_PostProcess'
@@ -71,16 +73,15 @@ def export_tflite(
 def tflite_function(path: str | os.PathLike) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """An exported file as a function uint8 [1, height, width, 3] -> {name: array} of OUTPUTS.
 
-    It runs on `usable_threads` (TensorFlow's own default is one).
+    It runs on `usable_threads` (TensorFlow's own default is one), by the package LiteRT where it is
+    installed (extra `litert`), otherwise by TensorFlow. Threads may share it.
     """
-    with warnings.catch_warnings():
-        # TensorFlow recommends the package LiteRT for running, which is an extra here.
-        warnings.simplefilter('ignore')
-        interpreter = tf.lite.Interpreter(str(path), num_threads=usable_threads(path))
+    interpreter = _interpreter()(str(path), num_threads=usable_threads(path))
     interpreter.allocate_tensors()
     (source,) = interpreter.get_input_details()
     results = interpreter.get_output_details()
 
+    @one_at_a_time  # an interpreter has one memory for its input and output
     def run(image):
         interpreter.set_tensor(source['index'], image)
         interpreter.invoke()
@@ -90,6 +91,20 @@ def tflite_function(path: str | os.PathLike) -> Callable[[np.ndarray], dict[str,
         }
 
     return run
+
+
+def _interpreter():
+    """The class Interpreter of LiteRT, or of TensorFlow, which is the same under its older name."""
+    try:
+        return importlib.import_module('ai_edge_litert.interpreter').Interpreter
+    except ImportError:
+        return _of_tensorflow
+
+
+def _of_tensorflow(*args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # TensorFlow recommends LiteRT, which is an extra here
+        return tf.lite.Interpreter(*args, **kwargs)
 
 
 def usable_threads(path: str | os.PathLike) -> int:

@@ -19,6 +19,9 @@ StoredModel = str | os.PathLike
 class Detector:
     """Finds objects in images. The detections are the same for each form of a model.
 
+    Threads may share a Detector. It can be given to a process: pickled, it is the path of its model
+    (or the model), which is loaded there.
+
     Args:
       model: the result of `efficientdet` or of `detector`, a `.keras` file of one, a folder that
         `fit` wrote, the folder of an exported SavedModel (or of one of its versions), or an
@@ -31,13 +34,29 @@ class Detector:
 
     def __init__(self, model: keras.Model | StoredModel, batch_size: int = 8):
         self.batch_size = batch_size
-        if isinstance(model, keras.Model):
-            self._origin = model
-            self._run, self._labels = function_of(model)
+        self._lost: list[typing.Callable] = []
+        # Noted before loading, so that a file that is replaced meanwhile is noticed as well.
+        self._origin = model if isinstance(model, keras.Model) else engines.ModelFiles(model)
+        self._load()
+
+    def _load(self):
+        if isinstance(self._origin, keras.Model):
+            self._run, self._labels = function_of(self._origin)
         else:
-            # Noted before loading, so that a file that is replaced meanwhile is noticed as well.
-            self._origin = engines.ModelFiles(model)
-            self._run, self._labels = engines.load(model)
+            self._run, self._labels = engines.load(self._origin.path)
+        self._process = os.getpid()
+
+    def _load_again(self):
+        """In a forked process, where threads and locks of the engine do not exist."""
+        if not isinstance(self._origin, keras.Model):
+            self._origin.refuse_changes()
+        # Kept, because an engine that is deleted waits for its threads.
+        self._lost.append(self._run)
+        self._load()
+
+    def __reduce__(self):
+        in_memory = isinstance(self._origin, keras.Model)
+        return Detector, (self._origin if in_memory else self._origin.path, self.batch_size)
 
     def fingerprint(self) -> str:
         """`model_fingerprint` of the files that were loaded, or of the weights as they are now.
@@ -101,6 +120,8 @@ class Detector:
 
     def _detect(self, batch):
         """{number: (image, Detections)} of a batch [(number, image)]."""
+        if self._process != os.getpid():
+            self._load_again()
         outputs = self._run(np.stack([image for _, image in batch]))
         names, ids = tuple(self._labels['names']), tuple(self._labels['ids'])
         results = {}

@@ -16,24 +16,28 @@ _register = keras.saving.register_keras_serializable('keras_efficientdet')
 DETECTIONS = ('boxes', 'scores', 'classes', 'count')
 
 
-def detections(outputs: dict, scale_back: tf.Tensor, config: Config) -> dict:
+def detections(
+    outputs: dict, scale_back: tf.Tensor, config: Config, sizes: tf.Tensor | None = None
+) -> dict:
     """What the network found, in pixels of the original images.
 
     Args:
       outputs: of the network, {name: tensor [B, ...]}, as the configured head builds them.
       scale_back: float32 [B], the second result of `images.prepare`.
+      sizes: int32 [B, 2] height, width of the original images, to which boxes are clipped. None:
+        boxes are clipped to the network's input only, as the official evaluation does.
     Returns:
       {'boxes': float32 [B, D, 4] ymin xmin ymax xmax, 'scores': float32 [B, D], 'classes': int32
       [B, D] 0-based, 'count': int32 [B]}, best first, rows from `count` on are 0.
     """
     boxes, scores, classes, count = head_of(config).detect(outputs, config)
-    boxes = images.undo(boxes, scale_back)
+    boxes = images.undo(boxes, scale_back, sizes)
     return dict(zip(DETECTIONS, (boxes, scores, classes, count), strict=True))
 
 
 @_register
 class Prepare(keras.layers.Layer):
-    """`images.prepare` as a layer: uint8 [B, H, W, 3] -> images for the network, scale back [B]."""
+    """uint8 [B, H, W, 3] -> the two results of `images.prepare`, and `images.sizes` [B, 2]."""
 
     def __init__(self, size, mean_rgb, stddev_rgb, **kwargs):
         super().__init__(**kwargs)
@@ -44,7 +48,7 @@ class Prepare(keras.layers.Layer):
         }
 
     def call(self, inputs):
-        return images.prepare(inputs, **self.settings)
+        return *images.prepare(inputs, **self.settings), images.sizes(inputs)
 
     def get_config(self):
         return {**super().get_config(), **self.settings}
@@ -52,15 +56,18 @@ class Prepare(keras.layers.Layer):
 
 @_register
 class Detect(keras.layers.Layer):
-    """`detections` as a layer: network outputs, scale back [B] -> detections."""
+    """`detections` as a layer: network outputs, scale back [B], sizes [B, 2] -> detections.
+
+    Models that were saved before boxes were clipped to the image have no `sizes`.
+    """
 
     def __init__(self, detection_config, **kwargs):
         # Pixels need float32 under every dtype policy; a saved layer brings its dtype along.
         super().__init__(**{**kwargs, 'dtype': 'float32'})
         self.detection_config = load_config(Config(), detection_config)
 
-    def call(self, outputs, scale_back):
-        return detections(outputs, scale_back, self.detection_config)
+    def call(self, outputs, scale_back, sizes=None):
+        return detections(outputs, scale_back, self.detection_config, sizes)
 
     def get_config(self):
         return {**super().get_config(), 'detection_config': self.detection_config.to_dict()}
@@ -75,15 +82,15 @@ def detector(model: keras.Model, config: Config | None = None) -> keras.Model:
         model.
     Returns:
       keras.Model from uint8 images [B, H, W, 3] of any size to {'boxes': float32 [B, D, 4] ymin
-      xmin ymax xmax in pixels of the images, 'scores': float32 [B, D], 'classes': int32 [B, D]
-      0-based, 'count': int32 [B]}, best first, rows from `count` on are 0.
+      xmin ymax xmax in pixels of the images and inside of them, 'scores': float32 [B, D],
+      'classes': int32 [B, D] 0-based, 'count': int32 [B]}, best first, rows from `count` on are 0.
     """
     config = config or model.detection_config
     inputs = keras.Input((None, None, 3), dtype='uint8', name='images')
-    prepared, scale_back = Prepare(
+    prepared, scale_back, sizes = Prepare(
         config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb, name='prepare'
     )(inputs)
-    detections = Detect(config.to_dict(), name='detect')(model(prepared), scale_back)
+    detections = Detect(config.to_dict(), name='detect')(model(prepared), scale_back, sizes)
     whole = DetectionModel(inputs, detections, name=f'{config.model.name}-detector')
     whole.detection_config = config
     return whole

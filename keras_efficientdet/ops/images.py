@@ -7,6 +7,8 @@ evaluation, exports and serving.
 import numpy as np
 import tensorflow as tf
 
+from keras_efficientdet.ops.boxes import clip
+
 
 def decode(encoded):
     """JPEG, PNG, GIF (first frame) or BMP -> uint8 [H, W, 3]; EXIF orientation is ignored.
@@ -91,6 +93,8 @@ def prepare(images, size, mean_rgb, stddev_rgb):
 def letterbox(picture, size, mean_rgb):
     """Resizes an image to fit into the network's input and pads it, for engines of fixed size.
 
+    It is `prepare` in NumPy, without TensorFlow, whose threads a forked process does not have.
+
     Args:
       picture: uint8 [H, W, 3].
       size: (height, width) of the network's input.
@@ -99,12 +103,53 @@ def letterbox(picture, size, mean_rgb):
       uint8 [height, width, 3], and the scale back (float): boxes in pixels of the first times it
       are in pixels of the original image.
     """
-    scale = fit_scale(picture.shape[:2], size)
-    grey = tf.round(tf.constant(mean_rgb, tf.float32))
-    fitted = resize_and_pad(tf.cast(picture, tf.float32) - grey, size, scale) + grey
-    return tf.cast(tf.round(fitted), tf.uint8).numpy(), float(1.0 / scale)
+    image_hw = np.float32(picture.shape[:2])
+    scale = np.min(np.float32(size) / image_hw)
+    height, width = np.maximum(1, (image_hw * scale).astype(np.int32))
+    fitted = np.empty((*size, 3), np.uint8)
+    fitted[:] = np.rint(np.float32(mean_rgb))
+    fitted[:height, :width] = np.rint(_bilinear(picture, height, width))
+    return fitted, float(1 / scale)
 
 
-def undo(boxes, scale_back):
-    """Boxes [B, D, 4] in pixels of the input -> pixels of the original images; scale_back [B]."""
-    return boxes * scale_back[:, None, None]
+def _bilinear(image, height, width):
+    """What tf.image.resize returns, float32 [height, width, 3]."""
+    top, bottom, down = _neighbours(image.shape[0], height)
+    left, right, across = _neighbours(image.shape[1], width)
+    upper, lower = (
+        _between(image[rows[:, None], left], image[rows[:, None], right], across[:, None])
+        for rows in (top, bottom)
+    )
+    return _between(upper, lower, down[:, None, None])
+
+
+def _neighbours(size, scaled):
+    """For each of `scaled` positions: the two of `size` around it, and its way between them."""
+    middle = (np.arange(scaled, dtype=np.float32) + np.float32(0.5)) * np.float32(size / scaled)
+    place = middle - np.float32(0.5)
+    before = np.floor(place)
+    pair = np.clip([before, np.ceil(place)], 0, size - 1).astype(int)
+    return *pair, place - before
+
+
+def _between(first, second, way):
+    first = np.float32(first)
+    return first + (np.float32(second) - first) * way
+
+
+def sizes(images) -> tf.Tensor:
+    """(height, width) of each image of a batch [B, H, W, 3], int32 [B, 2]."""
+    shape = tf.shape(images)
+    return tf.tile(shape[None, 1:3], [shape[0], 1])
+
+
+def undo(boxes, scale_back, sizes=None):
+    """Boxes [B, D, 4] in pixels of the input -> pixels of the original images; scale_back [B].
+
+    With `sizes` [B, 2], the (height, width) of the original images, boxes are clipped to them: what
+    reaches beyond an image lies in the padding.
+    """
+    boxes = boxes * scale_back[:, None, None]
+    if sizes is None:
+        return boxes
+    return clip(boxes, sizes[:, None, 0], sizes[:, None, 1])

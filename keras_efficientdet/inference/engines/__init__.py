@@ -5,6 +5,7 @@ The contract: each module here has `load(path) -> (run, labels)`.
     [B, D, 4] ymin xmin ymax xmax in pixels of the images, 'scores': float32 [B, D], 'classes':
     int32 [B, D] class ids, 'count': int32 [B]}; rows from `count` on are padding.
   labels: the dict of `export.labels.labels`.
+Threads may share a `run`. In a forked process a model is loaded again (`processes.py`).
 
 To add an engine: a module here and a row in `_ENGINES`; a reader of its labels in
 `export/labels.py`; its packages as an extra in pyproject.toml. Then a row in each table at the top
@@ -54,9 +55,15 @@ class ModelFiles:
     """
 
     def __init__(self, path: str | os.PathLike):
+        self._path = path
         _, self._files = _find(pathlib.Path(path))
         self._noted = [size_and_time(file) for file in self._files]
         self._digest: str | None = None
+
+    @property
+    def path(self) -> str | os.PathLike:
+        """The path that was given."""
+        return self._path
 
     def fingerprint(self) -> str:
         """Hexadecimal digits that depend on the contents of the files and not on their names.
@@ -68,11 +75,12 @@ class ModelFiles:
             digest = hashlib.sha256()
             for file in self._files:
                 digest.update(hashlib.sha256(_content(file)).digest())
-            self._refuse_changes()
+            self.refuse_changes()
             self._digest = digest.hexdigest()
         return self._digest
 
-    def _refuse_changes(self):
+    def refuse_changes(self) -> None:
+        """Raises ValueError if a file changed since it was noted."""
         for file, noted in zip(self._files, self._noted, strict=True):
             if size_and_time(file) != noted:
                 raise ValueError(
@@ -85,7 +93,7 @@ def _content(file):
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        return b''  # removed: `_refuse_changes` says so
+        return b''  # removed: `refuse_changes` says so
 
 
 def _find(path):

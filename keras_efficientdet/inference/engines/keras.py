@@ -7,12 +7,14 @@ import keras
 import tensorflow as tf
 
 from keras_efficientdet.export.labels import labels
+from keras_efficientdet.inference.engines.processes import refuse_lost_threads
 from keras_efficientdet.network.detector import detector, is_detector
 from keras_efficientdet.network.trained import load_trained
 
 
 def load(path):
     """(run, labels) of a `.keras` file or of a folder that `fit` wrote."""
+    refuse_lost_threads()
     model = load_trained(path) if path.is_dir() else keras.models.load_model(path, compile=False)
     if not hasattr(model, 'detection_config'):
         raise ValueError(
@@ -24,6 +26,7 @@ def load(path):
 
 def function_of(model):
     """(run, labels) of the result of `efficientdet` or of `detector`."""
+    refuse_lost_threads()
     whole = model if is_detector(model) else detector(model)
     # The free axes of the signature let one trace serve all batch and image sizes.
     function = tf.function(

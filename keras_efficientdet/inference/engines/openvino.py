@@ -2,6 +2,7 @@
 
 from keras_efficientdet.export.labels import read_labels
 from keras_efficientdet.optional import require
+from keras_efficientdet.threads import one_at_a_time
 
 
 def load(path):
@@ -12,6 +13,7 @@ def load(path):
     compiled = openvino.Core().compile_model(str(path), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})
     names = [output.any_name for output in compiled.outputs]
 
+    @one_at_a_time  # one request, and one memory for its results
     def run(batch):
         found = compiled(batch)
         # Copied, because the next call writes into the same memory.

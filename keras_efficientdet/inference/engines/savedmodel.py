@@ -5,6 +5,7 @@ import pathlib
 import tensorflow as tf
 
 from keras_efficientdet.export.labels import read_labels, version_folder
+from keras_efficientdet.inference.engines.processes import refuse_lost_threads
 
 
 def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -15,6 +16,7 @@ def files_of(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def load(path):
     """(run, labels) of the folder of a version, or of the newest version in a folder of them."""
+    refuse_lost_threads()
     folder = version_folder(path)
     labels = read_labels(folder)
     loaded = tf.saved_model.load(str(folder))

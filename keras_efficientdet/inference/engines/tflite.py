@@ -16,11 +16,11 @@ def load(path):
     def detect(image):
         fitted, scale_back = images.letterbox(image, size, mean)
         found = {name: values[0] for name, values in interpret(fitted[None]).items()}
-        # Normalised coordinates; the operator of nms='op' does not clip them.
-        boxes = np.clip(found['boxes'], 0, 1)
         to_pixels = np.float32(np.tile(size, 2) * scale_back)
+        # Boxes may reach into the padding, and those of the operator of nms='op' beyond the input.
+        limit = np.float32(np.tile(image.shape[:2], 2))
         return {
-            'boxes': boxes * to_pixels,
+            'boxes': np.clip(found['boxes'] * to_pixels, 0, limit),
             'scores': found['scores'],
             'classes': found['classes'].astype(np.int32),
             'count': found['count'].astype(np.int32),
