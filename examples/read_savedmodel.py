@@ -12,7 +12,7 @@ import tensorflow as tf
 
 folder, *photos = sys.argv[1:]
 model = tf.saved_model.load(folder)
-labels = json.loads(pathlib.Path(folder, 'assets.extra', 'labels.json').read_text())
+labels = json.loads(pathlib.Path(folder, 'assets.extra', 'labels.json').read_text(encoding='utf-8'))
 encoded = tf.constant([pathlib.Path(photo).read_bytes() for photo in photos])
 outputs = model.signatures['serving_bytes'](image_bytes=encoded)
 found = {name: value.numpy() for name, value in outputs.items()}

@@ -8,9 +8,9 @@ import sys
 TOOLS = pathlib.Path(__file__).resolve().parents[1] / 'tools'
 
 
-def start(*arguments, cwd=None):
+def start(*arguments, cwd=None, encoding=None):
     """The finished process of `python -m keras_efficientdet ARGUMENTS`."""
-    return _started([sys.executable, '-m', 'keras_efficientdet', *arguments], cwd)
+    return _started([sys.executable, '-m', 'keras_efficientdet', *arguments], cwd, encoding)
 
 
 def start_tool(tool, *arguments, cwd=None):
@@ -18,13 +18,14 @@ def start_tool(tool, *arguments, cwd=None):
     return _started([sys.executable, TOOLS / f'{tool}.py', *arguments], cwd)
 
 
-def _started(command, cwd):
+def _started(command, cwd, encoding=None):
     left_out = ('KERAS_EFFICIENTDET_TRACEBACK', 'TF_CPP_MIN_LOG_LEVEL')
     environment = {k: v for k, v in os.environ.items() if k not in left_out}
     return subprocess.run(
         [str(word) for word in command],
         capture_output=True,
         text=True,
+        encoding=encoding,
         check=False,
         cwd=cwd,
         env=environment,

@@ -60,6 +60,7 @@ def test_the_result_is_that_of_one_detector(paths, expected, small_detector, tmp
         'parts': 3,
         'parts done before': 0,
         'parts missing': 0,
+        'ids by path': 0,
     }
     close(result(tmp_path / 'out'), expected)
     assert '7/7' in capsys.readouterr().err
@@ -119,6 +120,26 @@ def test_another_job_is_refused(paths, small_detector, tmp_path):
             detect_files(small_detector, paths, tmp_path / 'out', **{'part_size': 4, **change})
     with pytest.raises(ValueError, match='was started with list '):
         detect_files(small_detector, paths[::-1], tmp_path / 'out', part_size=4)
+
+
+def test_images_of_one_name_have_ids_of_their_own(small_detector, pictures, tmp_path):
+    names = ('cam1/0001.png', 'cam2/0001.png', 'cam3/1.png', 'cam3/7.png')
+    paths = [str(tmp_path / name) for name in names]
+    for path, picture in zip(paths, [*pictures, pictures[0]], strict=True):
+        pathlib.Path(path).parent.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(path)
+    counts = detect_files(small_detector, paths, tmp_path / 'out', part_size=1)
+    assert counts['ids by path'] == 3
+    ids = {row['file_name']: row['image_id'] for row in result(tmp_path / 'out')}
+    assert ids == {**{path: path for path in paths[:3]}, paths[3]: 7}
+
+
+def test_the_same_model_at_another_path_goes_on(paths, small_model, tmp_path):
+    small_model.save(tmp_path / 'net.keras')
+    detect_files(tmp_path / 'net.keras', paths[:2], tmp_path / 'out')
+    (tmp_path / 'moved').mkdir()
+    moved = (tmp_path / 'net.keras').rename(tmp_path / 'moved' / 'other_name.keras')
+    assert detect_files(moved, paths[:2], tmp_path / 'out')['parts done before'] == 1
 
 
 def test_another_model_of_one_name_is_refused(paths, small_model, tmp_path):

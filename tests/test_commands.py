@@ -6,9 +6,13 @@ import sys
 import types
 
 import command_line
+import little
 import numpy as np
+import official
 import pytest
+from PIL import Image
 
+from keras_efficientdet import efficientdet, load_config
 from keras_efficientdet.commands import command, main
 
 EXAMPLES = [name for name in main.COMMANDS if name not in ('models', 'version')]
@@ -184,6 +188,54 @@ def test_words_set_the_configuration_as_set_does(arguments, wanted, capsys):
     arguments = [*arguments, '--json']
     assert command.run(echo(define_both), 'efficientdet echo', arguments) == 0
     assert json.loads(capsys.readouterr().out)['set'] == wanted
+
+
+def test_home_in_paths(monkeypatch, capsys):
+    """Bash leaves --output=~/found as it is, and quotes prevent it everywhere."""
+    monkeypatch.setenv('HOME', '/home/ada')
+
+    def define(flags):
+        flags.DEFINE_string('output', None, 'A folder.')
+        flags.DEFINE_string('default', '~/cache', 'A folder.')
+        flags.DEFINE_multi_string('input', [], 'Folders.')
+        flags.DEFINE_bool('json', False, 'As JSON.')
+
+    def main(given):
+        found = {key: given[key].value for key in ('output', 'default', 'input')}
+        return command.Outcome(found)
+
+    module = types.SimpleNamespace(define=define, main=main)
+    arguments = ['--output=~/found', '--input=~/a', '--input=b~', '--json']
+    assert command.run(module, 'efficientdet echo', arguments) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        'output': '/home/ada/found',
+        'default': '/home/ada/cache',
+        'input': ['/home/ada/a', 'b~'],
+    }
+
+
+def test_a_tilde_is_never_the_name_of_a_folder(tmp_path, monkeypatch):
+    official.bug_input('tilde_in_flags')
+    monkeypatch.setenv('HOME', str(tmp_path))
+    photos = tmp_path / 'photos'
+    photos.mkdir()
+    Image.new('RGB', (90, 60)).save(photos / '1.png')
+    small = {**little.TINY, 'backbone_name': 'efficientnet-lite0'}
+    efficientdet(load_config('efficientdet-lite0', small)).save(tmp_path / 'net.keras')
+    flags = '--model=~/net.keras', '--images=~/photos/*.png', '--output=~/found'
+    assert command_line.start('detect', *flags, cwd=photos).returncode == 0
+    assert (tmp_path / 'found' / 'detections.json').is_file()
+    assert sorted(path.name for path in photos.iterdir()) == ['1.png']
+
+
+def test_class_names_beyond_the_encoding_of_the_console(monkeypatch, tmp_path):
+    """As on Windows when output goes to a file: cp1252 has ö and ß, and no katakana."""
+    folder = official.bug_input('class_names_beyond_the_consoles_encoding')
+    monkeypatch.setenv('PYTHONIOENCODING', 'cp1252')
+    monkeypatch.setenv('KERAS_HOME', str(tmp_path))
+    done = command_line.start('doctor', f'--train={folder}', encoding='cp1252')
+    assert 'Error' not in done.stderr
+    assert '\\u30ca\\u30c3\\u30c8' in done.stdout and 'Größe' in done.stdout
 
 
 def test_json_is_alone_on_stdout(capsys):

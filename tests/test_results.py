@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from pycocotools.coco import COCO
 from keras_efficientdet import Detections
 from keras_efficientdet.inference.results import (
     COLUMNS,
+    image_ids_of,
     result_rows,
     save_drawn,
     write_csv,
@@ -55,6 +57,28 @@ def test_image_ids_are_cocos_where_the_name_is_a_number():
         for name in ('val/000000000139.jpg', 'x/photo.2.png')
     ]
     assert ids == [139, 'photo.2'] and result_rows(FOUND, 'film.mp4', 5)[1]['image_id'] == 5
+
+
+def test_no_two_images_have_one_id():
+    assert image_ids_of(['a/7.jpg', 'b/8.jpg', 'b/x.jpg']) == {
+        'a/7.jpg': 7,
+        'b/8.jpg': 8,
+        'b/x.jpg': 'x',
+    }
+    paths = ['a/7.jpg', 'b/007.jpg', 'b/x.jpg', 'c/x.png']
+    assert image_ids_of(paths) == {path: path for path in paths}
+    assert image_ids_of(['a/7.jpg', 'a/7.jpg']) == {'a/7.jpg': 7}  # one image, listed twice
+
+
+def test_names_that_are_not_unicode(tmp_path):
+    """'größe.jpg' in the encoding of Windows, as Python reads it on Linux."""
+    name = os.fsdecode('größe.jpg'.encode('cp1252'))
+    write_csv(tmp_path / 'found.csv', result_rows(FOUND, name))
+    write_json(tmp_path / 'found.json', result_rows(FOUND, name))
+    table = (tmp_path / 'found.csv').read_text(encoding='utf-8')
+    assert table.splitlines()[1].startswith('gr\\udcf6\\udcdfe.jpg,')
+    rows = json.loads((tmp_path / 'found.json').read_text(encoding='utf-8'))
+    assert os.fsencode(rows[0]['file_name']) == 'größe.jpg'.encode('cp1252')
 
 
 def test_json_is_read_by_pycocotools(tmp_path):

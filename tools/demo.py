@@ -60,7 +60,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 folder, path = map(pathlib.Path, sys.argv[1:])
-labels = json.loads((folder / 'assets.extra' / 'labels.json').read_text())
+labels = json.loads((folder / 'assets.extra' / 'labels.json').read_text(encoding='utf-8'))
 loaded = tf.saved_model.load(str(folder))
 pixels = np.asarray(Image.open(path).convert('RGB'))
 outputs = loaded.signatures['serving_default'](images=tf.constant(pixels[None]))

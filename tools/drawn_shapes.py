@@ -57,7 +57,7 @@ def draw_data_set(count, seed, folder):
         'annotations': [{**a, 'id': n} for n, a in enumerate(annotations, 1)],
         'categories': [{'id': i, 'name': name} for i, name in CATEGORIES.items()],
     }
-    (folder / 'instances.json').write_text(json.dumps(content))
+    (folder / 'instances.json').write_text(json.dumps(content), encoding='utf-8')
     return folder / 'instances.json'
 
 

@@ -233,13 +233,13 @@ def _append(rows, path):
     """Adds rows to the file; returns the newest of each engine and batch of the same setting."""
     path.parent.mkdir(parents=True, exist_ok=True)
     is_new = not path.exists()
-    with open(path, 'a', newline='') as file:
+    with open(path, 'a', encoding='utf-8', newline='') as file:
         writer = csv.DictWriter(file, rows[0])
         if is_new:
             writer.writeheader()
         writer.writerows(rows)
     newest = {}
-    with open(path, newline='') as file:
+    with open(path, encoding='utf-8', newline='') as file:
         for row in csv.DictReader(file):
             if all(row[key] == rows[0][key] for key in ('machine', 'model', 'photo')):
                 newest[row['engine'], row['batch']] = row

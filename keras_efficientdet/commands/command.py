@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import io
 import json
 import logging
 import math
@@ -90,6 +91,7 @@ def run(command: types.ModuleType, name: str, arguments: list[str]) -> int:
     Args:
       command: module with `define` and `main`. name: how the user calls it, for its help.
     """
+    print_any_text()
     values = flags.FlagValues()
     command.define(Definer(values, name))
     if _HELP & set(arguments):
@@ -124,7 +126,19 @@ def parsed(values, name, arguments):
         raise ValueError(f'unexpected argument {other[0]!r}: expected {kinds}')
     if settings:
         values['set'].value = [*values.set, *settings]
+    _expand_home(values)
     return values
+
+
+def _expand_home(values):
+    """~ in paths: shells do not expand it after `=`, and quotes prevent it everywhere."""
+    for name, value in values.flag_values_dict().items():
+        if isinstance(value, str):
+            values[name].value = os.path.expanduser(value)
+        elif isinstance(value, list):
+            values[name].value = [
+                os.path.expanduser(item) if isinstance(item, str) else item for item in value
+            ]
 
 
 def _finished(main, given):
@@ -152,6 +166,17 @@ def _json_values(value):
     if isinstance(value, numbers.Integral):
         return int(value)
     return float(value) if math.isfinite(value) else None
+
+
+def print_any_text() -> None:
+    """Characters that the encoding of a stream lacks are printed as escapes, like \\xdf.
+
+    Class and file names may hold any character; the encoding of a Windows console or of output to a
+    file there holds a few hundred.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
 
 
 @contextlib.contextmanager

@@ -83,7 +83,11 @@ def _refuse(given, what, *names):
 def _paths(given):
     if given.images:
         return find_images(given.images)
-    paths = [line for line in pathlib.Path(given.list).read_text().splitlines() if line.strip()]
+    paths = [
+        line
+        for line in pathlib.Path(given.list).read_text(encoding='utf-8').splitlines()
+        if line.strip()
+    ]
     if not paths:
         raise ValueError(f'{given.list}: lists no images')
     return paths
@@ -114,6 +118,11 @@ def _images(given):
         counts['parts done before'],
         counts['parts missing'],
     )
+    if counts['ids by path']:
+        _log.warning(
+            '%d images have the name of another image; their image_id is their path',
+            counts['ids by path'],
+        )
     if counts['broken']:
         _log.warning(
             '%d images could not be read: see broken.json, or "broken" in parts/',

@@ -129,7 +129,7 @@ def peak():
 
     Not by getrusage: its maximum outlives exec, so it would be that of the calling benchmark.
     """
-    status = pathlib.Path('/proc/self/status').read_text()
+    status = pathlib.Path('/proc/self/status').read_text(encoding='utf-8')
     (line,) = [row for row in status.splitlines() if row.startswith('VmHWM')]
     return int(line.split()[1]) / 1024
 

@@ -51,7 +51,7 @@ def main(given):
     logging.getLogger('mlserver').propagate = False
     with tempfile.TemporaryDirectory() as root:
         path = pathlib.Path(root, 'model-settings.json')
-        path.write_text(json.dumps(_settings(folder, given)))
+        path.write_text(json.dumps(_settings(folder, given)), encoding='utf-8')
         asyncio.run(_serve(mlserver, root, mlserver.ModelSettings.parse_file(str(path)), given))
 
 

@@ -186,5 +186,5 @@ def _test(data, workdir):
     # Its Config is not the one that was given: released weights bring settings of their own.
     metrics = coco.evaluate(model, dataset(data, model.detection_config, training=False))
     with replaced_file(pathlib.Path(workdir) / 'test.yaml') as working:
-        working.write_text(yaml.safe_dump(metrics, sort_keys=False))
+        working.write_text(yaml.safe_dump(metrics, sort_keys=False), encoding='utf-8')
     _log.info('%s:\n%s', data, coco.metrics_text(metrics))

@@ -86,5 +86,5 @@ def _cpu_flags():
     info = pathlib.Path('/proc/cpuinfo')
     if not info.is_file():
         return ['unknown']
-    words = set(info.read_text().split())
+    words = set(info.read_text(encoding='utf-8').split())
     return [name for name in CPU_FLAGS if name in words]

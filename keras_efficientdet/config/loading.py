@@ -89,7 +89,7 @@ def _find(name):
 
 
 def _read_yaml(path):
-    loaded = yaml.safe_load(pathlib.Path(path).read_text()) or {}
+    loaded = yaml.safe_load(pathlib.Path(path).read_text(encoding='utf-8')) or {}
     if not isinstance(loaded, dict):
         raise ConfigError(f'{path}: expected keys and values, found a {type(loaded).__name__}')
     return loaded

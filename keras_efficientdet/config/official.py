@@ -152,7 +152,7 @@ def _read(text):
         return parse(text)
     if not path.is_file():
         raise ConfigError(f'no such configuration file: {text}')
-    values = yaml.safe_load(path.read_text()) or {}
+    values = yaml.safe_load(path.read_text(encoding='utf-8')) or {}
     if not isinstance(values, dict):
         raise ConfigError(f'{text}: expected keys and values, found a {type(values).__name__}')
     return values

@@ -166,7 +166,7 @@ def write_summary(source, counts, folder):
         'crowd_boxes': counts[_CROWD],
         'changes': {change: count for change, count in changes.items() if count},
     }
-    (folder / SUMMARY).write_text(json.dumps(summary, indent=1))
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=1), encoding='utf-8')
     return summary
 
 

@@ -80,12 +80,12 @@ def _write_shard(shard, label_map):
                 counts.update(counted)
     working.rename(path)
     content = json.dumps([list(counts.items()), faults])
-    path.with_name(f'{path.name}.counts').write_text(content)
+    path.with_name(f'{path.name}.counts').write_text(content, encoding='utf-8')
 
 
 def _take_counts(path):
     """Reads and removes a file of counts and faults."""
-    items, faults = json.loads(path.read_text())
+    items, faults = json.loads(path.read_text(encoding='utf-8'))
     path.unlink()
     # json has turned the keys that are tuples into lists.
     counts = {tuple(key) if isinstance(key, list) else key: count for key, count in items}

@@ -103,7 +103,7 @@ def _read_summary(place):
     path = pathlib.Path(place) / SUMMARY
     if not path.is_file():
         return {}
-    summary = json.loads(path.read_text())
+    summary = json.loads(path.read_text(encoding='utf-8'))
     label_map = {int(i): name for i, name in summary['label_map'].items()}
     changes = {_change(text): count for text, count in summary.get('changes', {}).items()}
     return {**summary, 'label_map': label_map, 'changes': changes}

@@ -101,7 +101,7 @@ def quantization_report(
     for name, found in metrics.items():
         row = {'form': name, **{key: found[key] for key in ('AP', 'AP50', 'AP75')}}
         rows.append({**row, 'lost AP': reference - found['AP']})
-    with replaced_file(path) as working, open(working, 'w', newline='') as file:
+    with replaced_file(path) as working, open(working, 'w', encoding='utf-8', newline='') as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(_rounded(row) for row in rows)

@@ -75,7 +75,7 @@ def version_folder(path: str | os.PathLike) -> pathlib.Path | None:
 
 def _saved_model(path):
     file = (version_folder(path) or path) / LABELS
-    return file.read_text() if file.is_file() else None
+    return file.read_text(encoding='utf-8') if file.is_file() else None
 
 
 def _tflite(path):

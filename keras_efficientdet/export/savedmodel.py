@@ -54,7 +54,7 @@ def export_savedmodel(
     try:
         save_functions(working, signatures(frozen(model), config))
         (working / LABELS).parent.mkdir(exist_ok=True)
-        (working / LABELS).write_text(json.dumps(labels(config)))
+        (working / LABELS).write_text(json.dumps(labels(config)), encoding='utf-8')
         working.rename(target)
     finally:
         shutil.rmtree(working, ignore_errors=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from keras_efficientdet.inference.bulk import detect_part
 from keras_efficientdet.inference.detector import Detector
+from keras_efficientdet.inference.results import image_id_of
 from keras_efficientdet.optional import require
 
 beam = require('apache_beam', 'beam')
@@ -69,18 +70,32 @@ def detect_beam(
     handler = DetectorHandler(model, min_score=min_score, batch_size=batch_size)
     settings = beam.options.pipeline_options.PipelineOptions(list(options))
     with beam.Pipeline(options=settings) as pipeline:
-        found = (
+        lines = (
             pipeline
             | beam.io.ReadFromText(str(list_file))
-            | beam.Filter(lambda line: line.strip())
+            | 'not blank' >> beam.Filter(lambda line: line.strip())
+        )
+        found = (
+            lines
             | beam.Reshuffle()  # without it the lines of a small file stay on one worker
             | inference.RunInference(handler)
         )
+        # As `image_ids_of`, which needs all paths in one place.
+        shared = (
+            lines
+            | beam.Distinct()
+            | 'ids' >> beam.Map(image_id_of)
+            | beam.combiners.Count.PerElement()
+            | beam.Filter(lambda pair: pair[1] > 1)
+        )
         for key, name in (('rows', 'detections'), ('broken', 'broken')):
             prefix = os.path.join(str(output), name)
-            lines = found | f'take {name}' >> beam.FlatMap(_lines, key)
-            lines | f'write {name}' >> beam.io.WriteToText(prefix, file_name_suffix='.jsonl')
+            rows = found | f'take {name}' >> beam.FlatMap(_lines, key, beam.pvalue.AsDict(shared))
+            rows | f'write {name}' >> beam.io.WriteToText(prefix, file_name_suffix='.jsonl')
 
 
-def _lines(result, key):
-    return [json.dumps(row) for row in result.inference[key]]
+def _lines(result, key, shared):
+    """The entries of an image as json; its id is its path if `shared` has the usual one."""
+    for row in result.inference[key]:
+        by_path = row.get('image_id') in shared
+        yield json.dumps({**row, 'image_id': row['file_name']} if by_path else row)

@@ -18,7 +18,14 @@ from tqdm import tqdm
 from keras_efficientdet.files import replaced_file, size_and_time
 from keras_efficientdet.imaging.sources import read_image
 from keras_efficientdet.inference.detector import Detector, StoredModel, model_fingerprint
-from keras_efficientdet.inference.results import result_rows, save_drawn, write_csv, write_json
+from keras_efficientdet.inference.results import (
+    image_id_of,
+    image_ids_of,
+    result_rows,
+    save_drawn,
+    write_csv,
+    write_json,
+)
 from keras_efficientdet.threads import in_order
 
 JOB = 'job.json'
@@ -40,6 +47,7 @@ def detect_files(
 ) -> collections.Counter:
     """Finds objects in image files. Writes `folder`/parts/ and, when all parts exist,
     detections.json (COCO results with file names) and broken.json (files that cannot be read).
+    No two images have the same id in them (`image_ids_of`).
 
     Args:
       model: a Detector or what it accepts; a file is loaded only if parts are missing.
@@ -50,7 +58,8 @@ def detect_files(
       workers: threads that read images ahead of the network; default: the number of cores.
     Returns:
       Counter: pictures, detections, broken (of all existing parts), parts, parts done before,
-      parts missing.
+      parts missing, ids by path (images whose id in the results is their path, because another
+      image has the same name in another folder).
     Raises:
       ValueError: the folder holds parts of another job, or `shard` is not valid.
       FileNotFoundError: no such model.
@@ -61,15 +70,16 @@ def detect_files(
     settings = {'min_score': min_score, 'part_size': part_size, 'drawn': drawn}
     job = {**_identity(model, paths), **settings}
     _refuse_another_job(folder, job)
-    before = sum(part.is_file() for part in parts)
+    before, ids = sum(part.is_file() for part in parts), image_ids_of(paths)
     missing = {part: parts[part] for part in mine if not part.is_file()}
     if missing:
         detector = model if isinstance(model, Detector) else Detector(model, batch_size)
         _note(folder, job)
-        targets = _drawn_paths(paths, folder) if drawn else {}
-        _do(detector, missing, targets, min_score, workers or os.cpu_count(), progress)
+        files = {'ids': ids, 'drawn': _drawn_paths(paths, folder) if drawn else None}
+        _do(detector, missing, files, min_score, workers or os.cpu_count(), progress)
     counts = _finish(folder, list(parts), table)
     counts['parts done before'] = before
+    counts['ids by path'] = sum(id != image_id_of(path) for path, id in ids.items())
     return counts
 
 
@@ -107,18 +117,21 @@ def _sha256(text):
 
 def _note(folder, job):
     with replaced_file(folder / JOB) as working:
-        working.write_text(json.dumps(job, indent=1))
+        working.write_text(json.dumps(job, indent=1), encoding='utf-8')
 
 
 def _refuse_another_job(folder, job):
-    """Compares a job with the one that an earlier run noted in the folder."""
+    """Compares a job with the one that an earlier run noted in the folder.
+
+    The path of the model is noted for people; its hash tells whether it is the same.
+    """
     if not (folder / JOB).is_file():
         return
-    noted = json.loads((folder / JOB).read_text())
+    noted = json.loads((folder / JOB).read_text(encoding='utf-8'))
     different = [
         f'{key} {noted.get(key)!r}, now {value!r}'
         for key, value in job.items()
-        if noted.get(key) != value
+        if key != 'model' and noted.get(key) != value
     ]
     if different:
         raise ValueError(
@@ -127,13 +140,15 @@ def _refuse_another_job(folder, job):
         )
 
 
-def _do(detector, parts, targets, min_score, workers, progress):
+def _do(detector, parts, files, min_score, workers, progress):
     total = sum(len(paths) for paths in parts.values())
     with tqdm(desc='detecting', unit=' images', total=total, disable=not progress) as bar:
         for part, paths in parts.items():
-            content = detect_part(detector, paths, min_score, workers, bar.update, targets)
+            content = detect_part(detector, paths, min_score, workers, bar.update, **files)
             with replaced_file(part) as working:
-                working.write_text(json.dumps({'pictures': len(paths), **content}))
+                working.write_text(
+                    json.dumps({'pictures': len(paths), **content}), encoding='utf-8'
+                )
 
 
 def detect_part(
@@ -143,12 +158,14 @@ def detect_part(
     workers: int,
     on_done: Callable[[int], object] = lambda count: None,
     drawn: Mapping[str, str | os.PathLike] | None = None,
+    ids: Mapping[str, int | str] | None = None,
 ) -> dict[str, list[dict]]:
     """Detections in image files, which threads read ahead of the network.
 
     Args:
       on_done: called with the number of images that were finished.
       drawn: {path: where to write the image with boxes}.
+      ids: {path: image id}; default: by `image_id_of`.
     Returns:
       {'rows': `result_rows`, 'broken': [{'file_name', 'error'}]}, both in the order of the paths.
     """
@@ -167,7 +184,7 @@ def detect_part(
     for image, found in detector.with_arrays(images()):
         path = reading.popleft()
         found = found.above(min_score)
-        rows += result_rows(found, path)
+        rows += result_rows(found, path, ids[path] if ids else None)
         if drawn:
             save_drawn(drawn[path], image, found)
         on_done(1)
@@ -203,7 +220,7 @@ def _finish(folder, parts, table):
     missing = len(parts) - len(existing)
     counts = collections.Counter({'broken': 0, 'parts': len(parts), 'parts missing': missing})
     for part in existing:
-        content = json.loads(part.read_text())
+        content = json.loads(part.read_text(encoding='utf-8'))
         counts['pictures'] += content['pictures']
         counts['detections'] += len(content['rows'])
         counts['broken'] += len(content['broken'])
@@ -217,4 +234,4 @@ def _finish(folder, parts, table):
 
 def _entries(parts, key):
     for part in parts:
-        yield from json.loads(part.read_text())[key]
+        yield from json.loads(part.read_text(encoding='utf-8'))[key]

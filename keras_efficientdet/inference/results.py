@@ -3,6 +3,7 @@
 Each file appears when it is complete; after an error the previous file is unchanged.
 """
 
+import collections
 import csv
 import json
 import os
@@ -32,12 +33,10 @@ def result_rows(
     Boxes are rounded to 0.01 pixel, scores to 0.00001.
 
     Args:
-      image_id: default: the file name without its suffix, as a number if it is one, because COCO
-        numbers images by their file names.
+      image_id: default: `image_id_of` the file name.
     """
     if image_id is None:
-        stem = pathlib.Path(file_name).stem
-        image_id = int(stem) if stem.isdecimal() else stem
+        image_id = image_id_of(file_name)
     return [
         {
             **row,
@@ -50,9 +49,26 @@ def result_rows(
     ]
 
 
+def image_id_of(file_name: str | os.PathLike) -> int | str:
+    """The file name without its suffix, as a number if it is one: so COCO numbers its images."""
+    stem = pathlib.Path(file_name).stem
+    return int(stem) if stem.isdecimal() else stem
+
+
+def image_ids_of(paths: Iterable[str]) -> dict[str, int | str]:
+    """{path: image id}, no id twice.
+
+    It is `image_id_of` the path, but the path itself where several paths would have the same id,
+    like cam1/0001.jpg and cam2/1.png.
+    """
+    ids = {path: image_id_of(path) for path in paths}
+    count = collections.Counter(ids.values())
+    return {path: id if count[id] == 1 else path for path, id in ids.items()}
+
+
 def write_json(path: str | os.PathLike, rows: Iterable[dict]) -> None:
     """Writes `result_rows` as a COCO results file with one row per line."""
-    with replaced_file(path) as working, open(working, 'w') as file:
+    with replaced_file(path) as working, open(working, 'w', encoding='utf-8') as file:
         file.write('[')
         # Not json.dump of a list: the rows of a bulk run need not fit into memory.
         for i, row in enumerate(rows):
@@ -62,8 +78,14 @@ def write_json(path: str | os.PathLike, rows: Iterable[dict]) -> None:
 
 
 def write_csv(path: str | os.PathLike, rows: Iterable[dict]) -> None:
-    """Writes `result_rows` as a table with the columns COLUMNS."""
-    with replaced_file(path) as working, open(working, 'w', newline='') as file:
+    """Writes `result_rows` as a table with the columns COLUMNS, in UTF-8.
+
+    What is not Unicode in a file name is written as in Python, \\udce4.
+    """
+    with (
+        replaced_file(path) as working,
+        open(working, 'w', encoding='utf-8', errors='backslashreplace', newline='') as file,
+    ):
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for row in rows:

@@ -130,7 +130,10 @@ class CsvLog(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({'epoch': epoch + 1, **logs})
         columns = dict.fromkeys(name for row in self.rows for name in row)
-        with replaced_file(self.path) as working, open(working, 'w', newline='') as file:
+        with (
+            replaced_file(self.path) as working,
+            open(working, 'w', encoding='utf-8', newline='') as file,
+        ):
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)

@@ -185,7 +185,7 @@ def _begin(run):
     run.workdir.mkdir(parents=True, exist_ok=True)
     remove_unfinished(run.workdir, run.workdir / 'checkpoint')
     with replaced_file(run.workdir / 'config.yaml') as working:
-        working.write_text(yaml.safe_dump(run.config.to_dict(), sort_keys=False))
+        working.write_text(yaml.safe_dump(run.config.to_dict(), sort_keys=False), encoding='utf-8')
 
 
 def _train(run, callbacks, evaluate_every):

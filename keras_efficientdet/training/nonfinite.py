@@ -49,7 +49,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         with replaced_file(path) as working, open(working, 'wb') as file:
             np.savez(file, **arrays)
         text = self._report(step, batch, arrays, logs)
-        (self.workdir / 'nonfinite.txt').write_text(text)
+        (self.workdir / 'nonfinite.txt').write_text(text, encoding='utf-8')
         raise NonFiniteLossError(
             f'{text}\nThe batch is in {path}; checkpoints and best weights are those from before'
         )

@@ -85,7 +85,10 @@ class Overfit:
         for epoch, row in enumerate(self.curve, 1):
             renamed = {columns.get(name, name): value for name, value in row.items()}
             rows.append({'epoch': epoch, **renamed})
-        with replaced_file(path) as working, open(working, 'w', newline='') as file:
+        with (
+            replaced_file(path) as working,
+            open(working, 'w', encoding='utf-8', newline='') as file,
+        ):
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)

@@ -71,11 +71,17 @@ def free_in_group(group):
     Its used memory includes cached files, which make room when it is needed.
     """
     limit = group / 'memory.max'
-    if not limit.exists() or limit.read_text().strip() == 'max':
+    if not limit.exists() or limit.read_text(encoding='utf-8').strip() == 'max':
         return math.inf
-    rows = dict(line.split() for line in (group / 'memory.stat').read_text().splitlines())
+    rows = dict(
+        line.split() for line in (group / 'memory.stat').read_text(encoding='utf-8').splitlines()
+    )
     files = int(rows['active_file']) + int(rows['inactive_file'])
-    return int(limit.read_text()) - int((group / 'memory.current').read_text()) + files
+    return (
+        int(limit.read_text(encoding='utf-8'))
+        - int((group / 'memory.current').read_text(encoding='utf-8'))
+        + files
+    )
 
 
 def measured(config: Config, memory: int | None = None) -> Measured:
@@ -134,7 +140,7 @@ def _kilobytes(file, key):
         raise ConfigError(
             f'{file} does not exist, so the memory of this system is unknown; set batch_size'
         )
-    lines = pathlib.Path(file).read_text().splitlines()
+    lines = pathlib.Path(file).read_text(encoding='utf-8').splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 

@@ -231,7 +231,9 @@ def write_checkpoint(prefix: str | os.PathLike, values: Mapping[str, np.ndarray]
         _save(working, values)
         state = working.with_name('checkpoint')
         state.write_text(
-            f'model_checkpoint_path: "{prefix.name}"\nall_model_checkpoint_paths: "{prefix.name}"\n'
+            f'model_checkpoint_path: "{prefix.name}"\n'
+            f'all_model_checkpoint_paths: "{prefix.name}"\n',
+            encoding='utf-8',
         )
         for ending in ('.data-00000-of-00001', '.index'):
             os.replace(f'{working}{ending}', f'{prefix}{ending}')

@@ -32,7 +32,7 @@ class Released:
 def released_sets() -> dict[str, dict[str, Released]]:
     """{name of a set of weights: {model name: Released}}."""
     sets = {}
-    for weights, models in yaml.safe_load(TABLE.read_text()).items():
+    for weights, models in yaml.safe_load(TABLE.read_text(encoding='utf-8')).items():
         sets[weights] = {model: Released(weights, model, **row) for model, row in models.items()}
     return sets
 

@@ -20,7 +20,7 @@ def learning_curves(log_file: str | os.PathLike) -> Figure:
 
     Epochs without a value are left out, and so is a panel without any value.
     """
-    with open(log_file, newline='') as file:
+    with open(log_file, encoding='utf-8', newline='') as file:
         rows = list(csv.DictReader(file))
     panels = {}
     for title, columns in {**_PANELS, 'loss': (*_PANELS['loss'], *_output_losses(rows))}.items():
