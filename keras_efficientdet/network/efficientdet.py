@@ -8,12 +8,19 @@ import typing
 import keras
 
 from keras_efficientdet.config import Config, load_config
+from keras_efficientdet.errors import CheckpointError
 from keras_efficientdet.network.backbones.efficientnet import efficientnet
 from keras_efficientdet.network.detection_model import DetectionModel, computing_in
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.network.pyramids.pyramid import pyramid
 from keras_efficientdet.weights.class_count import class_count
 from keras_efficientdet.weights.files import is_keras_weights
+from keras_efficientdet.weights.given import (
+    IMAGENET,
+    classes_in_keras_model,
+    found_weights,
+    is_keras_model,
+)
 from keras_efficientdet.weights.imagenet import imagenet_backbone
 from keras_efficientdet.weights.official import load_backbone, load_official, official_weights
 from keras_efficientdet.weights.released import released_checkpoint, released_config, released_sets
@@ -37,7 +44,8 @@ def efficientdet(
         'coco', 'coco640', 'advprop': a released set, downloaded into Keras' cache. The image size
           and input scaling that it expects are set where the configuration has the defaults of its
           model.
-        a `.weights.h5` file that Keras saved of this model.
+        a `.weights.h5` or `.keras` file that Keras saved of this model.
+        a folder that `fit` wrote: its best weights.
         what `load_official` takes: a checkpoint of google/automl, or a mapping of its variables.
       on_class_mismatch: what to do if the weights have another number of classes (COCO has 90):
         'error', or 'reinit' to initialise the class prediction only, and load all other weights.
@@ -51,7 +59,7 @@ def efficientdet(
       CheckpointError: the weights cannot be read or do not fit.
     Source: EfficientDet paper section 4. Layer names are the official variable names with . for /.
     """
-    config = load_config(config)
+    config, weights = load_config(config), found_weights(weights)
     if isinstance(weights, str) and weights in released_sets():
         config = released_config(config, weights)  # refuses a set that this model does not have
         weights = released_checkpoint(config.model.name, weights)
@@ -72,28 +80,54 @@ def _load(network, weights, on_class_mismatch):
     """Loads `weights` of `efficientdet`. Returns a LoadReport, or None if there is none."""
     if weights is None:
         return None
-    if isinstance(weights, str) and weights == 'imagenet':
+    if isinstance(weights, str) and weights == IMAGENET:
         backbone = network.detection_config.model.backbone_name
         return load_backbone(network, imagenet_backbone(backbone))
     if is_keras_weights(weights):
         return _load_keras_file(network, weights, on_class_mismatch)
+    if is_keras_model(weights):
+        donor = _network_in(weights)
+        report = load_official(
+            network, official_weights(donor), on_class_mismatch=on_class_mismatch
+        )
+        return dataclasses.replace(report, source=str(weights))
     return load_official(network, weights, on_class_mismatch=on_class_mismatch)
 
 
 def _load_keras_file(network, path, on_class_mismatch):
     """Loads a `.weights.h5` file; with 'reinit' also if it has another number of classes."""
     config = network.detection_config
-    count = class_count(path, config.model) if on_class_mismatch == 'reinit' else None
-    if count is None or count == config.model.num_classes:
-        network.load_weights(str(path))
+    count, wanted = class_count(path, config.model), config.model.num_classes
+    if count is None or count == wanted:
+        _read_keras_file(network, path)
         return None
+    if on_class_mismatch == 'error':
+        raise CheckpointError(
+            f'{path}: weights of {count} classes, so the class prediction has another shape than '
+            f"that of num_classes={wanted}; on_class_mismatch='reinit' initialises it anew"
+        )
     # Keras has no loading by name on both versions, so the file is read into a network of its own
     # number of classes, whose weights are then taken over by their official names.
     classes = {'model': {'num_classes': count, 'label_map': None}}
     donor = _network(load_config(config, classes))
-    donor.load_weights(str(path))
+    _read_keras_file(donor, path)
     report = load_official(network, official_weights(donor), on_class_mismatch='reinit')
     return dataclasses.replace(report, source=str(path))
+
+
+def _read_keras_file(network, path):
+    try:
+        network.load_weights(str(path))
+    except (ValueError, OSError, KeyError) as error:
+        raise CheckpointError(f'{path}: not the weights of {network.name}: {error}') from error
+
+
+def _network_in(path):
+    """The network in a `.keras` file, which may hold the result of `detector`."""
+    classes_in_keras_model(path)  # refuses what is no model of this package
+    model = keras.models.load_model(path, compile=False)
+    inner = [layer for layer in model.layers if isinstance(layer, DetectionModel)]
+    return inner[0] if inner else model
 
 
 def _network(config):

@@ -10,6 +10,11 @@ import numpy as np
 from keras_efficientdet.config import ModelConfig
 from keras_efficientdet.errors import CheckpointError
 from keras_efficientdet.weights.files import is_keras_weights, read_checkpoint
+from keras_efficientdet.weights.given import (
+    classes_in_keras_model,
+    found_weights,
+    is_keras_model,
+)
 from keras_efficientdet.weights.released import released_sets
 
 COCO_CLASSES = 90  # outputs of the official COCO head, some of which no class uses
@@ -28,12 +33,15 @@ def class_count(
     Raises:
       CheckpointError: the weights cannot be read.
     """
+    weights = found_weights(weights)
     per_place = model.num_scales * len(model.aspect_ratios)
     if isinstance(weights, str) and weights in released_sets():
         return COCO_CLASSES
     if is_keras_weights(weights):
         kind = 'separable_conv2d' if model.separable_conv else 'conv2d'
         return _of_keras_file(weights, kind, per_place)
+    if is_keras_model(weights):
+        return classes_in_keras_model(weights)
     values = weights if isinstance(weights, Mapping) else read_checkpoint(weights)
     for name, value in values.items():
         if name.startswith(_CLASS_BIAS):  # or its moving average
