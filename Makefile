@@ -18,9 +18,8 @@ test-slow: $(VENV)/ready
 # The engines weigh 600 MB, so they are not in the `test` extra; the extras go in together with the core (docs/EXPORT.md).
 # supervision, which reads `to_supervision`, is no dependency and goes in beside them.
 test-engines: $(VENV)/engines
-	$(BIN)/python -m pytest -q tests/test_engines.py tests/test_tflite.py tests/test_export.py tests/test_video.py \
-	  tests/test_results.py
-	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_processes.py
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_engines.py tests/test_tflite.py tests/test_export.py \
+	  tests/test_video.py tests/test_results.py tests/test_processes.py
 
 # A server and its clients over the loopback interface, with load: an environment of its own, since mlserver holds protobuf back.
 test-serve: $(VENV)-serve/ready

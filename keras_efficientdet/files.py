@@ -1,15 +1,22 @@
-"""Files that appear complete or not at all, and where Keras keeps its files.
+"""Files that appear complete or not at all, locks, and where Keras keeps its files.
 
 Temporary files carry a random suffix rather than a process id, because containers that share a
 volume often all run as PID 1.
 """
 
 import contextlib
+import errno
 import os
 import pathlib
 import re
+import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 Path = str | os.PathLike
 
@@ -62,6 +69,41 @@ def replaced_file(path: Path) -> Iterator[pathlib.Path]:
         working.replace(path)
     finally:
         working.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
+    """Lets one process at a time into the block, by a lock on a file, which stays.
+
+    The system frees the lock of a process that dies. Where it has no such locks (Windows, some
+    network folders) every process is let in.
+
+    Args:
+      path: the file, made where it is missing; it tells which process holds the lock.
+      on_wait: called before waiting for another process; None: do not wait.
+    Raises:
+      BlockingIOError: another process holds the lock, and `on_wait` is None.
+    """
+    with open(path, 'a+', encoding='utf-8') as file:
+        if fcntl and not _locks(file, wait=False):
+            if on_wait is None:
+                file.seek(0)
+                raise BlockingIOError(f'in use by {file.read().strip() or "another process"}')
+            on_wait()
+            _locks(file, wait=True)
+        file.truncate(0)
+        file.write(f'process {os.getpid()} on {socket.gethostname()}\n')
+        file.flush()
+        yield
+
+
+def _locks(file, wait):
+    """Whether this process may go on: False if another one holds the lock."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)
+    return True
 
 
 def remove_unfinished(*folders: Path) -> None:

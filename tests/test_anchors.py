@@ -42,6 +42,11 @@ def test_official_anchors(case):
     )
 
 
+@pytest.mark.parametrize('size', [np.int64(96), np.array([96, 96]), (np.int32(96), 96)])
+def test_sizes_of_numpy(size):
+    np.testing.assert_array_equal(anchors(size), anchors(96))
+
+
 def test_official_image_sizes():
     for entry in official.golden('func/image_size.json').values():
         if 'feat_sizes_max8' in entry:

@@ -115,6 +115,7 @@ CONVERTED = [
     ({'num_classes': np.int64(7)}, 'model', 'num_classes', 7),
     ({'image_size': (np.int32(96), np.int64(160))}, 'model', 'image_size', (96, 160)),
     ({'image_size': np.int64(320)}, 'model', 'image_size', (320, 320)),
+    ({'image_size': np.array([96, 160])}, 'model', 'image_size', (96, 160)),
     ({'learning_rate': np.float32(0.5)}, 'train', 'learning_rate', 0.5),
 ]
 

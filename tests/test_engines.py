@@ -77,7 +77,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp('engines')
 
 
-@pytest.fixture(scope='module', params=['lite0', 'd0'])
+@pytest.fixture(scope='module', params=['lite0', pytest.param('d0', marks=pytest.mark.slow)])
 def model(request):
     return request.getfixturevalue({'lite0': 'small_model', 'd0': 'small_d0'}[request.param])
 

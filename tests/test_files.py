@@ -1,8 +1,19 @@
 """Files that appear whole or not at all, and engines that are not there."""
 
+import os
+import re
+import socket
+import threading
+
 import pytest
 
-from keras_efficientdet.files import keras_home, new_file, remove_unfinished, replaced_file
+from keras_efficientdet.files import (
+    keras_home,
+    locked,
+    new_file,
+    remove_unfinished,
+    replaced_file,
+)
 from keras_efficientdet.optional import require
 
 
@@ -24,6 +35,32 @@ def test_nothing_stays_after_an_error(tmp_path):
         working.with_suffix('.bin').write_text('half')
         raise KeyError
     assert names(tmp_path) == []
+
+
+def test_a_lock_lets_one_in(tmp_path):
+    path = tmp_path / '.lock'
+    for _ in range(2):  # again, since it is free afterwards
+        with locked(path):
+            who = rf'in use by process {os.getpid()} on {re.escape(socket.gethostname())}'
+            with pytest.raises(BlockingIOError, match=who), locked(path):
+                pass
+
+
+def test_a_lock_that_is_waited_for(tmp_path):
+    path, order = tmp_path / '.lock', []
+
+    def second():
+        with locked(path, waiting.set):
+            order.append('second')
+
+    waiting = threading.Event()
+    with locked(path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waiting.wait(30)
+        order.append('first')
+    thread.join(30)
+    assert order == ['first', 'second']
 
 
 @pytest.mark.parametrize('there', ['net.xml', 'net.bin'])

@@ -221,16 +221,12 @@ def trains(name, prefixes):
     'name, expression',
     [
         ('train_sgd_ema_legacyopt', VOC),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in [
-                ('train_adam_noema', VOC),
-                ('train_sgd_ema_legacyopt', 'efficientnet-b0/blocks_1|box_net'),
-                ('train_sgd_noema', None),
-            ]
-        ),
+        ('train_adam_noema', VOC),
+        ('train_sgd_ema_legacyopt', 'efficientnet-b0/blocks_1|box_net'),
+        ('train_sgd_noema', None),
     ],
 )
+@pytest.mark.slow
 def test_trajectory_is_that_of_an_official_step_over_what_is_left(name, expression):
     """With nothing frozen the step written out meets the golden; with layers frozen, fit meets
     the step written out."""

@@ -18,7 +18,7 @@ from test_training import events
 
 from keras_efficientdet import load_config
 from keras_efficientdet.errors import ConfigError
-from keras_efficientdet.files import remove_unfinished, replaced_file
+from keras_efficientdet.files import locked, remove_unfinished, replaced_file
 from keras_efficientdet.network.training_plan import TrainingPlan
 from keras_efficientdet.training import load_trained, resume
 from keras_efficientdet.training.callbacks import (
@@ -71,20 +71,26 @@ def photos(tmp_path_factory):
     )
 
 
-def test_an_interrupted_and_a_killed_training_end_as_one_that_ran_through(photos, tmp_path):
+@pytest.mark.parametrize(
+    'interrupted', [False, pytest.param(True, marks=pytest.mark.slow)], ids=['killed', 'both']
+)
+def test_interrupted_and_killed_trainings_end_as_one_that_ran_through(
+    photos, tmp_path, interrupted
+):
     """SIGTERM in the second epoch, kill -9 in the third, then the last two epochs from the
     checkpoint of the first two."""
     whole = train(photos, tmp_path / 'whole')
     assert whole.returncode == 0, whole.stderr[-3000:]
-    stopped = train(photos, tmp_path / 'parts', 'SIGTERM', 1, 1)
-    assert stopped.returncode == 143 and 'Run the same command again' in stopped.stdout, (
-        stopped.stderr[-3000:]
-    )
-    assert [p.name for p in checkpoints_in(tmp_path / 'parts' / 'checkpoint')] == ['epoch-0001.npz']
+    if interrupted:
+        stopped = train(photos, tmp_path / 'parts', 'SIGTERM', 1, 1)
+        assert stopped.returncode == 143 and 'Run the same command again' in stopped.stdout, (
+            stopped.stderr[-3000:]
+        )
+        left = checkpoints_in(tmp_path / 'parts' / 'checkpoint')
+        assert [p.name for p in left] == ['epoch-0001.npz']
     killed = train(photos, tmp_path / 'parts', 'SIGKILL', 2, 2)
-    assert killed.returncode == -9 and 'continues after epoch 1 of 4' in killed.stdout, (
-        killed.stderr[-3000:]
-    )
+    assert killed.returncode == -9, killed.stderr[-3000:]
+    assert ('continues after epoch 1 of 4' in killed.stdout) == interrupted
     finished = train(photos, tmp_path / 'parts')
     assert finished.returncode == 0 and 'continues after epoch 2 of 4' in finished.stdout, (
         finished.stderr[-3000:]
@@ -99,6 +105,18 @@ def test_an_interrupted_and_a_killed_training_end_as_one_that_ran_through(photos
     ).read_text()
     shown, wanted = (events(tmp_path / run / 'logs' / 'train') for run in ('parts', 'whole'))
     assert set(shown['epoch_loss']) == {0, 1, 2, 3} and shown['epoch_loss'] == wanted['epoch_loss']
+
+
+def test_a_second_training_in_one_folder_is_refused(photos, tmp_path):
+    """The first may be about to write; what it has written stays as it is."""
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'writing-0123456789abcdef0123456789abcdef.log.csv').write_text('half')
+    with locked(tmp_path / 'run' / '.lock'):
+        second = train(photos, tmp_path / 'run')
+    assert second.returncode == 1
+    named = f'run: another training runs in this folder (in use by process {os.getpid()} on '
+    assert named in second.stderr
+    assert len(list((tmp_path / 'run').iterdir())) == 2
 
 
 class Seen(keras.callbacks.Callback):

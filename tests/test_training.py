@@ -83,7 +83,11 @@ def differences(values, arrays, prefix):
 
 
 @pytest.mark.parametrize(
-    'name, kind', [('train_sgd_ema_legacyopt', 'sgd'), ('train_adam_noema', 'adam')]
+    'name, kind',
+    [
+        ('train_sgd_ema_legacyopt', 'sgd'),
+        pytest.param('train_adam_noema', 'adam', marks=pytest.mark.slow),
+    ],
 )
 def test_official_trajectory(name, kind):
     """Three SGD steps with averages (the run without averages has the same weights), two Adam

@@ -6,6 +6,8 @@ import types
 import typing
 from collections.abc import Mapping
 
+import numpy as np
+
 from keras_efficientdet.config.label_maps import LabelMap
 from keras_efficientdet.errors import ConfigError
 
@@ -76,7 +78,8 @@ def image_size(value: typing.Any) -> tuple[int, int]:
             f'image_size {value!r}: write [height, width]; text is refused because the official '
             'configurations write WIDTHxHEIGHT, which is easily taken for the reverse'
         )
-    pair = value if isinstance(value, list | tuple) else (value, value)
+    given = value.tolist() if isinstance(value, np.ndarray) else value
+    pair = given if isinstance(given, list | tuple) else (given, given)
     if len(pair) != 2 or not all(map(_is_size, pair)):
         raise ConfigError(
             f'image_size must be one positive int or [height, width], found {value!r}'

@@ -5,7 +5,6 @@ library: a package such as filelock would add Windows, where this code merely co
 one more dependency.
 """
 
-import contextlib
 import hashlib
 import json
 import logging
@@ -20,12 +19,7 @@ from keras_efficientdet.data import records
 from keras_efficientdet.data.data_set import Data, source_of
 from keras_efficientdet.data.record_writer import write_records
 from keras_efficientdet.data.source import Source
-from keras_efficientdet.files import keras_home, size_and_time
-
-try:
-    import fcntl
-except ImportError:  # Windows: of two processes the second finds that the folder exists already
-    fcntl = None  # type: ignore[assignment]
+from keras_efficientdet.files import keras_home, locked, size_and_time
 
 FORMAT_VERSION = 1  # to be raised with every change of what write_records writes
 _log = logging.getLogger(__name__)
@@ -82,7 +76,8 @@ def _converted(source, cache_dir):
     folder = cache / fingerprint(source)
     cache.mkdir(parents=True, exist_ok=True)
     if not folder.exists():
-        with _only_one(folder):
+        lock = folder.with_name(f'{folder.name}.lock')
+        with locked(lock, lambda: _log.info('waiting for another process that makes %s', folder)):
             _convert(source, folder)
     _log.info('records: %s', folder)
     return folder
@@ -95,19 +90,6 @@ def _convert(source, folder):
     for left in folder.parent.glob(f'{folder.name}.writing-*'):
         shutil.rmtree(left, ignore_errors=True)
     write_records(source, folder)
-
-
-@contextlib.contextmanager
-def _only_one(folder):
-    """Lets one process in at a time. The system frees the lock of a process that dies."""
-    with folder.with_name(f'{folder.name}.lock').open('w') as file:
-        if fcntl:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                _log.info('waiting for another process that makes %s', folder)
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def fingerprint(source: Source) -> str:

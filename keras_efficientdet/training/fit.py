@@ -11,6 +11,7 @@ Over several workers only the chief writes there, and all must be able to read i
 ReduceLROnPlateau and LearningRateScheduler need lr_decay_method=constant and lr_warmup_epoch=0.
 """
 
+import contextlib
 import logging
 import os
 import pathlib
@@ -32,7 +33,7 @@ from keras_efficientdet.data.pipeline import (
 from keras_efficientdet.data.records import Records, open_records
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.evaluation.report import write_report
-from keras_efficientdet.files import remove_unfinished, replaced_file
+from keras_efficientdet.files import locked, remove_unfinished, replaced_file
 from keras_efficientdet.network.efficientdet import efficientdet
 from keras_efficientdet.network.trained import load_trained
 from keras_efficientdet.ops.nms import METHODS
@@ -96,6 +97,7 @@ def fit(
       ConfigError: workdir holds a training with other settings, or no readable checkpoint of it.
       DataError: there is nothing to learn from the data. OSError: the disk is full; files that were
       written before are whole. NonFiniteLossError: the loss became infinite or NaN.
+      BlockingIOError: another process trains in workdir.
     """
     _check_settings(config, callbacks)
     data = _Data(
@@ -104,14 +106,25 @@ def fit(
     strategy = strategy or tf.distribute.get_strategy()
     model = _compiled(config, weights, data, strategy)
     shared, own = pathlib.Path(workdir), own_folder(workdir, strategy)
-    done = restore(model, shared / 'checkpoint', model.plan.steps_per_epoch)
-    run = _Run(model, data, own, done, CsvLog(own / 'log.csv', done.rows))
     if (shared / _LAST).exists():
-        return _finished(run, shared)
-    # The folder is made after the doctor looked, so that data which it refuses leave no trace.
+        return _finished(_restored(model, data, own, shared), shared)
+    # Before the folder is made, so that data which are refused leave no trace.
     doctor.before_training(data.train, data.valid, model.detection_config, weights)
-    _begin(run)
-    return _train(run, callbacks, evaluate_every)
+    own.mkdir(parents=True, exist_ok=True)
+    with _alone_in(own):
+        return _train(_begun(_restored(model, data, own, shared)), callbacks, evaluate_every)
+
+
+@contextlib.contextmanager
+def _alone_in(workdir):
+    try:
+        with locked(workdir / '.lock'):
+            yield
+    except BlockingIOError as error:
+        raise BlockingIOError(
+            f'{workdir}: another training runs in this folder ({error}); wait for it, stop it, or '
+            'choose another workdir'
+        ) from error
 
 
 class _Data(typing.NamedTuple):
@@ -163,6 +176,12 @@ def _compiled(config, weights, data, strategy):
     return model
 
 
+def _restored(model, data, own, shared):
+    """The _Run that goes on where an earlier call on `shared` stopped."""
+    done = restore(model, shared / 'checkpoint', model.plan.steps_per_epoch)
+    return _Run(model, data, own, done, CsvLog(own / 'log.csv', done.rows))
+
+
 def _finished(run, shared):
     """The History of a training that has ended; `shared` is the chief's workdir.
 
@@ -180,12 +199,12 @@ def _finished(run, shared):
     return _history(run)
 
 
-def _begin(run):
-    """Makes the folder, without files that an interrupted call left half written."""
-    run.workdir.mkdir(parents=True, exist_ok=True)
+def _begun(run):
+    """Clears away what an interrupted call left half written, and notes the configuration."""
     remove_unfinished(run.workdir, run.workdir / 'checkpoint')
     with replaced_file(run.workdir / 'config.yaml') as working:
         working.write_text(yaml.safe_dump(run.config.to_dict(), sort_keys=False), encoding='utf-8')
+    return run
 
 
 def _train(run, callbacks, evaluate_every):
