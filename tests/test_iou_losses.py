@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import official
 import pytest
-from little import TINY
 import tensorflow as tf
+from little import TINY
 from test_losses import value_and_gradient
 
 from keras_efficientdet import anchors, compile_for_training, efficientdet, load_config
