@@ -39,6 +39,7 @@ __all__ = [
     'read_voc',
     'read_yolo',
     'save_official',
+    'validation_dataset',
     'write_records',
 ]
 
@@ -64,7 +65,7 @@ if not _started_as_command():
     from keras_efficientdet.data.formats.tfds import read_tfds
     from keras_efficientdet.data.formats.voc import read_voc
     from keras_efficientdet.data.formats.yolo import read_yolo
-    from keras_efficientdet.data.pipeline import dataset
+    from keras_efficientdet.data.pipeline import dataset, validation_dataset
     from keras_efficientdet.data.record_writer import write_records
     from keras_efficientdet.errors import CheckpointError, ConfigError, DataError
     from keras_efficientdet.evaluation.coco import evaluate

@@ -44,6 +44,17 @@ def computing_in(policy):
         keras.mixed_precision.set_global_policy(outside)
 
 
+@contextlib.contextmanager
+def channels_last():
+    """Inside the block, layers have their channels last, whatever ~/.keras/keras.json says."""
+    outside = keras.backend.image_data_format()
+    keras.backend.set_image_data_format('channels_last')
+    try:
+        yield
+    finally:
+        keras.backend.set_image_data_format(outside)
+
+
 @_register
 class DetectionModel(keras.Model):
     """A functional model that carries its Config, and that trains as its TrainingPlan describes.
@@ -92,6 +103,7 @@ class DetectionModel(keras.Model):
         return super().make_train_function(*args, **kwargs)
 
     def train_step(self, data):
+        _refuse_labels(data)
         plan = self.plan
         step = plan.accumulation or super().train_step
         with self._random_step():
@@ -102,6 +114,7 @@ class DetectionModel(keras.Model):
             return logs
 
     def test_step(self, data):
+        _refuse_labels(data)
         return _over_workers(super().test_step(self._weighted(data)))
 
     def _random_step(self):
@@ -187,6 +200,17 @@ class DetectionModel(keras.Model):
         """The counterpart of `save_assets`; does nothing with `load_model(compile=False)`."""
         if self.plan.state is not None and folder is not None:
             self.plan.state.load(folder)
+
+
+def _refuse_labels(data):
+    """Raises ValueError for batches of `dataset(..., training=False)`, which hold no targets."""
+    labels = data[1] if isinstance(data, tuple) and len(data) > 1 else None
+    if isinstance(labels, dict) and {'boxes', 'classes', 'scale'} <= set(labels):
+        raise ValueError(
+            'these batches hold boxes for `evaluate`, as dataset(..., training=False) makes them, '
+            'and losses need targets. Give Keras validation_dataset(data, config) as validation '
+            'data; for AP use keras_efficientdet.evaluate or the callback CocoEvaluation'
+        )
 
 
 def _over_workers(logs):

@@ -10,7 +10,11 @@ import keras
 from keras_efficientdet.config import Config, load_config
 from keras_efficientdet.errors import CheckpointError
 from keras_efficientdet.network.backbones.efficientnet import efficientnet
-from keras_efficientdet.network.detection_model import DetectionModel, computing_in
+from keras_efficientdet.network.detection_model import (
+    DetectionModel,
+    channels_last,
+    computing_in,
+)
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.network.pyramids.pyramid import pyramid
 from keras_efficientdet.weights.class_count import class_count
@@ -130,6 +134,7 @@ def _network_in(path):
     return inner[0] if inner else model
 
 
+@channels_last()
 def _network(config):
     model, decay = config.model, config.train.weight_decay
     inputs = keras.Input((*model.image_size, 3), name='images')
