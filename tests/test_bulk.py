@@ -6,10 +6,12 @@ import pathlib
 
 import damaged
 import numpy as np
+import official
 import pytest
 from PIL import Image
 
 from keras_efficientdet import Detector, efficientdet, export_savedmodel
+from keras_efficientdet.imaging.sources import find_images
 from keras_efficientdet.inference import bulk, engines
 from keras_efficientdet.inference.bulk import detect_files
 from keras_efficientdet.inference.detector import model_fingerprint
@@ -132,6 +134,20 @@ def test_images_of_one_name_have_ids_of_their_own(small_detector, pictures, tmp_
     assert counts['ids by path'] == 3
     ids = {row['file_name']: row['image_id'] for row in result(tmp_path / 'out')}
     assert ids == {**{path: path for path in paths[:3]}, paths[3]: 7}
+
+
+def test_file_names_in_another_encoding(small_detector, tmp_path):
+    """As unpacked from a zip file of Windows."""
+    folder = official.bug_input('yolo_non_utf8_file_names') / 'images'
+    paths = find_images(folder)
+    counts = detect_files(
+        small_detector, paths, tmp_path / 'out', table=True, drawn=True, min_score=0.01
+    )
+    assert (counts['pictures'], counts['broken']) == (len(paths), 0)
+    rows = (tmp_path / 'out' / 'detections.csv').read_text(encoding='utf-8').splitlines()
+    assert len(rows) == 1 + counts['detections'] > 1
+    assert any('\\udc' in row for row in rows)
+    assert len(list((tmp_path / 'out' / 'drawn').iterdir())) == len(paths)
 
 
 def test_the_same_model_at_another_path_goes_on(paths, small_model, tmp_path):

@@ -1,5 +1,6 @@
 """The command line itself: list of commands, help, errors, settings, messages, and the shims."""
 
+import importlib.util
 import json
 import logging
 import sys
@@ -258,6 +259,17 @@ def test_messages_are_plain_lines_on_stdout_and_once(capsys):
     assert command.run(echo(define_both), 'efficientdet echo', []) == 0
     assert capsys.readouterr() == ('reading records\nprinted by a library\n', '')
     assert (log.level, log.propagate, log.handlers) == before
+
+
+@pytest.mark.skipif(importlib.util.find_spec('mlserver') is not None, reason='it is installed')
+@pytest.mark.parametrize(
+    ('version', 'advice'),
+    [((3, 12, 1), r'keras-efficientdet\[serve\]'), ((3, 13, 0), r'no release for Python 3\.13 ')],
+)
+def test_a_missing_server_says_how_to_get_one(version, advice, monkeypatch, inside):
+    monkeypatch.setattr(sys, 'version_info', version)
+    with pytest.raises(ImportError, match=advice):
+        inside('serve', '--model=exported')
 
 
 def test_flags_of_two_commands_do_not_collide():

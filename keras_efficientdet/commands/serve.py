@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import pathlib
+import sys
 import tempfile
 
 from keras_efficientdet.export.labels import read_labels, version_folder
@@ -43,7 +44,7 @@ def define(flags):
 
 
 def main(given):
-    mlserver = require('mlserver', 'serve')
+    mlserver = _mlserver()
     model = pathlib.Path(given.model)
     folder = version_folder(model) or model
     read_labels(folder)  # refuses the export of another project before anything listens
@@ -53,6 +54,20 @@ def main(given):
         path = pathlib.Path(root, 'model-settings.json')
         path.write_text(json.dumps(_settings(folder, given)), encoding='utf-8')
         asyncio.run(_serve(mlserver, root, mlserver.ModelSettings.parse_file(str(path)), given))
+
+
+def _mlserver():
+    try:
+        return require('mlserver', 'serve')
+    except ImportError as error:
+        if sys.version_info < (3, 13):
+            raise
+        version = '.'.join(map(str, sys.version_info[:2]))
+        raise ImportError(
+            f'mlserver, which serves the model, has no release for Python {version} ({error}). Run '
+            '`efficientdet serve` with Python 3.12, or serve the exported folder by TensorFlow '
+            'Serving, which needs no Python (docs/SERVING.md)'
+        ) from error
 
 
 async def _serve(mlserver, root, model, given):

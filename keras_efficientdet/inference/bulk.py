@@ -112,7 +112,7 @@ def _identity(model, paths):
 
 
 def _sha256(text):
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
 def _note(folder, job):

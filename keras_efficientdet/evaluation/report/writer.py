@@ -78,7 +78,8 @@ def write_report(
     title = f'{config.model.name} on {titles[0]}'
     subtitle = f'{datetime.datetime.now():%Y-%m-%d %H:%M}, {len(truth)} images'
     text = page.page(title, subtitle, sections)
-    _write(pathlib.Path(output_dir), {**plots, **_sheets(galleries), PAGE: text.encode()})
+    content = text.encode(errors='backslashreplace')  # file names may hold what is not Unicode
+    _write(pathlib.Path(output_dir), {**plots, **_sheets(galleries), PAGE: content})
     return results.metrics
 
 
