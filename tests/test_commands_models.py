@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import command_line
 import drawn
@@ -114,7 +115,10 @@ def test_detect_as_a_process(workdir, images, small_detector, tmp_path):
 def test_detect_in_shards_and_parts(inside, workdir, images, tmp_path, capsys):
     broken, output = tmp_path / 'broken.jpg', tmp_path / 'listed'
     broken.write_text('no image')
-    (tmp_path / 'paths.txt').write_text('\n'.join(map(str, [*images, broken])))
+    odd = tmp_path / os.fsdecode('größe.png'.encode('cp1252'))
+    odd.write_bytes(images[0].read_bytes())
+    paths = '\n'.join(map(str, [*images, broken, odd]))
+    (tmp_path / 'paths.txt').write_bytes(b'\xef\xbb\xbf' + os.fsencode(paths))
     flags = [
         f'--model={workdir}',
         f'--list={tmp_path}/paths.txt',
@@ -128,7 +132,7 @@ def test_detect_in_shards_and_parts(inside, workdir, images, tmp_path, capsys):
     assert inside('detect', *flags, '--shard=1/2') == 0
     stdout, stderr = capsys.readouterr()
     assert json.loads(stdout)['parts missing'] == 1
-    assert '2 parts: 0 were there before, 1 are missing' in stderr
+    assert '3 parts: 0 were there before, 1 are missing' in stderr
 
     assert inside('detect', *flags, '--shard=2/2') == 0
     stdout, stderr = capsys.readouterr()

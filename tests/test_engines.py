@@ -238,6 +238,13 @@ def test_a_program_without_this_package_reads_it(exported, model, in_keras, tmp_
     )
 
 
+def test_tflite_files_run_by_litert_where_it_is_installed(small_model, tmp_path, monkeypatch):
+    needs('ai_edge_litert')
+    path = export_tflite(small_model, tmp_path / 'x.tflite')
+    monkeypatch.setattr(tf.lite, 'Interpreter', None)
+    assert len(Detector(path)(batch_of((60, 140), 1)[0])[0]) > 10
+
+
 def test_onnx_without_nms(small_model, tmp_path):
     needs('tf2onnx', 'onnxruntime')
     import onnx

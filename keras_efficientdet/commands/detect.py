@@ -83,11 +83,9 @@ def _refuse(given, what, *names):
 def _paths(given):
     if given.images:
         return find_images(given.images)
-    paths = [
-        line
-        for line in pathlib.Path(given.list).read_text(encoding='utf-8').splitlines()
-        if line.strip()
-    ]
+    # As Python reads file names: what is not UTF-8 is kept, byte for byte.
+    text = pathlib.Path(given.list).read_text(encoding='utf-8-sig', errors='surrogateescape')
+    paths = [line for line in text.splitlines() if line.strip()]
     if not paths:
         raise ValueError(f'{given.list}: lists no images')
     return paths
