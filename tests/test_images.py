@@ -53,6 +53,21 @@ def test_a_photo_is_prepared_as_officially(name, golden):
     np.testing.assert_allclose(prepared[0, ::step, ::step], expected, atol=2e-4)
 
 
+def test_large_images_are_normalised_after_they_are_resized():
+    """Of 12 megapixels the network sees a hundredth, so nothing may compute with all of them."""
+    large = tf.TensorSpec([1, 3000, 4000, 3], tf.uint8)
+    function = tf.function(lambda x: images.prepare(x, (96, 128), MEAN, STD))
+    graph = function.get_concrete_function(large).graph
+    computing = {'Sub', 'RealDiv', 'Mul', 'Cast'}
+    sizes = [
+        tensor.shape.num_elements() or 0
+        for op in graph.get_operations()
+        if op.type in computing
+        for tensor in op.outputs
+    ]
+    assert len(sizes) > 5 and max(sizes) <= 96 * 128 * 3
+
+
 @pytest.mark.parametrize('name', CASES)
 def test_sizes_are_the_official_ones(name, golden):
     golden(INFER)

@@ -104,7 +104,7 @@ def _model(given):
     return efficientdet(load_config(given.model, given.set))
 
 
-def functions(model, photo=(None, None), batch=None):
+def functions(model, photo=(None, None), batch=None, resizes_uint8=True):
     """{'pre', 'net', 'total'}: tf.functions of images uint8 [batch, *photo, 3]."""
     config = model.detection_config
     network = frozen(model)
@@ -112,11 +112,11 @@ def functions(model, photo=(None, None), batch=None):
     prepared = [tf.TensorSpec([batch, *config.model.image_size, 3], tf.float32, 'images')]
 
     def pre(images):
-        ready, scale_back = prepare(images, config)
+        ready, scale_back = prepare(images, config, resizes_uint8)
         return {'prepared': ready, 'scale_back': scale_back}
 
     def total(images):
-        ready, scale_back = prepare(images, config)
+        ready, scale_back = prepare(images, config, resizes_uint8)
         return detections(network(ready), scale_back, config, sizes(images))
 
     return {
@@ -146,7 +146,7 @@ def _write_onnx(model, folder, _):
     import tf2onnx
 
     logging.getLogger('tf2onnx').setLevel(logging.ERROR)
-    for part, function in functions(model).items():
+    for part, function in functions(model, resizes_uint8=False).items():
         tf2onnx.convert.from_function(
             function,
             input_signature=function.input_signature,

@@ -43,10 +43,16 @@ def frozen(model: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     return run
 
 
-def prepare(batch: tf.Tensor, config: Config) -> tuple[tf.Tensor, tf.Tensor]:
-    """uint8 [B, H, W, 3] -> the network's input [B, height, width, 3] and the scale back [B]."""
+def prepare(
+    batch: tf.Tensor, config: Config, resizes_uint8: bool = True
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """uint8 [B, H, W, 3] -> the network's input [B, height, width, 3] and the scale back [B].
+
+    resizes_uint8: False for formats whose operator resizes uint8 to uint8, without fractions.
+    """
+    pixels = batch if resizes_uint8 else tf.cast(batch, tf.float32)
     return images.prepare(
-        batch, config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb
+        pixels, config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb
     )
 
 
@@ -69,17 +75,18 @@ def candidates(
 
 
 def with_preprocessing(
-    network: Callable, config: Config, finish: Callable = detections
+    network: Callable, config: Config, finish: Callable = detections, *, resizes_uint8: bool = True
 ) -> tf.types.experimental.PolymorphicFunction:
     """A tf.function: uint8 `images` [B, H, W, 3] of any batch and image size -> detections.
 
     Args:
       network: the result of `frozen`.
       finish: a function (outputs, scale back, config, sizes), `detections` or `candidates`.
+      resizes_uint8: as in `prepare`.
     """
 
     def run(batch):
-        prepared, scale_back = prepare(batch, config)
+        prepared, scale_back = prepare(batch, config, resizes_uint8)
         return finish(network(prepared), scale_back, config, images.sizes(batch))
 
     return tf.function(

@@ -51,7 +51,7 @@ def export_onnx(
         )
     with new_file(path, '.onnx') as (target, working):
         finish = detections if nms else candidates
-        function = with_preprocessing(frozen(model), config, finish)
+        function = with_preprocessing(frozen(model), config, finish, resizes_uint8=False)
         logging.getLogger('tf2onnx').setLevel(logging.ERROR)  # it logs each optimisation
         content, _ = tf2onnx.convert.from_function(
             function, input_signature=function.input_signature, opset=OPSET

@@ -77,8 +77,11 @@ def scaled_size(image_hw, scale):
 def prepare(images, size, mean_rgb, stddev_rgb):
     """Prepares images of any size for inference.
 
+    They are normalised after they are resized, which gives the same numbers up to rounding for a
+    small part of the work, because images are usually larger than the network's input.
+
     Args:
-      images: uint8 [B, H, W, 3].
+      images: uint8 [B, H, W, 3], or float32 with the same values.
       size: (height, width) of the network's input.
     Returns:
       float32 [B, height, width, 3] for the network, and the scale back, float32 [B]: boxes of the
@@ -86,7 +89,9 @@ def prepare(images, size, mean_rgb, stddev_rgb):
     """
     shape = tf.shape(images)
     scale = fit_scale((shape[1], shape[2]), size)
-    prepared = resize_and_pad(normalize(images, mean_rgb, stddev_rgb), size, scale)
+    prepared = resize_and_pad(
+        images, size, scale, finish=lambda cut: normalize(cut, mean_rgb, stddev_rgb)
+    )
     return prepared, tf.fill(shape[:1], 1.0 / scale)
 
 

@@ -53,7 +53,7 @@ def _missing(weights, path):
     )
 
 
-def is_keras_model(weights: typing.Any) -> bool:
+def is_keras_model(weights: typing.Any) -> typing.TypeGuard[str | os.PathLike]:
     """Whether these are the path of a `.keras` file, as `model.save` writes it."""
     return isinstance(weights, str | os.PathLike) and str(weights).endswith('.keras')
 
