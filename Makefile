@@ -51,12 +51,12 @@ $(VENV)/ready: requirements.txt pyproject.toml
 # Both lanes: docs/PARITY.md. PYTHON is lane A's, PYTHON_B lane B's.
 PYTHON_B ?= python3.12
 parity: $(VENV)/ready
-	$(BIN)/python -m pytest -q -p parity --parity=lane-a.parity.json
+	$(BIN)/python -m pytest -q -m "not slow or golden" -p parity --parity=lane-a.parity.json
 	$(MAKE) lane-b.parity.json PYTHON=$(PYTHON_B)
 	$(BIN)/python tests/parity.py lane-a.parity.json lane-b.parity.json
 
 lane-b.parity.json: $(VENV)/ready
-	$(BIN)/python -m pytest -q -p parity --parity=$@
+	$(BIN)/python -m pytest -q -m "not slow or golden" -p parity --parity=$@
 
 mutations: $(VENV)/ready
 	$(BIN)/python tests/mutations.py

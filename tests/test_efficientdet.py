@@ -21,6 +21,7 @@ LIMIT = (
     1e-3  # of each tensor's standard deviation; a correct float32 implementation needs 1e-4 at most
 )
 SLOW = ('lite3_256',)
+LATE = [pytest.mark.slow, pytest.mark.golden]
 ISSUE = ['d0_256', 'd0_384x640', 'd0_600_nondiv128', 'd2_256', 'd7x_256', 'lite0_320', 'lite3_256']
 VARIANTS = [
     'd0_128_act_mish',
@@ -78,7 +79,7 @@ def worst(model, arrays, entry):
 
 @pytest.mark.parametrize(
     'name',
-    [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ISSUE + VARIANTS],
+    [pytest.param(n, marks=LATE) if n in SLOW else n for n in ISSUE + VARIANTS],
 )
 def test_forward_equals_official(name):
     differences = worst(*seeded(name))

@@ -86,7 +86,7 @@ def differences(values, arrays, prefix):
     'name, kind',
     [
         ('train_sgd_ema_legacyopt', 'sgd'),
-        pytest.param('train_adam_noema', 'adam', marks=pytest.mark.slow),
+        pytest.param('train_adam_noema', 'adam', marks=[pytest.mark.slow, pytest.mark.golden]),
     ],
 )
 def test_official_trajectory(name, kind):
