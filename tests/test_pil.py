@@ -1,5 +1,6 @@
 """Images of any bit depth keep their contrast, and messages say what to do."""
 
+import damaged
 import numpy as np
 import official
 import pytest
@@ -56,6 +57,17 @@ def test_grey_values_without_a_range_are_refused(tmp_path, values):
     Image.fromarray(np.array([values], np.float32)).save(tmp_path / 'odd.tif')
     with pytest.raises(OSError, match=r'odd\.tif: .*grey values from .*, expected 0 to 1, 255 or'):
         read_image(tmp_path / 'odd.tif')
+
+
+@pytest.mark.parametrize('bits', [8, 10, 12, 14, 16])
+def test_colours_of_16_bits_that_use_fewer(bits, tmp_path):
+    values = np.linspace(0, 2**bits - 1, 8 * 6 * 3).reshape(8, 6, 3).astype(np.uint16)
+    (tmp_path / 'deep.png').write_bytes(damaged.png_of_16_bits(values))
+    if bits == 16:
+        np.testing.assert_array_equal(read_image(tmp_path / 'deep.png'), values >> 8)
+        return
+    with pytest.raises(OSError, match=rf'deep\.png: .*largest value is below {2**bits}, so that'):
+        read_image(tmp_path / 'deep.png')
 
 
 @pytest.mark.parametrize('mode', ['1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK', 'YCbCr'])

@@ -2,6 +2,7 @@
 
 import io
 
+import damaged
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -49,6 +50,23 @@ def test_turned_as_pillow_turns(value):
     np.testing.assert_array_equal(
         turn(tf.constant(image), tf.constant(value, tf.int64)), ImageOps.exif_transpose(lying)
     )
+
+
+@pytest.mark.parametrize('bits', [8, 10, 12, 14, 16])
+@pytest.mark.parametrize('shape', [(8, 6), (8, 6, 3)], ids=['grey', 'colour'])
+def test_png_of_16_bits_keeps_its_contrast(bits, shape):
+    values = np.linspace(0, 2**bits - 1, np.prod(shape)).reshape(shape).astype(np.uint16)
+    found = decode_upright(tf.constant(damaged.png_of_16_bits(values))).numpy()
+    wanted = values >> (bits - 8)
+    wanted = wanted if len(shape) == 3 else np.stack([wanted] * 3, -1)
+    np.testing.assert_array_equal(found, wanted)
+    assert found.max() == 255
+
+
+@pytest.mark.parametrize('encoded', [b'', b'\x89PNG', b'\x89PNG\r\n\x1a\n' + 16 * b'\0'])
+def test_no_png_of_16_bits(encoded):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode_upright(tf.constant(encoded))
 
 
 @pytest.mark.parametrize('value', [0, 9, 65535])

@@ -6,6 +6,7 @@ from keras_efficientdet.ops import images
 
 # Cameras write EXIF first, and a segment holds at most 64 KiB, so it lies within these bytes.
 _SEARCHED = 1 << 18
+_PNG = tuple(b'\x89PNG\r\n\x1a\n')
 _EXIF = tuple(b'Exif\0\0')
 # Markers of JPEG segments, and the tag of TIFF.
 _START_OF_IMAGE, _START_OF_SCAN, _APP1 = 0xFFD8, 0xFFDA, 0xFFE1
@@ -16,9 +17,28 @@ _ORIENTATION = 0x0112
 def decode_upright(encoded: tf.Tensor) -> tf.Tensor:
     """JPEG, PNG, GIF or BMP bytes (scalar string) -> uint8 [H, W, 3].
 
-    A JPEG is turned by its EXIF orientation.
+    A JPEG is turned by its EXIF orientation. A PNG of 16 bits is scaled like grey values in
+    `imaging.pil.rgb`: by the smallest usual number of bits that holds its largest value.
     """
-    return turn(images.decode(encoded), orientation(encoded))
+    image = tf.cond(
+        _is_deep_png(encoded), lambda: _decode_deep(encoded), lambda: images.decode(encoded)
+    )
+    image.set_shape([None, None, 3])
+    return turn(image, orientation(encoded))
+
+
+def _is_deep_png(encoded):
+    """The 25th byte of a PNG file is its number of bits."""
+    head = tf.io.decode_raw(tf.strings.substr(encoded, 0, 25), tf.uint8)
+    head = tf.pad(head, [[0, 25 - tf.size(head)]])
+    return tf.reduce_all(head[:8] == _PNG) & (head[24] == 16)
+
+
+def _decode_deep(encoded):
+    values = tf.cast(tf.io.decode_png(encoded, channels=3, dtype=tf.uint16), tf.int32)
+    more_than = tf.reduce_max(values) >= [2**8, 2**10, 2**12, 2**14]
+    shift = 2 * tf.reduce_sum(tf.cast(more_than, tf.int32))
+    return tf.cast(tf.bitwise.right_shift(values, shift), tf.uint8)
 
 
 def turn(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:

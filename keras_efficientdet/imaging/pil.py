@@ -71,10 +71,29 @@ def upright(image: Image.Image) -> Image.Image:
 
     `ImageOps.exif_transpose` cannot do this: it writes all EXIF anew and fails if any of it is
     damaged.
+
+    Raises:
+      ValueError: colours of 16 bits that use too few of them (`_refuse_dark`).
     """
+    deep = image.mode[0] not in 'IF' and ';16' in str(image.tile)
     image.load()  # a damaged image fails here and not in `orientation`, which ignores errors
+    if deep:
+        _refuse_dark(image)
     turn = _TURNS[orientation(image)]
     return image if turn is None else image.transpose(turn)
+
+
+def _refuse_dark(image):
+    """Of colours of 16 bits Pillow keeps the upper 8, which are dark where 8 to 14 bits are used.
+
+    Grey values keep all bits and are scaled by `rgb`.
+    """
+    brightest = max(high for _, high in image.convert('RGB').getextrema())
+    if brightest < 2**6:
+        raise ValueError(
+            f'colours of 16 bits whose largest value is below {256 * (brightest + 1)}, so that '
+            'only a dark image would be left; store it with 8 bits, or scale it to 0 to 65535'
+        )
 
 
 def rgb(image: Image.Image) -> Image.Image:
