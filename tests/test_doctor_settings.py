@@ -104,7 +104,7 @@ FAULTS = {
         'nowhere/model',
         'weights.unreadable',
         'error',
-        'no such checkpoint',
+        'no such file',
         'path',
     ),
     'a_frozen_random_backbone': (
