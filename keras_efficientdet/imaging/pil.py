@@ -75,7 +75,8 @@ def upright(image: Image.Image) -> Image.Image:
     Raises:
       ValueError: colours of 16 bits that use too few of them (`_refuse_dark`).
     """
-    deep = image.mode[0] not in 'IF' and ';16' in str(image.tile)
+    # Only images from files have tiles, which say how their pixels are stored.
+    deep = image.mode[0] not in 'IF' and ';16' in str(getattr(image, 'tile', ''))
     image.load()  # a damaged image fails here and not in `orientation`, which ignores errors
     if deep:
         _refuse_dark(image)
