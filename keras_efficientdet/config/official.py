@@ -226,9 +226,9 @@ def _detect(nms):
 
     Officially an unset threshold is None or 0, and its meaning depends on the method.
     """
-    detect = {'max_nms_inputs': 0}
-    usual = {**_DETECT, **detect, **_NUMPY_ONLY.get(nms.get('method'), {})}
-    for key, value in {**_NUMPY_ONLY.get(nms.get('method'), {}), **nms}.items():
+    detect, of_method = {'max_nms_inputs': 0}, _NUMPY_ONLY.get(nms.get('method'), {})
+    usual = {**_DETECT, **detect, **of_method}
+    for key, value in {**of_method, **nms}.items():
         if key not in LEFT_OUT:
             unset = value is None or (key in ('iou_thresh', 'sigma') and not value)
             detect[key] = usual[key] if unset else value

@@ -134,7 +134,16 @@ def training_stream(
 
 
 def validation_dataset(data: Data, config: Config) -> tf.data.Dataset:
-    """(images, targets, weights) of every example once, not augmented, for `validation_data`."""
+    """What Keras takes as `validation_data`: every example once, in order, not augmented.
+
+    Args:
+      data: as of `dataset`.
+    Returns:
+      tf.data.Dataset of known length of (images, targets, weights), as `dataset` with training;
+      boxes of crowds and without area are left out.
+    Raises:
+      DataError: there is no data, or it has a fault.
+    """
     found = records.open_records(records_of(data))
     encode = head_of(config).targets(config)
 

@@ -30,6 +30,8 @@ class Detector:
     Raises:
       FileNotFoundError: no model at this path. ValueError: not a model of this project.
       ImportError: the engine of this file format is not installed; the message names the extra.
+      RuntimeError: here or in a call, in a process that was forked after TensorFlow had run, for a
+        model that TensorFlow runs.
     """
 
     def __init__(self, model: keras.Model | StoredModel, batch_size: int = 8):

@@ -117,14 +117,15 @@ def fit(
 
 @contextlib.contextmanager
 def _alone_in(workdir):
-    try:
-        with locked(workdir / '.lock'):
-            yield
-    except BlockingIOError as error:
-        raise BlockingIOError(
-            f'{workdir}: another training runs in this folder ({error}); wait for it, stop it, or '
-            'choose another workdir'
-        ) from error
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(workdir / '.lock'))
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                f'{workdir}: another training runs in this folder ({error}); wait for it, stop it, '
+                'or choose another workdir'
+            ) from error
+        yield
 
 
 class _Data(typing.NamedTuple):
