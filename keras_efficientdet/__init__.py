@@ -15,6 +15,7 @@ __all__ = [
     'KeepAverages',
     'LoadReport',
     'anchors',
+    'classifier',
     'compile_for_training',
     'dataset',
     'detector',
@@ -79,6 +80,7 @@ if not _started_as_command():
     from keras_efficientdet.imaging.drawing import draw
     from keras_efficientdet.inference.detections import Detections
     from keras_efficientdet.inference.detector import Detector
+    from keras_efficientdet.network.classifier import classifier
     from keras_efficientdet.network.detector import detector
     from keras_efficientdet.network.efficientdet import efficientdet
     from keras_efficientdet.ops.anchors import anchors

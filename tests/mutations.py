@@ -126,7 +126,7 @@ MUTATIONS = (
     ),
     Mutation(
         'nearest by half-pixel centres',
-        'network/layers.py',
+        'network/resizing.py',
         'half_pixel_centers=False',
         'half_pixel_centers=True',
         'test_layers.py',

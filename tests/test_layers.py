@@ -11,11 +11,10 @@ from keras_efficientdet.network.layers import (
     BatchNorm,
     EdgeWeights,
     Fuse,
-    NearestResize,
     StochasticDepth,
-    UpSampling2D,
     random_step,
 )
+from keras_efficientdet.network.resizing import NearestResize, UpSampling2D
 
 
 def test_batch_norm_moves_like_the_fused_kernel():

@@ -392,4 +392,4 @@ def test_backbone_needs_every_backbone_variable():
     with pytest.raises(CheckpointError, match='stem/conv2d/kernel'):
         load_backbone(model, values)
     with pytest.raises(CheckpointError, match='lite0 to lite2'):
-        imagenet_backbone('efficientnet-b0')
+        imagenet_backbone('efficientnet-b8')

@@ -55,7 +55,7 @@ def test_the_list_is_whole():
         'coco640': 5,
         'advprop': 6,
     }
-    assert sorted(sets['coco']) == model_names()
+    assert sorted(sets['coco']) == model_names('efficientdet')
     entries = [entry for models in sets.values() for entry in models.values()]
     assert len({entry.url for entry in entries}) == len(entries)
     for entry in entries:
@@ -67,7 +67,7 @@ def test_the_list_is_whole():
         )
         assert load_config(entry.model, entry.overrides).model.name == entry.model
     assert {m: e.val_ap for m, e in sets['coco'].items()} == {
-        m: load_config(m).expected.val_ap for m in model_names()
+        m: load_config(m).expected.val_ap for m in model_names('efficientdet')
     }
 
 

@@ -11,10 +11,9 @@ from keras_efficientdet.network.detection_model import DetectionModel
 from keras_efficientdet.network.layers import (
     EdgeWeights,
     Fuse,
-    NearestResize,
     StochasticDepth,
-    UpSampling2D,
 )
+from keras_efficientdet.network.resizing import NearestResize, UpSampling2D
 
 OUTPUTS = {'classes': 3, 'boxes': 4}
 

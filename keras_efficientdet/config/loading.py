@@ -23,9 +23,14 @@ _SECTION_OF = {name: section for section, fields in _FIELDS.items() for name in 
 Override = Mapping | str | os.PathLike
 
 
-def model_names() -> list[str]:
-    """The names of the published models that `load_config` takes, sorted."""
-    return sorted(p.stem for p in HPARAMS.glob('*.yaml'))
+def model_names(family: str | None = None) -> list[str]:
+    """The names of the models that `load_config` takes, sorted.
+
+    Args:
+      family: 'efficientdet' or 'efficientnet'; None: all.
+    """
+    pattern = f'{family}-*.yaml' if family else '*.yaml'
+    return sorted(p.stem for p in HPARAMS.glob(pattern))
 
 
 def load_config(

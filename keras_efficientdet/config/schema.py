@@ -51,6 +51,7 @@ class ModelConfig:
     conv_bn_act_pattern: bool = False
     # Stochastic depth. None: 0.8 in the backbone (1.0, which is off, for B0) and none in the heads.
     survival_prob: float | None = key(None, low=0, high=1)
+    dropout: float = key(0.0, low=0, below=1)  # before the layer that classifies images
     num_scales: int = key(3, low=1)
     # Each is an aspect ratio, width / height, or a pair of factors of the width and the height.
     aspect_ratios: tuple[float | tuple[float, float], ...] = key(

@@ -154,7 +154,8 @@ def validation_dataset(data: Data, config: Config) -> tf.data.Dataset:
         return example['image'], *encode(objects['boxes'], objects['classes'])
 
     batches = _with_weights(
-        _examples(found, config).map(plain, AUTOTUNE).batch(config.train.batch_size)
+        _examples(found, config).map(plain, AUTOTUNE).batch(config.train.batch_size),
+        head_of(config).divisor,
     )
     return _of_length(batches, math.ceil(found.count / config.train.batch_size))
 
@@ -223,12 +224,12 @@ def _training_batches(seeded, config, batch):
                 tf.data.experimental.service.ShardingPolicy.DYNAMIC, config.data.data_service
             )
         )
-    return _with_weights(examples.batch(batch, drop_remainder=True))
+    return _with_weights(examples.batch(batch, drop_remainder=True), head_of(config).divisor)
 
 
-def _with_weights(batches):
+def _with_weights(batches, divisor):
     def add(images, targets, positives):
-        weight = tf.fill(tf.shape(positives), 1.0 / (1.0 + tf.reduce_sum(positives)))
+        weight = tf.fill(tf.shape(positives), 1.0 / divisor(tf.reduce_sum(positives)))
         return images, targets, dict.fromkeys(targets, weight)
 
     return batches.map(add, AUTOTUNE)

@@ -58,7 +58,7 @@ def conv2d(
         'same',
         use_bias=use_bias,
         kernel_initializer=_init(initializer),
-        kernel_regularizer=_l2(weight_decay),
+        kernel_regularizer=l2(weight_decay),
         name=name,
         **kwargs,
     )
@@ -72,7 +72,7 @@ def depthwise_conv2d(kernel_size, *, name, strides=1, initializer, weight_decay=
         'same',
         use_bias=False,
         depthwise_initializer=_init(initializer),
-        depthwise_regularizer=_l2(weight_decay),
+        depthwise_regularizer=l2(weight_decay),
         name=name,
     )
 
@@ -88,8 +88,8 @@ def separable_conv2d(
         use_bias=use_bias,
         depthwise_initializer=_init(initializer),
         pointwise_initializer=_init(initializer),
-        depthwise_regularizer=_l2(weight_decay),
-        pointwise_regularizer=_l2(weight_decay),
+        depthwise_regularizer=l2(weight_decay),
+        pointwise_regularizer=l2(weight_decay),
         name=name,
         **kwargs,
     )
@@ -102,6 +102,6 @@ def _init(initializer):
     return keras.initializers.get(initializer)
 
 
-def _l2(weight_decay):
+def l2(weight_decay):
     """Halved, since the official term is weight_decay * sum(w ** 2) / 2 and Keras' has no 1/2."""
     return keras.regularizers.L2(weight_decay / 2.0) if weight_decay else None

@@ -126,11 +126,12 @@ class DetectionModel(keras.Model):
 
     def _weighted(self, data):
         """The batch with sample weights that count the positives of all replicas."""
-        count_positives = self.plan.count_positives
+        plan = self.plan
+        count_positives = plan.count_positives
         if count_positives is None or replica_count() == 1:
             return data
         images, targets, weights = data
-        weight = 1.0 / (1.0 + sum_over_replicas(count_positives(targets)))
+        weight = 1.0 / plan.divisor(sum_over_replicas(count_positives(targets)))
         return images, targets, {name: tf.fill(tf.shape(w), weight) for name, w in weights.items()}
 
     def _maybe_symbolic_build(self, *args, **kwargs):

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import typing
+from collections.abc import Mapping
 
 import keras
 
@@ -17,8 +18,9 @@ from keras_efficientdet.network.detection_model import (
 )
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.network.pyramids.pyramid import pyramid
+from keras_efficientdet.weights.applications import is_of_applications, official_values
 from keras_efficientdet.weights.class_count import class_count
-from keras_efficientdet.weights.files import is_keras_weights
+from keras_efficientdet.weights.files import is_keras_weights, read_checkpoint
 from keras_efficientdet.weights.given import (
     IMAGENET,
     classes_in_keras_model,
@@ -26,7 +28,14 @@ from keras_efficientdet.weights.given import (
     is_keras_model,
 )
 from keras_efficientdet.weights.imagenet import imagenet_backbone
-from keras_efficientdet.weights.official import load_backbone, load_official, official_weights
+from keras_efficientdet.weights.official import (
+    is_classifier,
+    load_backbone,
+    load_official,
+    load_values,
+    official_shapes,
+    official_weights,
+)
 from keras_efficientdet.weights.released import released_checkpoint, released_config, released_sets
 
 _log = logging.getLogger(__name__)
@@ -44,13 +53,16 @@ def efficientdet(
       config: a Config, or what `load_config` takes.
       weights: one of
         None: random.
-        'imagenet': the backbone only, for EfficientNet-Lite0 to Lite2 (extra `pretrained`).
+        'imagenet': the backbone only, for EfficientNet-Lite0 to Lite2 (extra `pretrained`), and B0
+          to B7, which Keras downloads into its cache.
         'coco', 'coco640', 'advprop': a released set, downloaded into Keras' cache. The image size
           and input scaling that it expects are set where the configuration has the defaults of its
           model.
         a `.weights.h5` or `.keras` file that Keras saved of this model.
         a folder that `fit` wrote: its best weights.
         what `load_official` takes: a checkpoint of google/automl, or a mapping of its variables.
+        a checkpoint of a classifier of google/automl with the same backbone, or the h5 file of one
+          of keras.applications: the backbone only.
       on_class_mismatch: what to do if the weights have another number of classes (COCO has 90):
         'error', or 'reinit' to initialise the class prediction only, and load all other weights.
     Returns:
@@ -86,7 +98,8 @@ def _load(network, weights, on_class_mismatch):
         return None
     if isinstance(weights, str) and weights == IMAGENET:
         backbone = network.detection_config.model.backbone_name
-        return load_backbone(network, imagenet_backbone(backbone))
+        values = imagenet_backbone(backbone)
+        return _load_classifier(network, values, f'imagenet {backbone}', on_class_mismatch)
     if is_keras_weights(weights):
         return _load_keras_file(network, weights, on_class_mismatch)
     if is_keras_model(weights):
@@ -95,7 +108,25 @@ def _load(network, weights, on_class_mismatch):
             network, official_weights(donor), on_class_mismatch=on_class_mismatch
         )
         return dataclasses.replace(report, source=str(weights))
-    return load_official(network, weights, on_class_mismatch=on_class_mismatch)
+    return _load_checkpoint(network, weights, on_class_mismatch)
+
+
+def _load_checkpoint(network, weights, on_class_mismatch):
+    """Loads a checkpoint of the network, or that of a classifier with the same backbone."""
+    in_memory = isinstance(weights, Mapping)
+    label, values = ('mapping', weights) if in_memory else (str(weights), read_checkpoint(weights))
+    if is_of_applications(values):
+        values = official_values(values, network.detection_config.model.backbone_name, label)
+    if is_classifier(values):
+        return _load_classifier(network, values, label, on_class_mismatch)
+    return load_values(network, label, values, on_class_mismatch=on_class_mismatch)
+
+
+def _load_classifier(network, values, label, on_class_mismatch):
+    """Loads an ImageNet classifier: all of it into a classifier, its backbone into a detector."""
+    if is_classifier(official_shapes(network)):
+        return load_values(network, label, values, on_class_mismatch=on_class_mismatch)
+    return load_backbone(network, values, label)
 
 
 def _load_keras_file(network, path, on_class_mismatch):
@@ -136,16 +167,24 @@ def _network_in(path):
 
 @channels_last()
 def _network(config):
-    model, decay = config.model, config.train.weight_decay
+    model = config.model
     inputs = keras.Input((*model.image_size, 3), name='images')
     features = efficientnet(
         inputs,
         model.backbone_name,
         act_type=model.act_type,
         survival_prob=model.survival_prob,
-        weight_decay=decay,
+        weight_decay=config.train.weight_decay,
     )
-    levels = pyramid(
+    levels = features if model.fpn_name == 'none' else _pyramid(features, config)
+    network = DetectionModel(inputs, head_of(config).build(levels, config), name=model.name)
+    network.detection_config = config
+    return network
+
+
+def _pyramid(features, config):
+    model = config.model
+    return pyramid(
         features,
         levels=(model.min_level, model.max_level),
         filters=model.fpn_num_filters,
@@ -156,8 +195,5 @@ def _network(config):
         separable=model.separable_conv,
         resample_bn=model.apply_bn_for_resampling,
         conv_bn_act=model.conv_bn_act_pattern,
-        weight_decay=decay,
+        weight_decay=config.train.weight_decay,
     )
-    network = DetectionModel(inputs, head_of(config).build(levels, config), name=model.name)
-    network.detection_config = config
-    return network

@@ -53,6 +53,28 @@ class FocalLoss(keras.losses.Loss):
 
 
 @_register
+class ClassificationLoss(keras.losses.Loss):
+    """Softmax cross-entropy of images: shares of classes [B, K], logits [B, K] -> float32 [B].
+
+    0 for an image without a class, whose shares are all 0. Label smoothing as in Keras and the
+    official code: shares * (1 - s) + s / K.
+    """
+
+    def __init__(self, label_smoothing=0.0, name='classification_loss', reduction='sum', **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true, y_pred):
+        shares, logits = tf.cast(y_true, tf.float32), tf.cast(y_pred, tf.float32)
+        spread = tf.reduce_mean(shares, -1, keepdims=True)
+        smooth = shares * (1.0 - self.label_smoothing) + spread * self.label_smoothing
+        return tf.nn.softmax_cross_entropy_with_logits(labels=smooth, logits=logits)
+
+    def get_config(self):
+        return {**super().get_config(), 'label_smoothing': self.label_smoothing}
+
+
+@_register
 class BoxLoss(keras.losses.Loss):
     """Huber loss of box codes: targets, predictions [B, A, 4] -> float32 [B], the sum divided by 4.
 

@@ -22,8 +22,9 @@ class TrainingPlan:
       forward: images [B, H, W, 3] -> outputs; replaces the forward pass of training steps.
       accumulation: data -> logs; replaces Keras' own training step.
       count_positives: targets of some images -> float32, their number of positives. With it, sample
-        weights are 1 / (1 + positives of the whole batch), whatever part of the batch the pipeline
-        of this replica saw.
+        weights follow from the positives of the whole batch, whatever part of it the pipeline of
+        this replica saw.
+      divisor: that of the head: positives -> 1 / sample weight.
       frozen: names of the layers that `compile_for_training` froze; its next call lets them train
         again first.
     """
@@ -35,4 +36,5 @@ class TrainingPlan:
     forward: typing.Callable[[tf.Tensor], dict] | None = None
     accumulation: typing.Callable[[tuple], dict] | None = None
     count_positives: typing.Callable[[dict], tf.Tensor] | None = None
+    divisor: typing.Callable[[tf.Tensor], tf.Tensor] | None = None
     frozen: frozenset[str] = frozenset()

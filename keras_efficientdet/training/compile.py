@@ -71,7 +71,7 @@ def compile_for_training(
 
 def _plan(model, config, steps_per_epoch, losses, weights):
     """The TrainingPlan of a model that is compiled, in the scope of its strategy."""
-    train = config.train
+    train, head = config.train, head_of(config)
     over_replicas = model.distribute_strategy.num_replicas_in_sync > 1
     if over_replicas:
         # Inside the first step, where Keras would do it, it is too late on Keras 3.
@@ -88,6 +88,7 @@ def _plan(model, config, steps_per_epoch, losses, weights):
         ),
         forward=recomputing(model) if train.recompute else None,
         accumulation=accumulation,
-        count_positives=head_of(config).positives if over_replicas else None,
+        count_positives=head.positives if over_replicas else None,
+        divisor=head.divisor,
         frozen=model.plan.frozen,
     )

@@ -127,11 +127,12 @@ def _noise(config, batch):
     by their features alone.
     """
     height, width = config.model.image_size
-    target, positives = head_of(config).targets(config)(
+    head = head_of(config)
+    target, positives = head.targets(config)(
         tf.constant([[8.0, 8.0, height / 2, width / 2]]), tf.constant([0])
     )
     image = tf.random.stateless_normal([height, width, 3], seed=(1, 2))
-    example = image, target, dict.fromkeys(target, 1.0 / (1.0 + batch * positives))
+    example = image, target, dict.fromkeys(target, 1.0 / head.divisor(batch * positives))
     return tf.data.Dataset.from_tensors(example).repeat(batch).batch(batch)
 
 

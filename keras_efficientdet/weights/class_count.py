@@ -18,7 +18,7 @@ from keras_efficientdet.weights.given import (
 from keras_efficientdet.weights.released import released_sets
 
 COCO_CLASSES = 90  # outputs of the official COCO head, some of which no class uses
-_CLASS_BIAS = 'class_net/class-predict/bias'
+_CLASS_BIAS = re.compile(r'^(class_net/class-predict|[^/]+/head/dense|predictions)/bias')
 _BOX_CODES = 4
 
 
@@ -34,17 +34,20 @@ def class_count(
       CheckpointError: the weights cannot be read.
     """
     weights = found_weights(weights)
-    per_place = model.num_scales * len(model.aspect_ratios)
+    classifies = model.head == 'classification'
+    per_place = 1 if classifies else model.num_scales * len(model.aspect_ratios)
     if isinstance(weights, str) and weights in released_sets():
         return COCO_CLASSES
     if is_keras_weights(weights):
+        if classifies:
+            return (_widths(weights, 'dense') or [None])[-1]
         kind = 'separable_conv2d' if model.separable_conv else 'conv2d'
         return _of_keras_file(weights, kind, per_place)
     if is_keras_model(weights):
         return classes_in_keras_model(weights)
     values = weights if isinstance(weights, Mapping) else read_checkpoint(weights)
     for name, value in values.items():
-        if name.startswith(_CLASS_BIAS):  # or its moving average
+        if _CLASS_BIAS.match(name):  # or its moving average
             return len(value) // per_place
     return None
 

@@ -1,6 +1,7 @@
-"""ImageNet backbones from pip packages: EfficientNet-Lite0 to Lite2, converted from google/automl.
+"""ImageNet classifiers, which are backbones too: from pip packages, or from Keras' downloads.
 
-The packages (the extra `pretrained`) contain PyTorch files, which `torch_files` reads.
+There are packages (the extra `pretrained`) of EfficientNet-Lite0 to Lite2, converted from
+google/automl. They contain PyTorch files, which `torch_files` reads. Keras has B0 to B7.
 """
 
 import importlib.util
@@ -9,6 +10,7 @@ import pathlib
 import numpy as np
 
 from keras_efficientdet.errors import CheckpointError
+from keras_efficientdet.weights import applications
 from keras_efficientdet.weights.torch_files import read_pth
 
 _PACKAGED = ('efficientnet-lite0', 'efficientnet-lite1', 'efficientnet-lite2')
@@ -58,15 +60,19 @@ def imagenet_backbone(name: str) -> dict[str, np.ndarray]:
     """{official variable name: float32 array} of a backbone with its ImageNet classifier.
 
     Args:
-      name: 'efficientnet-lite0', 'efficientnet-lite1' or 'efficientnet-lite2'.
+      name: 'efficientnet-lite0' to '-lite2', which come from packages, or 'efficientnet-b0' to
+        '-b7', which Keras downloads.
     Raises:
-      CheckpointError: there is no package of this backbone, or it is not installed (the message
-        gives the command).
+      CheckpointError: there are none of this backbone, its package is not installed (the message
+        gives the command), or the download fails.
     """
+    if name in applications.NAMES:
+        return applications.imagenet_values(name)
     if name not in _PACKAGED:
         raise CheckpointError(
-            f'no pip package contains ImageNet weights of {name}; there is one for each of '
-            'efficientnet-lite0 to lite2. For other backbones give `load_official` a checkpoint'
+            f'there are ImageNet weights of efficientnet-lite0 to lite2 (pip packages) and of '
+            f'efficientnet-b0 to b7 (Keras), but not of {name}; for other backbones give the path '
+            'of a checkpoint'
         )
     values = {}
     for key, tensor in read_pth(_file_of(name)).items():

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_efficientdet.errors import CheckpointError
 
-CLASS_PREDICT = re.compile(r'^class_net/class-predict/')
+CLASS_PREDICT = re.compile(r'^(class_net/class-predict|[^/]+/head/dense)/')
 
 
 @dataclasses.dataclass(frozen=True)

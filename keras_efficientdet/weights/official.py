@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import keras
 import numpy as np
@@ -90,12 +90,21 @@ def load_official(
         or has values of another shape, of another dtype or not finite. The message names the
         variables. The model is unchanged.
     """
+    if isinstance(source, dict):
+        return load_values(model, 'mapping', source, ema, on_class_mismatch)
+    return load_values(model, str(source), read_checkpoint(source), ema, on_class_mismatch)
+
+
+def load_values(
+    model: keras.Model,
+    label: str,
+    found: Mapping[str, np.ndarray],
+    ema: bool = True,
+    on_class_mismatch: str = 'error',
+) -> LoadReport:
+    """`load_official` of values that were read already; `label` names their source in messages."""
     if on_class_mismatch not in ('error', 'reinit'):
         raise ValueError(f'on_class_mismatch {on_class_mismatch!r}: expected error or reinit')
-    if isinstance(source, dict):
-        label, found = 'mapping', source
-    else:
-        label, found = str(source), read_checkpoint(source)
     values, averaged, slots = _select(found, ema)
     wanted = official_shapes(model)
     fresh = _other_class_count(values, wanted) if on_class_mismatch == 'reinit' else set()
@@ -146,22 +155,32 @@ def save_official(
     write_checkpoint(prefix, {**values, 'global_step': np.asarray(global_step, np.int64)})
 
 
-def load_backbone(model: keras.Model, values: dict[str, np.ndarray]) -> LoadReport:
+def is_classifier(names: Iterable[str]) -> bool:
+    """Whether these are the official names of a classifier's variables."""
+    return any(name.endswith('/head/dense/bias') for name in names)
+
+
+def load_backbone(
+    model: keras.Model, values: Mapping[str, np.ndarray], label: str | None = None
+) -> LoadReport:
     """Loads the weights of an ImageNet classifier into the backbone of a model.
 
     Args:
       model: the result of `efficientdet`.
-      values: {official name: array} with every variable of the backbone. The classifier's own head
-        ('<backbone>/head/...') is not loaded and reported as unused.
+      values: {official name: array} with every variable of the backbone, and moving averages,
+        which are preferred. The classifier's own head ('<backbone>/head/...') is not loaded and
+        reported as unused.
+      label: names the source in messages; default: the name of the backbone.
     Raises:
       CheckpointError: the values do not fit the backbone. The model is unchanged.
     """
     prefix = model.detection_config.model.backbone_name + '/'
     shapes = official_shapes(model)
     wanted = {name: shape for name, shape in shapes.items() if name.startswith(prefix)}
+    values, _, _ = _select(values, ema=True)
     unused = {name for name in values if name.startswith(f'{prefix}head/')}
     values = {name: value for name, value in values.items() if name not in unused}
-    report = report_of(prefix[:-1], wanted, values)
+    report = report_of(label or prefix[:-1], wanted, values)
     check(report, wanted, values)
     _assign(model, values)
     return dataclasses.replace(report, unused=tuple(sorted(unused)))

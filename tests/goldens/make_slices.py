@@ -16,6 +16,7 @@ import numpy as np
 HERE = pathlib.Path(__file__).parent
 SAMPLES = 256
 WHOLE = ('func/*', 'e2e/*', 'data/*')
+CLASSIFIER = ('*.npz', 'trainable_parameters.json')  # has an index of its own
 FORWARD = (
     'd0_256',
     'd0_600_nondiv128',
@@ -44,6 +45,7 @@ def main(source):
         content = json.loads((source / kept[-1]).read_text())
         slim = {k: content[k] for k in ('keras', 'params_total', 'params_trainable')}
         (HERE / kept[-1]).write_text(json.dumps(slim, separators=(',', ':')))
+    copy_classifier(source / 'classifier', HERE / 'classifier')
     sums = json.loads((source.parent / 'reference/imagenet_lite_crc32.json').read_text())[
         'efficientnet-lite0'
     ]
@@ -57,6 +59,14 @@ def main(source):
         for k in kept
     }
     (HERE / 'index.json').write_text(json.dumps({'files': files}, indent=0))
+
+
+def copy_classifier(source, target):
+    target.mkdir(exist_ok=True)
+    for path in (p for pattern in CLASSIFIER for p in source.glob(pattern)):
+        shutil.copyfile(path, target / path.name)
+    index = json.loads((source / 'index.json').read_text())
+    (target / 'index.json').write_text(json.dumps(index, separators=(',', ':')))
 
 
 def sampled(arrays):

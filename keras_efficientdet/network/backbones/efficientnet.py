@@ -36,6 +36,7 @@ STAGES = (
     Stage(4, 5, 2, 6, 112, 192),
     Stage(1, 3, 1, 6, 192, 320),
 )
+HEAD_FILTERS = 1280
 SQUEEZE_RATIO = 0.25
 DEFAULT_SURVIVAL = 0.8
 
@@ -155,6 +156,11 @@ def block_table(name):
         again = blocks[-1]._replace(stride=1, filters_in=filters_out)
         blocks.extend([again] * (repeats - 1))
     return blocks
+
+
+def head_filters(name):
+    """Channels of the last convolution of a classifier; the Lite models do not scale them."""
+    return HEAD_FILTERS if 'lite' in name else round_filters(HEAD_FILTERS, SCALINGS[name][0])
 
 
 def round_filters(filters, width, divisor=8):

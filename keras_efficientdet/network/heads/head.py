@@ -26,8 +26,10 @@ class Head:
         ({name: target [...]}, number of positives float32 []). N may be 0. It runs inside tf.data,
         so the shapes of its targets must be static.
       losses(config) -> ({name: keras.losses.Loss}, {name: weight}). A loss returns one value per
-        image, the sum over its places; dividing by 1 + positives is left to the sample weights.
+        image, the sum over its places; dividing is left to the sample weights.
       positives(targets {name: [B, ...]}) -> float32 [], the number of positives in a batch.
+      divisor(positives float32 []) -> float32 [], what the losses of a batch are divided by; if not
+        given, 1 + positives, as in google/automl.
       detect(outputs {name: [B, ...]}, config) -> boxes [B, D, 4], scores float32 [B, D], classes
         int32 [B, D], count int32 [B]; best first, rows from `count` on are 0. Boxes have
         ymin <= ymax and xmin <= xmax. It becomes part of exported graphs.
@@ -51,6 +53,7 @@ class Head:
     losses: Callable[[Config], tuple[dict, dict]]
     positives: Callable[[dict], tf.Tensor]
     detect: Callable[[dict, Config], tuple]
+    divisor: Callable[[tf.Tensor], tf.Tensor] = lambda positives: 1.0 + positives
     candidates: Callable[[dict, Config], tuple] | None = None
     anchors: Callable[[Config], np.ndarray] | None = None
     codes: Callable[[dict, Config], tuple] | None = None

@@ -3,14 +3,9 @@
 import keras
 
 from keras_efficientdet.network.blocks import activation, batch_norm, conv2d, separable_conv2d
-from keras_efficientdet.network.layers import (
-    FUSIONS,
-    EdgeWeights,
-    Fuse,
-    NearestResize,
-    UpSampling2D,
-)
+from keras_efficientdet.network.layers import FUSIONS, EdgeWeights, Fuse
 from keras_efficientdet.network.pyramids.graphs import GRAPHS, last_of_level
+from keras_efficientdet.network.resizing import NearestResize, UpSampling2D
 
 
 def pyramid(
