@@ -6,6 +6,8 @@ import sys
 __version__ = '0.1.0'
 __all__ = [
     'CheckpointError',
+    'Classification',
+    'Classifier',
     'CocoEvaluation',
     'Config',
     'ConfigError',
@@ -78,6 +80,7 @@ if not _started_as_command():
         read_labels,
     )
     from keras_efficientdet.imaging.drawing import draw
+    from keras_efficientdet.inference.classifier import Classification, Classifier
     from keras_efficientdet.inference.detections import Detections
     from keras_efficientdet.inference.detector import Detector
     from keras_efficientdet.network.classifier import classifier

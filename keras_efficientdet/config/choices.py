@@ -31,4 +31,5 @@ IOU_LOSSES = ('iou', 'giou', 'diou', 'ciou')
 NMS_METHODS = ('gaussian', 'hard', 'linear', 'diou')  # the last two: only in ops/numpy_nms.py
 OPTIMIZERS = ('sgd', 'adam')
 PRECISIONS = ('mixed_float16', 'mixed_bfloat16')  # Keras' own names
+RESIZES = ('pad', 'crop')  # ops/images.py
 PYRAMIDS = ('bifpn', 'qufpn', 'none')  # 'none': the head is on the backbone

@@ -74,6 +74,11 @@ def check_config(config: Config) -> Config:
             f'anchor_scale must be one number or one for each of the {levels} levels '
             f'{model.min_level} to {model.max_level}, found {model.anchor_scale}'
         )
+    if model.resize == 'crop' and model.head != 'classification':
+        raise ConfigError(
+            f"resize='crop' cuts off the edges of images, and the head {model.head!r} has to find "
+            "objects there; use 'pad'"
+        )
     if data.jitter_min > data.jitter_max:
         raise ConfigError(
             f'jitter_min must not be above jitter_max, found {data.jitter_min} and '

@@ -36,6 +36,9 @@ class ModelConfig:
     label_map: LabelMap | None = key(None, read=values.label_map)
     mean_rgb: tuple[float, ...] = key((0.485 * 255, 0.456 * 255, 0.406 * 255), length=3)
     stddev_rgb: tuple[float, ...] = key((0.229 * 255, 0.224 * 255, 0.225 * 255), length=3, above=0)
+    # How an image gets the size of the network: 'pad' shows all of it, 'crop' its middle, as
+    # google/automl evaluates classifiers.
+    resize: str = key('pad', choices=choices.RESIZES)
     act_type: str = key('swish', choices=choices.ACTIVATIONS)
     # A backbone gives features up to level 5; the pyramid adds the levels above it.
     min_level: int = key(3, low=1, high=5)

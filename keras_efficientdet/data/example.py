@@ -59,16 +59,16 @@ def plain_example(example, config):
     """An example as it is, at the size of the network.
 
     Returns:
-      the example (see `augmented_example`) with all its objects, and the scale (float32 scalar) by
-      which its image was resized.
+      the example (see `augmented_example`) with all its objects, and the scale (float32 scalar)
+      whose inverse is the scale back of `images.prepare`.
     """
     size = config.model.image_size
     image_hw = tf.unstack(tf.shape(example['image'])[:2])
-    scale = images.fit_scale(image_hw, size)
-    image = images.resize_and_pad(example['image'], size, scale, finish=_normalizer(config.model))
+    scale, offset = images.placed(image_hw, size, config.model.resize)
+    image = images.resize_and_pad(example['image'], size, scale, offset, _normalizer(config.model))
     scaled = images.scaled_size(image_hw, scale)
-    transform = augment.scaled_and_cropped(image_hw, scaled, tf.constant([0, 0]), size)
-    return augment.moved(example, image, transform), scale
+    transform = augment.scaled_and_cropped(image_hw, scaled, offset, size)
+    return augment.moved(example, image, transform), images.fit_scale(image_hw, size)
 
 
 def _normalizer(model):

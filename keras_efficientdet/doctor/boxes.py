@@ -7,6 +7,7 @@ from keras_efficientdet.data.source import BOXES_CUT, BOXES_LEFT_OUT, BOXES_REVE
 from keras_efficientdet.doctor.findings import Finding, counted
 from keras_efficientdet.doctor.repeated import check_repeated
 from keras_efficientdet.doctor.split import Split
+from keras_efficientdet.network.heads import head_of
 
 EDGE = 1.0  # pixels that a box may extend beyond its image: rounding, not a fault
 MANY = 0.2  # share of faulty boxes above which their format is wrong, not single annotations
@@ -29,7 +30,7 @@ def check_boxes(split: Split, config: Config | None = None) -> list[Finding]:
             _degenerate(split, boxes),
             _outside(split, boxes, sizes),
             _normalised(split, boxes),
-            _whole_image(split, boxes, sizes),
+            None if head_of(config).whole_image else _whole_image(split, boxes, sizes),
             _without_boxes(split),
             _too_many(split, config.detect.max_output_size),
             _all_crowd(split, config.data),
@@ -173,7 +174,7 @@ def _whole_image(split, boxes, sizes):
         'warning',
         f'{split.name}: {share:.0%} of {len(boxes)} boxes cover their whole image',
         'an image without objects needs no box at all; images with a class but no location are '
-        'data for a classifier, not for a detector',
+        'data for a classifier (such as efficientnet-b0), not for a detector',
         split=split.name,
         numbers={'share': share, 'boxes': len(boxes)},
     )

@@ -3,6 +3,7 @@
 from keras_efficientdet.config import Config, load_config, model_names
 from keras_efficientdet.doctor.findings import Finding, counted
 from keras_efficientdet.errors import CheckpointError
+from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.weights.class_count import class_count
 from keras_efficientdet.weights.released import released_config, released_sets
 
@@ -28,7 +29,7 @@ def check_settings(config: Config, images: int, weights=None) -> list[Finding]:
         _learning_rate(train),
         _warmup_start(train),
         _normalisation(config, weights),
-        _image_size(config.model),
+        _image_size(config.model) if head_of(config).anchors else None,
         _freeze(train, weights),
         _initial_weights(config, weights),
     ]

@@ -14,7 +14,9 @@ from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from keras_efficientdet.config import Config, class_ids, class_names
+from keras_efficientdet.evaluation import whole_images
 from keras_efficientdet.network.detector import detect_batch
+from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops.coco_rows import coco_rows, xywh
 
 # Names of COCO's 12 summary metrics, in the order of pycocotools' `stats`.
@@ -53,13 +55,17 @@ def evaluate(
       progress: whether to show a progress bar.
     Returns:
       The 12 COCO metrics by name (STATISTICS), and 'per_class': {class name: {'AP', 'AP50'}}. A
-      metric without ground truth (no small objects, a class that does not occur) is nan.
+      metric without ground truth (no small objects, a class that does not occur) is nan. For
+      classifiers also 'top1' and 'top5', and AP is that of the classes, whatever the boxes.
     Raises:
       ValueError: two images have the same id.
     """
     config = config or model.detection_config  # type: ignore[union-attr]
     truth, found = collect(model, data, config, progress=progress)
-    return metrics_of(coco_run(truth, found, label_map_of(config)))
+    metrics = metrics_of(coco_run(truth, found, label_map_of(config)))
+    if head_of(config).whole_image:
+        return {**whole_images.accuracy(truth, found), **metrics}
+    return metrics
 
 
 def label_map_of(config: Config) -> dict[int, str]:
@@ -82,6 +88,8 @@ def collect(model, data, config: Config, *, progress: bool = True) -> tuple[list
         for i, image_id in enumerate(labels['id'].tolist()):
             truth.append((image_id, _truth(labels, i, ids)))
             found += _found(detections, i, image_id, ids)
+    if head_of(config).whole_image:
+        found = whole_images.as_annotated(truth, found)
     if detect is not model:
         # The traced graph of `detect` is large and part of reference cycles: without this, memory
         # grows with every evaluation until Python happens to collect them.
@@ -143,6 +151,8 @@ def names_of(run: COCOeval) -> tuple[str, ...]:
 def metrics_text(metrics: dict) -> str:
     """The metrics of `evaluate` as text: COCO's in two lines, then a line for each class."""
     lines = []
+    if 'top1' in metrics:
+        lines.append(f'top-1 {metrics["top1"]:.3f}  top-5 {metrics["top5"]:.3f}')
     for names in (STATISTICS[:6], STATISTICS[6:]):
         lines.append('  '.join(f'{name} {metrics[name]:.3f}' for name in names))
     width = max(map(len, metrics['per_class']), default=0)

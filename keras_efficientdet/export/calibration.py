@@ -42,7 +42,10 @@ def calibration_images(source: CalibrationSource, config: Config) -> list[np.nda
     first = tqdm(
         itertools.islice(found, LIMIT), desc='reading calibration', unit=' images', leave=False
     )
-    fitted = [images.letterbox(image, model.image_size, model.mean_rgb)[0] for image in first]
+    fitted = [
+        images.letterbox(image, model.image_size, model.mean_rgb, model.resize)[0]
+        for image in first
+    ]
     if not fitted:
         raise ValueError('the calibration set holds no image; 100 to 300 are enough')
     return fitted

@@ -52,7 +52,11 @@ def prepare(
     """
     pixels = batch if resizes_uint8 else tf.cast(batch, tf.float32)
     return images.prepare(
-        pixels, config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb
+        pixels,
+        config.model.image_size,
+        config.model.mean_rgb,
+        config.model.stddev_rgb,
+        config.model.resize,
     )
 
 

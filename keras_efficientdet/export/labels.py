@@ -17,10 +17,10 @@ INSIDE = 'labels.json'  # in the zip archive at the end of a .tflite file
 
 
 def labels(config: Config) -> dict[str, typing.Any]:
-    """What an export carries: {'model', 'names', 'ids', 'image_size', 'mean_rgb', 'stddev_rgb'}.
+    """What an export carries: {'model', 'names', 'ids', 'image_size', 'resize', ...}.
 
     `names` and `ids` (the data set's category ids) are lists in class order. `image_size` (height,
-    width), `mean_rgb` and `stddev_rgb` are for readers of exports without preprocessing.
+    width), `resize`, `mean_rgb` and `stddev_rgb` are for readers of exports without preprocessing.
     """
     model = config.model
     return {
@@ -28,6 +28,7 @@ def labels(config: Config) -> dict[str, typing.Any]:
         'names': list(class_names(model)),
         'ids': list(class_ids(model)),
         'image_size': list(model.image_size),
+        'resize': model.resize,
         'mean_rgb': list(model.mean_rgb),
         'stddev_rgb': list(model.stddev_rgb),
     }

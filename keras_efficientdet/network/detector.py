@@ -39,12 +39,13 @@ def detections(
 class Prepare(keras.layers.Layer):
     """uint8 [B, H, W, 3] -> the two results of `images.prepare`, and `images.sizes` [B, 2]."""
 
-    def __init__(self, size, mean_rgb, stddev_rgb, **kwargs):
+    def __init__(self, size, mean_rgb, stddev_rgb, resize='pad', **kwargs):
         super().__init__(**kwargs)
         self.settings = {
             'size': tuple(size),
             'mean_rgb': tuple(mean_rgb),
             'stddev_rgb': tuple(stddev_rgb),
+            'resize': resize,
         }
 
     def call(self, inputs):
@@ -88,7 +89,11 @@ def detector(model: keras.Model, config: Config | None = None) -> keras.Model:
     config = config or model.detection_config
     inputs = keras.Input((None, None, 3), dtype='uint8', name='images')
     prepared, scale_back, sizes = Prepare(
-        config.model.image_size, config.model.mean_rgb, config.model.stddev_rgb, name='prepare'
+        config.model.image_size,
+        config.model.mean_rgb,
+        config.model.stddev_rgb,
+        config.model.resize,
+        name='prepare',
     )(inputs)
     detections = Detect(config.to_dict(), name='detect')(model(prepared), scale_back, sizes)
     whole = DetectionModel(inputs, detections, name=f'{config.model.name}-detector')

@@ -9,6 +9,8 @@ import tensorflow as tf
 
 from keras_efficientdet.ops.boxes import clip
 
+CROP_PADDING = 32  # pixels that 'crop' leaves away on the shorter side, both ends together
+
 
 def decode(encoded):
     """JPEG, PNG, GIF (first frame) or BMP -> uint8 [H, W, 3]; EXIF orientation is ignored.
@@ -38,6 +40,22 @@ def fit_scale(image_hw, target_hw):
     height, width = (tf.cast(n, tf.float32) for n in image_hw)
     target_height, target_width = (tf.cast(n, tf.float32) for n in target_hw)
     return tf.minimum(target_height / height, target_width / width)
+
+
+def placed(image_hw, size, resize):
+    """How an image is scaled and cropped to `size`: scale float32 [], offset (y, x), int32.
+
+    Args:
+      image_hw: (height, width) of the image. size: (height, width) of the network's input.
+      resize: 'pad': the whole image, padded at the bottom and right. 'crop': its middle, of which
+        size / (size + 32) fits into the shorter side (google/automl preprocessing, CROP_PADDING).
+    """
+    if resize == 'pad':
+        return fit_scale(image_hw, size), (0, 0)
+    sides = [tf.cast(n, tf.float32) for n in image_hw]
+    scale = tf.maximum(*((n + CROP_PADDING) / side for n, side in zip(size, sides, strict=True)))
+    spare = scaled_size(image_hw, scale) - tf.constant(size)
+    return scale, tuple(tf.unstack((spare + 1) // 2))
 
 
 def resize_and_pad(images, size, scale=None, offset=(0, 0), finish=None):
@@ -74,7 +92,7 @@ def scaled_size(image_hw, scale):
     return tf.maximum(1, tf.cast(scaled, tf.int32))
 
 
-def prepare(images, size, mean_rgb, stddev_rgb):
+def prepare(images, size, mean_rgb, stddev_rgb, resize='pad'):
     """Prepares images of any size for inference.
 
     They are normalised after they are resized, which gives the same numbers up to rounding for a
@@ -83,20 +101,23 @@ def prepare(images, size, mean_rgb, stddev_rgb):
     Args:
       images: uint8 [B, H, W, 3], or float32 with the same values.
       size: (height, width) of the network's input.
+      resize: 'pad' or 'crop', see `placed`.
     Returns:
       float32 [B, height, width, 3] for the network, and the scale back, float32 [B]: boxes of the
-      network times it are in pixels of the original images (`undo`).
+      network times it are in pixels of the original images (`undo`). With 'crop' this is true only
+      of a box as large as the input, which becomes one that holds the whole image.
     """
     shape = tf.shape(images)
-    scale = fit_scale((shape[1], shape[2]), size)
+    image_hw = shape[1], shape[2]
+    scale, offset = placed(image_hw, size, resize)
     prepared = resize_and_pad(
-        images, size, scale, finish=lambda cut: normalize(cut, mean_rgb, stddev_rgb)
+        images, size, scale, offset, lambda cut: normalize(cut, mean_rgb, stddev_rgb)
     )
-    return prepared, tf.fill(shape[:1], 1.0 / scale)
+    return prepared, tf.fill(shape[:1], 1.0 / fit_scale(image_hw, size))
 
 
-def letterbox(picture, size, mean_rgb):
-    """Resizes an image to fit into the network's input and pads it, for engines of fixed size.
+def letterbox(picture, size, mean_rgb, resize='pad'):
+    """Brings an image to the size of the network's input, for engines of fixed size.
 
     It is `prepare` in NumPy, without TensorFlow, whose threads a forked process does not have.
 
@@ -104,17 +125,21 @@ def letterbox(picture, size, mean_rgb):
       picture: uint8 [H, W, 3].
       size: (height, width) of the network's input.
       mean_rgb: colour of the padding, rounded, so that it is about 0 after normalisation.
+      resize: 'pad' or 'crop', see `placed`.
     Returns:
-      uint8 [height, width, 3], and the scale back (float): boxes in pixels of the first times it
-      are in pixels of the original image.
+      uint8 [height, width, 3], and the scale back (float), as of `prepare`.
     """
-    image_hw = np.float32(picture.shape[:2])
-    scale = np.min(np.float32(size) / image_hw)
+    image_hw, size = np.float32(picture.shape[:2]), np.array(size)
+    fit = np.min(np.float32(size) / image_hw)
+    crops = resize == 'crop'
+    scale = np.max(np.float32(size + CROP_PADDING) / image_hw) if crops else fit
     height, width = np.maximum(1, (image_hw * scale).astype(np.int32))
+    y, x = (np.array([height, width]) - size + 1) // 2 if crops else (0, 0)
+    cut = _bilinear(picture, height, width)[y : y + size[0], x : x + size[1]]
     fitted = np.empty((*size, 3), np.uint8)
     fitted[:] = np.rint(np.float32(mean_rgb))
-    fitted[:height, :width] = np.rint(_bilinear(picture, height, width))
-    return fitted, float(1 / scale)
+    fitted[: cut.shape[0], : cut.shape[1]] = np.rint(cut)
+    return fitted, float(1 / fit)
 
 
 def _bilinear(image, height, width):

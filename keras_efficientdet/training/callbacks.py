@@ -86,8 +86,9 @@ class CocoEvaluation(keras.callbacks.Callback):
             if self.best_path and metrics['AP'] > self.best:
                 self.best = metrics['AP']
                 save_weights(self.model, self.best_path)
-        # The six of AP; those of AR follow in the report.
-        logs.update({f'val_{name}': metrics[name] for name in STATISTICS[:6]})
+        # The six of AP; those of AR follow in the report. The first two: of classifiers.
+        shown = [name for name in ('top1', 'top5', *STATISTICS[:6]) if name in metrics]
+        logs.update({f'val_{name}': metrics[name] for name in shown})
         _log.info('\nepoch %d, validation:\n%s', epoch + 1, metrics_text(metrics))
 
 

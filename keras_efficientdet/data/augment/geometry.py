@@ -56,7 +56,7 @@ def scaled_and_cropped(image_hw, scaled, offset, size):
 
     Args:
       image_hw, scaled: (height, width), integers. size: (height, width), Python integers.
-      offset: int32 [2], (y, x) of the crop in the scaled image.
+      offset: (y, x) of the crop in the scaled image, int32.
     """
     ratio = tf.cast(scaled, tf.float32) / tf.cast(tf.stack(image_hw), tf.float32)
     # The official code clips to the last pixel's index, one less than the side.

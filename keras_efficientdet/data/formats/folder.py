@@ -43,7 +43,7 @@ def read_folder(
     Args:
       split: train, val, test (valid and validation mean val) or a list of a VOC folder. Required
         where there are several splits.
-      kind: coco, voc, yolo or csv, where a folder could be more than one of them.
+      kind: coco, voc, yolo, csv or classes, where a folder could be more than one of them.
     Returns:
       Source.
     Raises:
@@ -131,5 +131,11 @@ FORMATS = (
         'a yaml file with `names`, classes.txt, obj.names or _darknet.labels, and text files',
         recognition.yolo_reason,
         recognition.yolo_read,
+    ),
+    Format(
+        'classes',
+        'folders of images named by their class, and no annotations',
+        recognition.class_folders_reason,
+        recognition.class_folders_read,
     ),
 )

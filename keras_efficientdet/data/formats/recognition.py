@@ -6,7 +6,7 @@ split)` is its Source.
 
 import mmap
 
-from keras_efficientdet.data.formats import voc, voc_layout, yolo, yolo_names
+from keras_efficientdet.data.formats import class_folders, voc, voc_layout, yolo, yolo_names
 from keras_efficientdet.data.formats.coco import read_coco
 from keras_efficientdet.data.formats.common import numbered
 from keras_efficientdet.data.formats.csv_table import (
@@ -24,6 +24,7 @@ from keras_efficientdet.data.formats.splits import (
     sisters,
     splits_in,
 )
+from keras_efficientdet.errors import DataError
 
 
 def _files(path, pattern):
@@ -182,3 +183,22 @@ def _label_map_of(tables):
     if whole and all(listed == whole[0] for listed in whole):
         return whole[0]
     return numbered(names)
+
+
+# ---- folders of classes ----
+
+
+def class_folders_reason(path):
+    if not path.is_dir():
+        return None
+    return _listing(class_folders.class_folders(path))
+
+
+def class_folders_read(path, split):
+    if split:
+        raise DataError(f'{path}: no split {split!r}; its folders are classes')
+    names = class_folders.class_names(path)
+    others = sisters(path, class_folders.class_folders)
+    return class_folders.read_class_folders(
+        path, numbered(names.union(*map(class_folders.class_names, others)))
+    )

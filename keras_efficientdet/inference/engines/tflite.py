@@ -12,9 +12,10 @@ def load(path):
     """(run, labels) of a .tflite file."""
     labels, interpret = read_labels(path), tflite_function(path)
     size, mean = labels['image_size'], labels['mean_rgb']
+    resize = labels.get('resize', 'pad')  # earlier versions had no other
 
     def detect(image):
-        fitted, scale_back = images.letterbox(image, size, mean)
+        fitted, scale_back = images.letterbox(image, size, mean, resize)
         found = {name: values[0] for name, values in interpret(fitted[None]).items()}
         to_pixels = np.float32(np.tile(size, 2) * scale_back)
         # Boxes may reach into the padding, and those of the operator of nms='op' beyond the input.

@@ -16,6 +16,8 @@ from keras_efficientdet.network.layers import Dropout
 from keras_efficientdet.network.losses import ClassificationLoss
 from keras_efficientdet.ops.boxes import area
 
+IMAGENET_CLASSES = 1000
+
 
 def build(features, config):
     """{level: [B, h, w, C]} -> {'logits': float32 [B, num_classes]}, from the highest level.
@@ -40,7 +42,9 @@ def build(features, config):
 
 
 def _dense(classes, weight_decay, name):
-    spread = 1.0 / math.sqrt(classes)  # the official one
+    # Officially 1 / sqrt(classes), which is meant for ImageNet: with 3 classes, logits would begin
+    # with a deviation of 6 and the loss with 6.
+    spread = 1.0 / math.sqrt(max(classes, IMAGENET_CLASSES))
     return keras.layers.Dense(
         classes,
         kernel_initializer=keras.initializers.RandomUniform(-spread, spread),
@@ -100,4 +104,5 @@ HEAD = Head(
     positives=positives,
     detect=detect,
     divisor=lambda images: tf.maximum(images, 1.0),
+    whole_image=True,
 )

@@ -34,6 +34,9 @@ class Head:
         int32 [B, D], count int32 [B]; best first, rows from `count` on are 0. Boxes have
         ymin <= ymax and xmin <= xmax. It becomes part of exported graphs.
 
+      whole_image: whether its detections are classes of the image, with boxes as large as it. Such
+        a head is evaluated by top-1 and top-5 accuracy, too.
+
     Optional, None where a head has no such thing. What needs it is then refused with an error, or
     left out where it is only shown:
       candidates(outputs, config) -> boxes [B, N, 4], scores [B, N], classes int32 [B, N]: what
@@ -54,6 +57,7 @@ class Head:
     positives: Callable[[dict], tf.Tensor]
     detect: Callable[[dict, Config], tuple]
     divisor: Callable[[tf.Tensor], tf.Tensor] = lambda positives: 1.0 + positives
+    whole_image: bool = False
     candidates: Callable[[dict, Config], tuple] | None = None
     anchors: Callable[[Config], np.ndarray] | None = None
     codes: Callable[[dict, Config], tuple] | None = None
