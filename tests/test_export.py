@@ -147,6 +147,7 @@ def test_labels_stand_beside_the_graph(exported):
         'names': ['cat', 'dog', 'van'],
         'ids': [1, 18, 400],
         'image_size': [96, 128],
+        'resize': 'pad',
         'mean_rgb': [127.0] * 3,
         'stddev_rgb': [128.0] * 3,
     }

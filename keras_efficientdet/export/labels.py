@@ -17,7 +17,7 @@ INSIDE = 'labels.json'  # in the zip archive at the end of a .tflite file
 
 
 def labels(config: Config) -> dict[str, typing.Any]:
-    """What an export carries: {'model', 'names', 'ids', 'image_size', 'resize', ...}.
+    """What an export carries: {'model', 'names', 'ids', 'image_size', 'resize', 'mean_rgb', ...}.
 
     `names` and `ids` (the data set's category ids) are lists in class order. `image_size` (height,
     width), `resize`, `mean_rgb` and `stddev_rgb` are for readers of exports without preprocessing.
