@@ -21,6 +21,47 @@ def test_official_graphs(graph, levels):
     ]
 
 
+def test_fpn_and_panet_by_hand():
+    fpn = [(5, (2,)), (4, (1, 3)), (3, (0, 4))]
+    assert GRAPHS['fpn'](3, 5) == fpn
+    # Top-down outputs are 3 (level 5), 4 (level 4), 5 (level 3); 6 and 7 go up again.
+    assert GRAPHS['panet'](3, 5) == [*fpn, (4, (4, 5)), (5, (3, 6))]
+
+
+def reached(graph):
+    """{level of an output: levels of the inputs that it depends on} of a pyramid of levels 3-6."""
+    sizes = {3: 16, 4: 8, 5: 4, 6: 2}
+    inputs = {level: keras.Input((size, size, 4)) for level, size in sizes.items()}
+    outputs = pyramid(inputs, levels=(3, 6), filters=4, repeats=1, fusion='sum', graph=graph)
+    model = keras.Model(list(inputs.values()), list(outputs.values()))
+    values = [tf.random.stateless_normal([1, n, n, 4], (n, 1)) for n in sizes.values()]
+    found = {}
+    for level, output in zip(sizes, outputs, strict=True):
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            total = tf.reduce_sum(model(values)[list(outputs).index(output)] ** 2)
+        gradients = tape.gradient(total, values)
+        found[level] = [
+            source
+            for source, g in zip(sizes, gradients, strict=True)
+            if g is not None and np.any(g.numpy())
+        ]
+    return found
+
+
+def test_what_each_output_depends_on():
+    assert reached('fpn') == {3: [3, 4, 5, 6], 4: [4, 5, 6], 5: [5, 6], 6: [6]}
+    for graph in ('panet', 'bifpn', 'qufpn'):
+        assert reached(graph) == {level: [3, 4, 5, 6] for level in (3, 4, 5, 6)}
+
+
+@pytest.mark.parametrize('graph', ['fpn', 'panet'])
+def test_every_graph_repeats_and_has_a_node_for_each_level(graph):
+    features = {level: keras.Input((64 >> level, 64 >> level, 10 * level)) for level in (3, 4, 5)}
+    outputs = pyramid(features, levels=(3, 6), filters=16, repeats=2, graph=graph)
+    assert [tuple(x.shape[1:]) for x in outputs.values()] == [(n, n, 16) for n in (8, 4, 2, 1)]
+
+
 @pytest.mark.parametrize('first, last', [(3, 5), (2, 8), (3, 9)])
 def test_every_feature_is_used(first, last):
     nodes, count = bifpn_nodes(first, last), last - first + 1
@@ -78,5 +119,5 @@ def test_unknown_names():
     inputs = {5: keras.Input((4, 4, 8))}
     with pytest.raises(ValueError, match="fusion 'mean'"):
         pyramid(inputs, levels=(5, 6), filters=8, repeats=1, fusion='mean')
-    with pytest.raises(ValueError, match="graph 'fpn'"):
-        pyramid(inputs, levels=(5, 6), filters=8, repeats=1, graph='fpn')
+    with pytest.raises(ValueError, match="graph 'nas'"):
+        pyramid(inputs, levels=(5, 6), filters=8, repeats=1, graph='nas')

@@ -14,6 +14,27 @@ class Node(typing.NamedTuple):
     inputs: tuple[int, ...]
 
 
+def fpn_nodes(first, last):
+    """Top-down only (Lin et al. 2017, arXiv:1612.03144; EfficientDet paper figure 2a)."""
+    count = last - first + 1
+    nodes = [Node(last, (count - 1,))]
+    for level in range(last - 1, first - 1, -1):
+        above = count + len(nodes) - 1
+        nodes.append(Node(level, (level - first, above)))
+    return nodes
+
+
+def panet_nodes(first, last):
+    """An FPN, then bottom-up over its outputs (arXiv:1803.01534; EfficientDet paper figure 2b)."""
+    count = last - first + 1
+    nodes = fpn_nodes(first, last)
+    top_down = {level: last_of_level(nodes, level, count) for level in range(first, last + 1)}
+    for level in range(first + 1, last + 1):
+        below = count + len(nodes) - 1
+        nodes.append(Node(level, (top_down[level], below)))
+    return nodes
+
+
 def bifpn_nodes(first, last):
     """Top-down, then bottom-up with the input of the level added (EfficientDet paper figure 3)."""
     features = {level: [level - first] for level in range(first, last + 1)}
@@ -51,7 +72,12 @@ def qufpn_nodes(first, last):
     return nodes
 
 
-GRAPHS = {'bifpn': bifpn_nodes, 'qufpn': qufpn_nodes}
+GRAPHS = {
+    'bifpn': bifpn_nodes,
+    'qufpn': qufpn_nodes,
+    'fpn': fpn_nodes,
+    'panet': panet_nodes,
+}
 
 
 def last_of_level(nodes, level, count):

@@ -30,7 +30,7 @@ def pyramid(
       filters: channels of every feature of the pyramid.
       repeats: how often the graph is repeated.
       fusion: 'fastattn', 'attn', 'channel_fastattn', 'channel_attn' or 'sum'.
-      graph: a row of `graphs.GRAPHS`: 'bifpn' or 'qufpn'.
+      graph: a row of `graphs.GRAPHS`: 'bifpn', 'qufpn', 'fpn' or 'panet'.
       resample_bn: batch norm after a 1x1 convolution that changes the number of channels.
       conv_bn_act: order in a node; False: activation, convolution, norm.
     Returns:
@@ -89,6 +89,8 @@ def _cell(inputs, nodes, first, filters, fusion, name, resampling, combining):
 
 def fuse(features, fusion, name):
     """The weighted sum of the features that enter a node; `fusion` as of `pyramid`."""
+    if len(features) == 1:
+        return features[0]
     if fusion == 'sum':
         return keras.layers.Add(name=f'{name}.sum')(features)
     channels = features[0].shape[-1] if fusion.startswith('channel_') else 0
