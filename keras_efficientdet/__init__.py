@@ -17,6 +17,7 @@ __all__ = [
     'KeepAverages',
     'LoadReport',
     'anchors',
+    'centernet',
     'classifier',
     'compile_for_training',
     'dataset',
@@ -83,6 +84,7 @@ if not _started_as_command():
     from keras_efficientdet.inference.classifier import Classification, Classifier
     from keras_efficientdet.inference.detections import Detections
     from keras_efficientdet.inference.detector import Detector
+    from keras_efficientdet.network.centernet import centernet
     from keras_efficientdet.network.classifier import classifier
     from keras_efficientdet.network.detector import detector
     from keras_efficientdet.network.efficientdet import efficientdet

@@ -37,7 +37,9 @@ OURS = {
 
 def test_fifteen_detectors():
     assert model_names('efficientdet') == sorted(NAMES)
-    assert model_names() == sorted([*NAMES, *model_names('efficientnet')])
+    assert model_names() == sorted(
+        [*NAMES, *model_names('efficientnet'), *model_names('centernet')]
+    )
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -192,7 +194,7 @@ def test_errors_name_the_thing(override, message):
     [
         ('efficientdet-d77', "unknown model 'efficientdet-d77'; did you mean efficientdet-d7"),
         ('efficientdet_lite0', 'did you mean efficientdet-lite0?'),
-        ('resnet', 'valid: efficientdet-d0'),
+        ('resnet', 'valid: centernet-lite0, efficientdet-d0'),
         ('nowhere.yaml', 'no such configuration file: nowhere.yaml'),
     ],
 )
@@ -376,7 +378,7 @@ def test_choices_are_what_is_implemented():
 
     assert set(choices.ACTIVATIONS) == set(blocks.ACTIVATIONS)
     assert set(choices.FUSIONS) == {*layers.FUSIONS, 'sum'}
-    assert set(choices.PYRAMIDS) == {*graphs.GRAPHS, 'none'}
+    assert set(choices.PYRAMIDS) == {*graphs.GRAPHS, 'upsampling', 'none'}
     assert set(choices.IOU_LOSSES) == set(iou_losses.IOU_TYPES)
     assert set(choices.DECAYS) == set(schedules.DECAYS)
     assert 'anchor' in heads.HEADS

@@ -66,9 +66,9 @@ def row_of(name):
 
 
 def _by_size(name):
-    """Detectors first, and Lite models after the others; each family by its cost."""
+    """By head, 'anchor' first, then 'center'; Lite models after the others; then by cost."""
     config = load_config(name)
-    return config.model.head != 'anchor', '-lite' in name, config.expected.gflops
+    return config.model.head, '-lite' in name, config.expected.gflops
 
 
 def _text_of_released(row):

@@ -32,5 +32,5 @@ NMS_METHODS = ('gaussian', 'hard', 'linear', 'diou')  # the last two: only in op
 OPTIMIZERS = ('sgd', 'adam')
 PRECISIONS = ('mixed_float16', 'mixed_bfloat16')  # Keras' own names
 RESIZES = ('pad', 'crop')  # ops/images.py
-# 'none': the head is on the backbone.
-PYRAMIDS = ('bifpn', 'qufpn', 'fpn', 'panet', 'none')
+# 'upsampling': one fine level by transposed convolutions. 'none': the head is on the backbone.
+PYRAMIDS = ('bifpn', 'qufpn', 'fpn', 'panet', 'upsampling', 'none')

@@ -27,7 +27,7 @@ def model_names(family: str | None = None) -> list[str]:
     """The names of the models that `load_config` takes, sorted.
 
     Args:
-      family: 'efficientdet' or 'efficientnet'; None: all.
+      family: 'efficientdet', 'efficientnet' or 'centernet'; None: all.
     """
     pattern = f'{family}-*.yaml' if family else '*.yaml'
     return sorted(p.stem for p in HPARAMS.glob(pattern))

@@ -18,6 +18,7 @@ from keras_efficientdet.network.detection_model import (
 )
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.network.pyramids.pyramid import pyramid
+from keras_efficientdet.network.pyramids.upsampling import upsampled
 from keras_efficientdet.weights.applications import is_of_applications, official_values
 from keras_efficientdet.weights.class_count import class_count
 from keras_efficientdet.weights.files import is_keras_weights, read_checkpoint
@@ -176,14 +177,25 @@ def _network(config):
         survival_prob=model.survival_prob,
         weight_decay=config.train.weight_decay,
     )
-    levels = features if model.fpn_name == 'none' else _pyramid(features, config)
+    levels = _pyramid(features, config)
     network = DetectionModel(inputs, head_of(config).build(levels, config), name=model.name)
     network.detection_config = config
     return network
 
 
 def _pyramid(features, config):
+    """What the head is built on: {level: Keras tensor}."""
     model = config.model
+    if model.fpn_name == 'none':
+        return features
+    if model.fpn_name == 'upsampling':
+        return upsampled(
+            features,
+            level=model.min_level,
+            filters=model.fpn_num_filters,
+            act_type=model.act_type,
+            weight_decay=config.train.weight_decay,
+        )
     return pyramid(
         features,
         levels=(model.min_level, model.max_level),

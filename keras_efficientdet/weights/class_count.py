@@ -35,7 +35,7 @@ def class_count(
     """
     weights = found_weights(weights)
     classifies = model.head == 'classification'
-    per_place = 1 if classifies else model.num_scales * len(model.aspect_ratios)
+    per_place = 1 if model.head != 'anchor' else model.num_scales * len(model.aspect_ratios)
     if isinstance(weights, str) and weights in released_sets():
         return COCO_CLASSES
     if is_keras_weights(weights):

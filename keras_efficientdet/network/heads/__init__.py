@@ -13,10 +13,11 @@ library.
 from keras_efficientdet.config import Config
 from keras_efficientdet.config.choices import HEADS
 from keras_efficientdet.errors import ConfigError
-from keras_efficientdet.network.heads import anchor, classification
+from keras_efficientdet.network.heads import anchor, center, classification
 from keras_efficientdet.network.heads.head import Head
 
 HEADS['anchor'] = anchor.HEAD
+HEADS['center'] = center.HEAD
 HEADS['classification'] = classification.HEAD
 
 
