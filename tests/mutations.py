@@ -323,6 +323,34 @@ MUTATIONS = (
         'None',
         'test_detector.py -k one_trace',
     ),
+    Mutation(
+        'heat of several objects added up',
+        'ops/heat_maps.py',
+        'unsorted_segment_max',
+        'unsorted_segment_sum',
+        'test_heat_maps.py',
+    ),
+    Mutation(
+        'crop beside the middle',
+        'ops/images.py',
+        '(spare + 1) // 2',
+        '(spare + 1) // 4',
+        'test_images.py -k middle',
+    ),
+    Mutation(
+        'the sixth class counts in top-5',
+        'evaluation/whole_images.py',
+        'np.array(places) < k',
+        'np.array(places) <= k',
+        'test_whole_images.py',
+    ),
+    Mutation(
+        'shares of classes by squared areas',
+        'network/heads/classification.py',
+        'areas = area(boxes)',
+        'areas = area(boxes) ** 2',
+        'test_classification.py',
+    ),
 )
 
 
