@@ -19,7 +19,7 @@ test-slow: $(VENV)/ready
 # supervision, which reads `to_supervision`, is no dependency and goes in beside them.
 test-engines: $(VENV)/engines
 	$(BIN)/python -m pytest -q -m "slow or not slow" tests/test_engines.py tests/test_tflite.py tests/test_export.py \
-	  tests/test_video.py tests/test_results.py tests/test_processes.py
+	  tests/test_video.py tests/test_results.py tests/test_processes.py tests/test_other_heads_engines.py
 
 # A server and its clients over the loopback interface, with load: an environment of its own, since mlserver holds protobuf back.
 test-serve: $(VENV)-serve/ready
