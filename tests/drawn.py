@@ -79,3 +79,9 @@ def records(folder, photos, labels=None, noise=0.0):
         read_coco(*write_coco(folder, photos, labels, noise)), folder / 'records', progress=False
     )
     return folder / 'records'
+
+
+def three_objects(i):
+    """The i-th of eight images of 100 x 120 with a box of each class, for `records`."""
+    boxes = [box(5 + 4 * i, 10, 40, 45, 1), box(70, 50 - 3 * i, 35, 30, 18)]
+    return (100, 120, [*boxes, box(20, 62, 30, 33, 400)])

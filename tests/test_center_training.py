@@ -17,15 +17,10 @@ from keras_efficientdet.doctor import examine
 from keras_efficientdet.network.trained import load_trained
 
 
-def photo(i):
-    boxes = [drawn.box(5 + 4 * i, 10, 40, 45, 1), drawn.box(70, 50 - 3 * i, 35, 30, 18)]
-    return (100, 120, [*boxes, drawn.box(20, 62, 30, 33, 400)])
-
-
 @pytest.fixture(scope='module')
 def records(tmp_path_factory):
     folder = tmp_path_factory.mktemp('center')
-    return drawn.records(folder, [photo(i) for i in range(8)], noise=15.0)
+    return drawn.records(folder, [drawn.three_objects(i) for i in range(8)], noise=15.0)
 
 
 @pytest.fixture(scope='module')
@@ -65,7 +60,7 @@ def test_it_trains_and_is_evaluated(trained, records, config):
 
 def test_detectors_of_every_form_agree(trained, tmp_path):
     model = load_trained(trained[0], 'last.weights.h5')
-    images = [drawn.noisy(drawn.picture(*photo(i)), 40.0, i) for i in range(2)]
+    images = [drawn.noisy(drawn.picture(*drawn.three_objects(i)), 40.0, i) for i in range(2)]
     model.save(tmp_path / 'model.keras')
     export_savedmodel(model, tmp_path / 'saved')
     export_tflite(model, tmp_path / 'model.tflite', nms='graph')

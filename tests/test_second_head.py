@@ -37,15 +37,10 @@ def _row():
     del HEADS['cell']
 
 
-def photo(i):
-    boxes = [drawn.box(5 + 4 * i, 10, 40, 45, 1), drawn.box(70, 50 - 3 * i, 35, 30, 18)]
-    return (100, 120, [*boxes, drawn.box(20, 62, 30, 33, 400)])
-
-
 @pytest.fixture(scope='module')
 def records(tmp_path_factory):
     folder = tmp_path_factory.mktemp('second_head')
-    return drawn.records(folder, [photo(i) for i in range(8)], noise=15.0)
+    return drawn.records(folder, [drawn.three_objects(i) for i in range(8)], noise=15.0)
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +71,7 @@ def model(config):
 
 @pytest.fixture(scope='module')
 def images():
-    return [drawn.noisy(drawn.picture(*photo(i)), 40.0, i) for i in range(2)]
+    return [drawn.noisy(drawn.picture(*drawn.three_objects(i)), 40.0, i) for i in range(2)]
 
 
 def test_batches_have_the_targets_of_the_head(records, config):

@@ -6,8 +6,8 @@ import typing
 import keras
 
 from keras_efficientdet.config import Config, load_config
-from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.efficientdet import efficientdet
+from keras_efficientdet.network.heads import demand_head
 
 
 def centernet(
@@ -31,9 +31,5 @@ def centernet(
     Source: arXiv:1904.07850.
     """
     config = load_config(config)
-    if config.model.head != 'center':
-        raise ConfigError(
-            f"{config.model.name} has the head {config.model.head!r}; a CenterNet needs 'center', "
-            'as centernet-lite0 has, and efficientdet(config) builds this one'
-        )
+    demand_head(config, 'center', 'a CenterNet', 'centernet-lite0')
     return efficientdet(config, weights, on_class_mismatch=on_class_mismatch)

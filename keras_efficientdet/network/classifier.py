@@ -6,8 +6,8 @@ import typing
 import keras
 
 from keras_efficientdet.config import Config, load_config
-from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.efficientdet import efficientdet
+from keras_efficientdet.network.heads import demand_head
 
 
 def classifier(
@@ -34,9 +34,5 @@ def classifier(
     Source: EfficientNet paper table 1. Layer names are the official variable names with . for /.
     """
     config = load_config(config)
-    if config.model.head != 'classification':
-        raise ConfigError(
-            f'{config.model.name} has the head {config.model.head!r}; a classifier needs '
-            "'classification', as efficientnet-b0 has, and efficientdet(config) builds this one"
-        )
+    demand_head(config, 'classification', 'a classifier', 'efficientnet-b0')
     return efficientdet(config, weights, on_class_mismatch=on_class_mismatch)

@@ -27,3 +27,12 @@ def head_of(config: Config) -> Head:
     if name not in HEADS:
         raise ConfigError(f'model.head must be one of {", ".join(HEADS)}, found {name!r}')
     return HEADS[name]
+
+
+def demand_head(config: Config, head: str, who: str, example: str) -> None:
+    """Raises ConfigError unless `config` has this head; `example` is a model that has it."""
+    if config.model.head != head:
+        raise ConfigError(
+            f'{config.model.name} has the head {config.model.head!r}; {who} needs {head!r}, as '
+            f'{example} has, and efficientdet(config) builds this one'
+        )
