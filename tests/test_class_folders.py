@@ -42,6 +42,22 @@ def test_splits_have_the_classes_of_all(tmp_path):
         read_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ('name', 'label_map'),
+    [
+        ('pets_val', {1: 'cat', 2: 'dog', 3: 'fish'}),
+        ('val2017', {1: 'cat', 2: 'dog', 3: 'fish'}),
+        ('pets_train2', {1: 'cat', 2: 'dog'}),
+        ('birds_val', {1: 'cat', 2: 'dog'}),
+        ('aquarium', {1: 'cat', 2: 'dog'}),
+    ],
+)
+def test_only_other_splits_of_the_same_data_set_add_classes(tmp_path, name, label_map):
+    for folder in ('pets_train/cat', 'pets_train/dog', f'{name}/cat', f'{name}/fish'):
+        draw(tmp_path / folder, [(8, 8)])
+    assert read_folder(tmp_path / 'pets_train').label_map == label_map
+
+
 @pytest.mark.parametrize('name', ['labels.csv', 'cat/0.xml', 'cat/0.txt', 'a.json', 'data.yaml'])
 def test_annotations_make_it_another_format(animals, name):
     (animals / name).write_text('')

@@ -69,7 +69,9 @@ def image_folders(file):
 def sisters(folder, files_of):
     """The folders of the other splits beside train/, valid/ or test/.
 
-    The classes of a data set are those of all its splits: one split alone may lack some.
+    The classes of a data set are those of all its splits: one split alone may lack some. What
+    stands beside the split in a name is that of one data set: cats_train goes with cats_val, and
+    neither with dogs_val.
 
     Args:
       files_of: function folder -> its annotation files; folders without any are left out.
@@ -80,11 +82,16 @@ def sisters(folder, files_of):
     return [
         other
         for other in beside
-        if other.is_dir()
-        and other.name != folder.name
-        and splits_in(other.name)
-        and files_of(other)
+        if other.is_dir() and _of_one_data_set(folder.name, other.name) and files_of(other)
     ]
+
+
+def _of_one_data_set(name, other):
+    """Whether two names are of different splits of one data set; train goes with test_images."""
+    if not splits_in(other) or splits_in(name) == splits_in(other):
+        return False
+    rest, other_rest = (set(_words(text)).difference(*_ALIASES) for text in (name, other))
+    return rest <= other_rest or other_rest <= rest
 
 
 def _words(name):
