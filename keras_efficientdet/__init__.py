@@ -43,6 +43,7 @@ __all__ = [
     'read_voc',
     'read_yolo',
     'save_official',
+    'save_torch',
     'validation_dataset',
     'write_records',
 ]
@@ -92,3 +93,4 @@ if not _started_as_command():
     from keras_efficientdet.training import CocoEvaluation, KeepAverages, compile_for_training, fit
     from keras_efficientdet.weights.load_report import LoadReport
     from keras_efficientdet.weights.official import load_official, save_official
+    from keras_efficientdet.weights.torch_writer import save_torch

@@ -233,6 +233,20 @@ MUTATIONS = (
         'test_weights_official.py -k "tf1 and ema"',
     ),
     Mutation(
+        'two nodes of PyTorch exchanged',
+        'weights/torch_dialects.py',
+        'high - 1 - node if self.is_up(node)',
+        'low + node if self.is_up(node)',
+        'test_weights_torch.py -k "other_program or come_back"',
+    ),
+    Mutation(
+        'expanding block of PyTorch taken for a plain one',
+        'weights/torch_dialects.py',
+        "'conv2d_1': 'conv_pwl'",
+        "'conv2d_1': 'conv_pw'",
+        'test_weights_torch.py -k "effdet and come_back"',
+    ),
+    Mutation(
         'average of the step after',
         'training/state.py',
         'ramp = (1.0 + step) / (10.0 + step)',

@@ -11,7 +11,7 @@ import pytest
 from keras_efficientdet import CheckpointError, efficientdet, load_config
 from keras_efficientdet.weights.imagenet import imagenet_backbone
 from keras_efficientdet.weights.official import official_weights
-from keras_efficientdet.weights.torch_files import read_pth
+from keras_efficientdet.weights.torch_files import read_torch
 
 
 def test_lite0_is_the_official_checkpoint_bit_for_bit():
@@ -50,7 +50,7 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path):
         + pickle.dumps(Evil())
     )
     with pytest.raises(CheckpointError, match=r'refused to load .*open'):
-        read_pth(path)
+        read_torch(path)
     assert not (tmp_path / 'written').exists()
 
 
@@ -61,4 +61,4 @@ def test_other_files_are_named(tmp_path, content):
     path = tmp_path / 'other.pth'
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r'other\.pth'):
-        read_pth(path)
+        read_torch(path)

@@ -21,7 +21,7 @@ from keras_efficientdet.network.pyramids.pyramid import pyramid
 from keras_efficientdet.network.pyramids.upsampling import upsampled
 from keras_efficientdet.weights.applications import is_of_applications, official_values
 from keras_efficientdet.weights.class_count import class_count
-from keras_efficientdet.weights.files import is_keras_weights, read_checkpoint
+from keras_efficientdet.weights.files import is_keras_weights
 from keras_efficientdet.weights.given import (
     IMAGENET,
     classes_in_keras_model,
@@ -36,6 +36,7 @@ from keras_efficientdet.weights.official import (
     load_values,
     official_shapes,
     official_weights,
+    weights_in,
 )
 from keras_efficientdet.weights.released import released_checkpoint, released_config, released_sets
 
@@ -115,7 +116,8 @@ def _load(network, weights, on_class_mismatch):
 def _load_checkpoint(network, weights, on_class_mismatch):
     """Loads a checkpoint of the network, or that of a classifier with the same backbone."""
     in_memory = isinstance(weights, Mapping)
-    label, values = ('mapping', weights) if in_memory else (str(weights), read_checkpoint(weights))
+    label = 'mapping' if in_memory else str(weights)
+    values = weights if in_memory else weights_in(network, weights)
     if is_of_applications(values):
         values = official_values(values, network.detection_config.model.backbone_name, label)
     if is_classifier(values):

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_efficientdet.errors import CheckpointError
 from keras_efficientdet.weights import applications
-from keras_efficientdet.weights.torch_files import read_pth
+from keras_efficientdet.weights.torch_files import read_torch
 
 _PACKAGED = ('efficientnet-lite0', 'efficientnet-lite1', 'efficientnet-lite2')
 # PyTorch's names -> official ones.
@@ -21,14 +21,14 @@ _BATCH_NORM = {
     'running_mean': 'moving_mean',
     'running_var': 'moving_variance',
 }
-_TOP = {
+TOP = {
     '_conv_stem': 'stem/conv2d',
     '_bn0': 'stem/tpu_batch_normalization',
     '_conv_head': 'head/conv2d',
     '_bn1': 'head/tpu_batch_normalization',
     '_fc': 'head/dense',
 }
-_EXPANDED = {
+EXPANDED = {
     '_expand_conv': 'conv2d',
     '_bn0': 'tpu_batch_normalization',
     '_depthwise_conv': 'depthwise_conv2d',
@@ -36,7 +36,7 @@ _EXPANDED = {
     '_project_conv': 'conv2d_1',
     '_bn2': 'tpu_batch_normalization_2',
 }
-_FIRST = {
+FIRST = {
     '_depthwise_conv': 'depthwise_conv2d',
     '_bn1': 'tpu_batch_normalization',
     '_project_conv': 'conv2d',
@@ -75,7 +75,7 @@ def imagenet_backbone(name: str) -> dict[str, np.ndarray]:
             'of a checkpoint'
         )
     values = {}
-    for key, tensor in read_pth(_file_of(name)).items():
+    for key, tensor in read_torch(_file_of(name)).items():
         if not key.endswith('num_batches_tracked'):  # a counter that only PyTorch has
             official, value = _official(name, key, tensor)
             values[official] = value
@@ -115,7 +115,7 @@ def _official(backbone, key, tensor):
 def _layer(parts):
     """['_blocks', '1', '_bn0'] -> 'blocks_1/tpu_batch_normalization'."""
     if parts[0] != '_blocks':
-        return _TOP[parts[0]]
+        return TOP[parts[0]]
     _, block, name = parts
     # The first block does not expand, so its layers are numbered from the depthwise one.
-    return f'blocks_{block}/{_FIRST[name] if block == "0" else _EXPANDED[name]}'
+    return f'blocks_{block}/{FIRST[name] if block == "0" else EXPANDED[name]}'

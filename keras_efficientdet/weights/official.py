@@ -11,6 +11,8 @@ import numpy as np
 from keras_efficientdet.keras_compat import variable_path
 from keras_efficientdet.weights.files import EMA, read_checkpoint, write_checkpoint
 from keras_efficientdet.weights.load_report import CLASS_PREDICT, LoadReport, check, report_of
+from keras_efficientdet.weights.torch_files import is_torch_file, read_torch
+from keras_efficientdet.weights.torch_names import from_torch
 
 # State of optimizers and counters, in the names of TF1, Keras and TF2 checkpoints.
 _SLOTS = re.compile(
@@ -80,7 +82,8 @@ def load_official(
     Args:
       model: the result of `efficientdet`.
       source: {official variable name: array}, or the path of a TF1 or TF2 checkpoint (prefix or
-        directory), of an official h5 file, or of an archive with one of these.
+        directory), of an official h5 file, of an archive with one of these, or of a PyTorch state
+        dict (`.pth`, `.safetensors`) of effdet or Yet-Another-EfficientDet-Pytorch.
       ema: use the moving average of a variable where the source has one. False: always the raw
         value.
       on_class_mismatch: 'error', or 'reinit': where the number of classes differs, the variables of
@@ -92,7 +95,20 @@ def load_official(
     """
     if isinstance(source, dict):
         return load_values(model, 'mapping', source, ema, on_class_mismatch)
-    return load_values(model, str(source), read_checkpoint(source), ema, on_class_mismatch)
+    return load_values(model, str(source), weights_in(model, source), ema, on_class_mismatch)
+
+
+def weights_in(model: keras.Model, path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """{official name: array} of a checkpoint of any format that `load_official` reads."""
+    if not is_torch_file(path):
+        return read_checkpoint(path)
+    return from_torch(read_torch(path), official_shapes(model), levels_of(model), str(path))
+
+
+def levels_of(model: keras.Model) -> tuple[int, int]:
+    """The lowest and highest level of a detector's pyramid."""
+    config = model.detection_config.model
+    return config.min_level, config.max_level
 
 
 def load_values(
