@@ -118,6 +118,13 @@ MUTATIONS = (
         'test_efficientnet.py',
     ),
     Mutation(
+        'means of red and blue exchanged for a ResNet',
+        'network/backbones/applications.py',
+        'step = -1 if reverse else 1',
+        'step = 1',
+        'test_applications.py -k "features_are and ResNet50"',
+    ),
+    Mutation(
         'squeeze from the expanded width',
         'network/backbones/efficientnet.py',
         'int(block.filters_in * SQUEEZE_RATIO)',

@@ -1,5 +1,8 @@
 """The names that a configuration key can choose from. The code behind each name is elsewhere."""
 
+import collections
+import typing
+
 # EfficientNet by name: (width, depth), the factors of B0 (EfficientNet paper, table 2).
 SCALINGS = {
     'efficientnet-b0': (1.0, 1.0),
@@ -18,6 +21,19 @@ SCALINGS = {
     'efficientnet-lite3': (1.2, 1.4),
     'efficientnet-lite4': (1.4, 1.8),
 }
+# Networks of `keras.applications`; 'own' is one that was given to `efficientdet` as a model.
+APPLICATIONS = (
+    *('ResNet50', 'ResNet101', 'ResNet152', 'ResNet50V2', 'ResNet101V2', 'ResNet152V2'),
+    *('MobileNet', 'MobileNetV2', 'MobileNetV3Small', 'MobileNetV3Large'),
+    *('DenseNet121', 'DenseNet169', 'DenseNet201', 'VGG16', 'VGG19'),
+    *('EfficientNetV2B0', 'EfficientNetV2B1', 'EfficientNetV2B2', 'EfficientNetV2B3'),
+    *('EfficientNetV2S', 'EfficientNetV2M', 'EfficientNetV2L'),
+    *('ConvNeXtTiny', 'ConvNeXtSmall', 'ConvNeXtBase', 'ConvNeXtLarge'),
+)
+# A view: a row that is added to SCALINGS is a choice at once.
+BACKBONES: collections.ChainMap[str, typing.Any] = collections.ChainMap(
+    dict.fromkeys((*APPLICATIONS, 'own')), SCALINGS
+)
 
 # {name: network.heads.Head}, filled by network.heads, which imports every head.
 HEADS = {}

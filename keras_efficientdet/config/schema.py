@@ -27,7 +27,7 @@ class ModelConfig:
     """The network, and the input that its weights were trained with."""
 
     name: str = 'efficientdet-d0'
-    backbone_name: str = key('efficientnet-b0', choices=choices.SCALINGS)
+    backbone_name: str = key('efficientnet-b0', choices=choices.BACKBONES)
     # (height, width) in pixels; a file may give one int for a square.
     image_size: tuple[int, int] = key((512, 512), read=values.image_size)
     # Without background: inside the network, classes are numbered 0 to num_classes - 1.

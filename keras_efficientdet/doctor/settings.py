@@ -1,6 +1,7 @@
 """Checks of a configuration: batch size, learning rate, steps, normalisation, initial weights."""
 
 from keras_efficientdet.config import Config, load_config, model_names
+from keras_efficientdet.config.choices import SCALINGS
 from keras_efficientdet.doctor.findings import Finding, counted
 from keras_efficientdet.errors import CheckpointError
 from keras_efficientdet.network.heads import head_of
@@ -172,6 +173,8 @@ def _expected_model(config, weights):
 
 def _normalisation(config, weights):
     model = config.model
+    if model.backbone_name not in SCALINGS:
+        return None  # another network of Keras gets images as it was trained, whatever they are
     expected = _expected_model(config, weights)
     if expected is None or expected.backbone_name != model.backbone_name:
         like = 'efficientdet-lite0' if 'lite' in model.backbone_name else 'efficientdet-d0'

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import keras
 
 from keras_efficientdet.config import Config, load_config
-from keras_efficientdet.errors import CheckpointError
+from keras_efficientdet.config.choices import APPLICATIONS, SCALINGS
+from keras_efficientdet.errors import CheckpointError, ConfigError
+from keras_efficientdet.network.backbones import applications
 from keras_efficientdet.network.backbones.efficientnet import efficientnet
 from keras_efficientdet.network.detection_model import (
     DetectionModel,
@@ -48,6 +50,7 @@ def efficientdet(
     weights: str | os.PathLike | typing.Mapping | None = None,
     *,
     on_class_mismatch: str = 'error',
+    backbone: keras.Model | None = None,
 ) -> keras.Model:
     """Builds EfficientDet as a Keras model.
 
@@ -56,7 +59,7 @@ def efficientdet(
       weights: one of
         None: random.
         'imagenet': the backbone only, for EfficientNet-Lite0 to Lite2 (extra `pretrained`), and B0
-          to B7, which Keras downloads into its cache.
+          to B7 and the networks of `keras.applications`, which Keras downloads into its cache.
         'coco', 'coco640', 'advprop': a released set, downloaded into Keras' cache. The image size
           and input scaling that it expects are set where the configuration has the defaults of its
           model.
@@ -67,6 +70,8 @@ def efficientdet(
           of keras.applications: the backbone only.
       on_class_mismatch: what to do if the weights have another number of classes (COCO has 90):
         'error', or 'reinit' to initialise the class prediction only, and load all other weights.
+      backbone: a Keras model that takes the place of `backbone_name`, with a copy of its weights
+        (docs/TRAINING.md).
     Returns:
       keras.Model from float32 images [B, height, width, 3] of the configured size, normalised as
       by `images.prepare`, to the outputs of the configured head. The anchor head has {'classes':
@@ -81,17 +86,25 @@ def efficientdet(
     if isinstance(weights, str) and weights in released_sets():
         config = released_config(config, weights)  # refuses a set that this model does not have
         weights = released_checkpoint(config.model.name, weights)
+    if backbone is not None:
+        config = load_config(config, {'backbone_name': applications.name_of(backbone)})
+    elif weights == IMAGENET and config.model.backbone_name in APPLICATIONS:
+        backbone, weights = applications.application(config.model, IMAGENET), None
     with computing_in(config.train.mixed_precision):
-        network = _network(config)
+        network = _network(config, backbone)
     report = _load(network, weights, on_class_mismatch)
     if report and report.reinitialised:
-        _log.warning(
-            '%s has another number of classes than num_classes=%d; the class prediction is newly '
-            'initialised, all other weights are loaded',
-            report.source,
-            config.model.num_classes,
-        )
+        _warn_of_new_classes(report, config.model.num_classes)
     return network
+
+
+def _warn_of_new_classes(report, classes):
+    _log.warning(
+        '%s has another number of classes than num_classes=%d; the class prediction is newly '
+        'initialised, all other weights are loaded',
+        report.source,
+        classes,
+    )
 
 
 def _load(network, weights, on_class_mismatch):
@@ -169,20 +182,34 @@ def _network_in(path):
 
 
 @channels_last()
-def _network(config):
+def _network(config, backbone=None):
     model = config.model
     inputs = keras.Input((*model.image_size, 3), name='images')
-    features = efficientnet(
-        inputs,
-        model.backbone_name,
-        act_type=model.act_type,
-        survival_prob=model.survival_prob,
-        weight_decay=config.train.weight_decay,
-    )
-    levels = _pyramid(features, config)
+    levels = _pyramid(_features(inputs, config, backbone), config)
     network = DetectionModel(inputs, head_of(config).build(levels, config), name=model.name)
     network.detection_config = config
-    return network
+    return network if model.backbone_name in SCALINGS else applications.of_one_graph(network)
+
+
+def _features(images, config, backbone):
+    """{level: Keras tensor} of the backbone: one of ours, or any network of Keras."""
+    model, weight_decay = config.model, config.train.weight_decay
+    if backbone is None and model.backbone_name in SCALINGS:
+        return efficientnet(
+            images,
+            model.backbone_name,
+            act_type=model.act_type,
+            survival_prob=model.survival_prob,
+            weight_decay=weight_decay,
+        )
+    if backbone is None and model.backbone_name not in APPLICATIONS:
+        raise ConfigError(
+            f'{model.name} has a backbone that its configuration cannot build '
+            f'(backbone_name={model.backbone_name!r}); give it as `backbone`, or load the `.keras` '
+            'file of the model'
+        )
+    backbone = backbone or applications.application(model)
+    return applications.applied(backbone, images, model, weight_decay)
 
 
 def _pyramid(features, config):

@@ -9,6 +9,8 @@ import math
 import keras
 import tensorflow as tf
 
+from keras_efficientdet.config.choices import SCALINGS
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.backbones.efficientnet import head_filters
 from keras_efficientdet.network.blocks import FAN_OUT_NORMAL, activation, batch_norm, conv2d, l2
 from keras_efficientdet.network.heads.head import Head
@@ -25,6 +27,11 @@ def build(features, config):
     Source: EfficientNet paper table 1, stage 9; google/automl efficientnet_model.Head.
     """
     model, decay = config.model, config.train.weight_decay
+    if model.backbone_name not in SCALINGS:
+        raise ConfigError(
+            f'the head classification is that of EfficientNets, found {model.backbone_name}; Keras '
+            'has classifiers of its other networks itself: keras.applications'
+        )
     name = f'{model.backbone_name}.head'
     conv = conv2d(
         head_filters(model.backbone_name),
