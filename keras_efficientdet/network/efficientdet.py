@@ -70,8 +70,7 @@ def efficientdet(
           of keras.applications: the backbone only.
       on_class_mismatch: what to do if the weights have another number of classes (COCO has 90):
         'error', or 'reinit' to initialise the class prediction only, and load all other weights.
-      backbone: a Keras model that takes the place of `backbone_name`, with a copy of its weights
-        (docs/TRAINING.md).
+      backbone: a Keras model in place of `backbone_name`; its weights are copied (TRAINING.md).
     Returns:
       keras.Model from float32 images [B, height, width, 3] of the configured size, normalised as
       by `images.prepare`, to the outputs of the configured head. The anchor head has {'classes':
