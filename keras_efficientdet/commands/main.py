@@ -16,6 +16,7 @@ COMMANDS = {
     'doctor': 'find faults in data and settings before training',
     'records': 'convert a labelled data set to TFRecords',
     'benchmark': 'measure latency and memory in every installed engine',
+    'ablation': 'train variants of a model for equally long and compare cost and AP',
     'models': 'list the models: size, cost, published accuracy, weights',
     'version': 'print the versions that a bug report needs',
 }

@@ -94,11 +94,11 @@ def main(given):
     strategy = strategy_for(given.strategy)
     settings = [_converted(given), *given.set]
     data = source_of(given.train) or given.train
-    train, valid = _train_and_valid(data, given, settings)
+    train, valid = train_and_valid(data, given, settings)
     labels = label_overrides(data)
     if given.auto_batch:
         settings.append(_batch_size(train, labels, settings, strategy, given))
-    config, chosen = _configured(train, labels, settings, given)
+    config, chosen = configured(train, labels, settings, given)
     if chosen:
         _log.info('%s', chosen)
     history = fit(
@@ -141,7 +141,7 @@ def _converted(given):
     return converted
 
 
-def _train_and_valid(data, given, settings):
+def train_and_valid(data, given, settings):
     """(records to train on, data to validate on)"""
     if given.valid:
         return records_of(data), given.valid
@@ -151,7 +151,7 @@ def _train_and_valid(data, given, settings):
     return records_of(train), records_of(valid)
 
 
-def _configured(train, labels, settings, given):
+def configured(train, labels, settings, given):
     """(Config of the model, the classes, the recipe and the settings; the recipe's choices)"""
     config = load_config(given.model, [labels, *settings])
     if not given.recipe:
@@ -174,7 +174,7 @@ def _batch_size(train, labels, settings, strategy, given):
         begun = load_config(workdir / 'config.yaml').train.batch_size
         _log.info('batch_size %d: as the training in %s began', begun, workdir)
         return {'batch_size': begun}
-    config, _ = _configured(train, labels, settings, given)
+    config, _ = configured(train, labels, settings, given)
     if given.weights in released_sets():
         config = released_config(config, given.weights)
     return batch_for(config, count_examples(train), strategy.num_replicas_in_sync)
