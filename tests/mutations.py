@@ -4,6 +4,7 @@ Run: python tests/mutations.py [name part ...]   (or make mutations). The exit s
 broken copy passes its tests.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -16,13 +17,17 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 class Mutation(typing.NamedTuple):
-    """`old` -> `new` in a file of the library; the test files that must fail then."""
+    """`old` -> `new` in a file of the library; the test files that must fail then.
+
+    `more` is put at the end of the file.
+    """
 
     name: str
     file: str
     old: str
     new: str
     tests: str
+    more: str = ''
 
 
 MUTATIONS = (
@@ -90,7 +95,7 @@ MUTATIONS = (
         'test_efficientdet.py -k parameters',
     ),
     Mutation(
-        'one resampling of P4 for both paths',
+        'two resamplings of P4 under one name',
         'network/pyramids/pyramid.py',
         'resample_{k}_{offset}_{len(known)}',
         'resample_{k}_{offset}',
@@ -109,6 +114,39 @@ MUTATIONS = (
         'tf.unstack(tf.nn.relu(weights))',
         'tf.unstack(weights)',
         'test_layers.py',
+    ),
+    Mutation(
+        'one P4 for both paths',
+        'network/pyramids/pyramid.py',
+        'resample_name, **resampling))',
+        'resample_name, **resampling))\n'
+        '            if met[-1].shape[1:3] == known[offset].shape[1:3]:\n'
+        '                known[offset] = met[-1]',
+        'test_efficientdet.py -k parameters',
+    ),
+    Mutation(
+        'batch norm momentum turned round',
+        'network/blocks.py',
+        'BN_MOMENTUM = 0.99',
+        'BN_MOMENTUM = 0.01',
+        'test_training.py -k sgd',
+    ),
+    Mutation(
+        'bias after a depthwise convolution',
+        'network/blocks.py',
+        '        use_bias=False,\n        depthwise_initializer',
+        '        use_bias=True,\n        depthwise_initializer',
+        'test_efficientdet.py -k parameters',
+    ),
+    Mutation(
+        'padding on both sides before a stride',
+        'network/backbones/efficientnet.py',
+        "name=f'{name}.depthwise_conv2d', **style\n    )(x)",
+        "name=f'{name}.depthwise_conv2d', **style\n    )(_shifted(x) if block.stride == 2 else x)",
+        'test_efficientdet.py -k d0_128_sum',
+        '\n\ndef _shifted(x):\n'
+        '    x = keras.layers.ZeroPadding2D(((1, 0), (1, 0)))(x)\n'
+        '    return keras.layers.Cropping2D(((0, 1), (0, 1)))(x)\n',
     ),
     Mutation(
         'features taken after the stride',
@@ -377,23 +415,9 @@ MUTATIONS = (
 
 def noticed(mutation):
     """Whether the mutation's tests fail on a broken copy of the library."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = pathlib.Path(folder)
-        for name in ('keras_efficientdet', 'hparams', 'tests', 'tools'):
-            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns('__pycache__'))
-        shutil.copy(ROOT / 'pyproject.toml', copy)
-        path = copy / 'keras_efficientdet' / mutation.file
-        path.write_text(broken(path.read_text(), mutation))
-        file, _, selection = mutation.tests.partition(' -k ')
-        chosen = ['-k', selection.strip('"')] if selection else []
-        environment = {
-            **os.environ,
-            'PYTHONPATH': f'{copy}:{copy / "tests"}',
-            'TF_CPP_MIN_LOG_LEVEL': '3',
-            'KERAS_EFFICIENTDET_SHARED': os.environ.get(
-                'KERAS_EFFICIENTDET_SHARED', str(ROOT.parent / 'shared')
-            ),
-        }
+    file, _, selection = mutation.tests.partition(' -k ')
+    chosen = ['-k', selection.strip('"')] if selection else []
+    with broken_copy(mutation) as (copy, environment):
         done = subprocess.run(
             [sys.executable, '-m', 'pytest', '-q', '-x', f'tests/{file}', *chosen],
             cwd=copy,
@@ -402,12 +426,33 @@ def noticed(mutation):
             text=True,
             check=False,
         )
-        if done.returncode not in (0, 1):
-            raise RuntimeError(
-                f'{mutation.name}: pytest could not run:\n{done.stdout[-2000:]}'
-                f'{done.stderr[-2000:]}'
-            )
-        return done.returncode == 1
+    if done.returncode not in (0, 1):
+        raise RuntimeError(
+            f'{mutation.name}: pytest could not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}'
+        )
+    return done.returncode == 1
+
+
+@contextlib.contextmanager
+def broken_copy(mutation):
+    """Yields (folder with a broken copy of the library, environment in which Python imports it)."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = pathlib.Path(folder)
+        for name in ('keras_efficientdet', 'hparams', 'tests', 'tools'):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy(ROOT / 'pyproject.toml', copy)
+        path = copy / 'keras_efficientdet' / mutation.file
+        path.write_text(broken(path.read_text(), mutation))
+        shared = os.environ.get('KERAS_EFFICIENTDET_SHARED', str(ROOT.parent / 'shared'))
+        yield (
+            copy,
+            {
+                **os.environ,
+                'PYTHONPATH': f'{copy}:{copy / "tests"}',
+                'TF_CPP_MIN_LOG_LEVEL': '3',
+                'KERAS_EFFICIENTDET_SHARED': shared,
+            },
+        )
 
 
 def broken(text, mutation):
@@ -417,7 +462,7 @@ def broken(text, mutation):
             f'{mutation.name}: {mutation.old!r} occurs {text.count(mutation.old)} times in '
             f'{mutation.file}'
         )
-    return text.replace(mutation.old, mutation.new)
+    return text.replace(mutation.old, mutation.new) + mutation.more
 
 
 if __name__ == '__main__':
