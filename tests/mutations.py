@@ -125,6 +125,13 @@ MUTATIONS = (
         'test_efficientdet.py -k parameters',
     ),
     Mutation(
+        'backbone tapped one block early',
+        'network/backbones/efficientnet.py',
+        'features[level] = x\n            level += 1\n        x = mbconv(',
+        'features[level] = before\n            level += 1\n        before, x = x, mbconv(',
+        'test_efficientdet.py -k d0_128_sum',
+    ),
+    Mutation(
         'batch norm momentum turned round',
         'network/blocks.py',
         'BN_MOMENTUM = 0.99',

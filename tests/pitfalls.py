@@ -23,7 +23,7 @@ PITFALLS = (
     'bias after a depthwise convolution',
     'pool with a window of 2',
     'no batch norm after a 1x1 convolution',
-    'features taken after the stride',
+    'backbone tapped one block early',
     'padding on both sides before a stride',
     'one P4 for both paths',
 )
@@ -73,7 +73,8 @@ def measure(run, valid, folder):
         model.load_weights(str(run / 'best.weights.h5'))
         np.savez(trained, **official_weights(model))
     counts = take(model, dict(np.load(trained)))
-    metrics = evaluate(model, dataset(valid, model.detection_config, training=False))
+    data = dataset(valid, model.detection_config, training=False)
+    metrics = evaluate(model, data, progress=False)
 
     entry = official.index('forward/d0_128_sum.npz')
     overrides = entry['rule']['config_overrides']
