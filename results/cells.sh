@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Cuts the cells of blood images (BCCD) out by their boxes, trains the classifier EfficientNet-Lite0 on them from
-# its ImageNet weights, and prints top-1 accuracy on the test split. Settings were chosen on the validation split.
+# its ImageNet weights, and prints top-1 accuracy on the test split. The settings are the recipe's, none was tuned.
 # Usage: results/cells.sh DATA_FOLDER OUTPUT_FOLDER [more flags of efficientdet train]
 set -euo pipefail
 data=$1 output=$2
