@@ -257,7 +257,14 @@ def test_a_tensor_beyond_its_storage_is_refused(tmp_path):
         read_torch(path)
 
 
-def test_other_objects_are_refused(tmp_path):
+def test_another_zip_file_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'model.pth', 'w') as archive:
+        archive.writestr('readme.txt', 'no weights')
+    with pytest.raises(CheckpointError, match=r'model\.pth: .*a zip file without data\.pkl'):
+        read_torch(tmp_path / 'model.pth')
+
+
+def test_other_objects_are_refused():
     with pytest.raises(CheckpointError, match=r"\['epoch'\], which are no tensors"):
         read_torch(GOLDENS / 'nothing.pth')
 

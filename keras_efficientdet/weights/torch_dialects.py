@@ -15,6 +15,19 @@ COUNTER = 'num_batches_tracked'
 _SQUEEZE = {'se/conv2d': 'reduce', 'se/conv2d_1': 'expand'}
 _CELL = r'fpn_cells/cell_(\d+)/fnode(\d+)'
 _HEAD = r'(class|box)_net/(?:class|box)-'
+# The official layers of each kind; groups are what modules are numbered and told apart by.
+_LAYERS = {
+    'stem': r'[^/]+/stem/conv2d',
+    'stem_norm': r'[^/]+/stem/tpu_batch_normalization',
+    'block': r'[^/]+/blocks_(\d+)/(.+)',
+    'coarser': r'resample_p(\d+)/(conv2d|bn)',
+    'lateral': rf'{_CELL}/resample_\d+_(\d+)_\d+/(conv2d|bn)',
+    'after': rf'{_CELL}/op_after_combine\d+/(conv|bn)',
+    'fusion': _CELL,
+    'tower': rf'{_HEAD}(\d+)',
+    'tower_norm': rf'{_HEAD}(\d+)-bn-(\d+)',
+    'predict': rf'{_HEAD}predict',
+}
 _PROJECTION = re.compile(r'[^/]+/blocks_(\d+)/conv2d(_1)?/kernel')
 
 
@@ -39,16 +52,15 @@ class Dialect(typing.NamedTuple):
 
     marker: str  # a key that only its state dicts have
     separable: tuple[str, str]  # the convolutions that a separable one is made of
-    # (pattern of an official layer, function (network, groups of the match) -> module)
-    rows: tuple[tuple[str, Callable], ...]
+    modules: dict[str, Callable]  # kind of layer -> function (network, its groups) -> module
     ignored: str  # pattern of keys that hold no variable of the network
 
     def module(self, layer, network):
         """The module of an official layer; None if the program has no such layer."""
-        for pattern, name in self.rows:
+        for kind, pattern in _LAYERS.items():
             if match := re.fullmatch(pattern, layer):
                 groups = (int(g) if g.isdigit() else g for g in match.groups())
-                return name(network, *groups)
+                return self.modules[kind](network, *groups)
         return None
 
 
@@ -108,39 +120,26 @@ def _effdet_block(network, block, layer):
 EFFDET = Dialect(
     marker='backbone.conv_stem.weight',
     separable=('.conv_dw', '.conv_pw'),
-    rows=(
-        (r'[^/]+/stem/conv2d', lambda net: 'backbone.conv_stem'),
-        (r'[^/]+/stem/tpu_batch_normalization', lambda net: 'backbone.bn1'),
-        (r'[^/]+/blocks_(\d+)/(.+)', _effdet_block),
-        (
-            r'resample_p(\d+)/(conv2d|bn)',
-            lambda net, level, layer: f'fpn.resample.{level - net.levels[0]}.conv.{_short(layer)}',
+    modules={
+        'stem': lambda net: 'backbone.conv_stem',
+        'stem_norm': lambda net: 'backbone.bn1',
+        'block': _effdet_block,
+        'coarser': lambda net, level, layer: (
+            f'fpn.resample.{level - net.levels[0]}.conv.{_short(layer)}'
         ),
-        (
-            rf'{_CELL}/resample_\d+_(\d+)_\d+/(conv2d|bn)',
-            lambda net, cell, node, source, layer: (
-                f'fpn.cell.{cell}.fnode.{node}.combine.resample.{source}.conv.{_short(layer)}'
-            ),
+        'lateral': lambda net, cell, node, source, layer: (
+            f'fpn.cell.{cell}.fnode.{node}.combine.resample.{source}.conv.{_short(layer)}'
         ),
-        (
-            rf'{_CELL}/op_after_combine\d+/(conv|bn)',
-            lambda net, cell, node, layer: (
-                f'fpn.cell.{cell}.fnode.{node}.after_combine.conv{".bn" if layer == "bn" else ""}'
-            ),
+        'after': lambda net, cell, node, layer: (
+            f'fpn.cell.{cell}.fnode.{node}.after_combine.conv{".bn" if layer == "bn" else ""}'
         ),
-        (
-            _CELL,
-            lambda net, cell, node: f'fpn.cell.{cell}.fnode.{node}.combine.edge_weights',
+        'fusion': lambda net, cell, node: f'fpn.cell.{cell}.fnode.{node}.combine.edge_weights',
+        'tower': lambda net, kind, number: f'{kind}_net.conv_rep.{number}',
+        'tower_norm': lambda net, kind, number, level: (
+            f'{kind}_net.bn_rep.{number}.{level - net.levels[0]}.bn'
         ),
-        (rf'{_HEAD}(\d+)', lambda net, kind, number: f'{kind}_net.conv_rep.{number}'),
-        (
-            rf'{_HEAD}(\d+)-bn-(\d+)',
-            lambda net, kind, number, level: (
-                f'{kind}_net.bn_rep.{number}.{level - net.levels[0]}.bn'
-            ),
-        ),
-        (rf'{_HEAD}predict', lambda net, kind: f'{kind}_net.predict'),
-    ),
+        'predict': lambda net, kind: f'{kind}_net.predict',
+    },
     ignored=rf'.*\.{COUNTER}|anchors\.boxes',
 )
 
@@ -181,33 +180,24 @@ def _after(network, cell, node, layer):
 YET_ANOTHER = Dialect(
     marker='backbone_net.model._conv_stem.conv.weight',
     separable=('.depthwise_conv.conv', '.pointwise_conv.conv'),
-    rows=(
-        (r'[^/]+/stem/conv2d', lambda net: 'backbone_net.model._conv_stem.conv'),
-        (r'[^/]+/stem/tpu_batch_normalization', lambda net: 'backbone_net.model._bn0'),
-        (r'[^/]+/blocks_(\d+)/(.+)', _yet_another_block),
-        (
-            r'resample_p(\d+)/(conv2d|bn)',
-            lambda net, level, layer: (
-                f'bifpn.0.p{level - 1}_to_p{level}.{"1" if layer == "bn" else "0.conv"}'
-            ),
+    modules={
+        'stem': lambda net: 'backbone_net.model._conv_stem.conv',
+        'stem_norm': lambda net: 'backbone_net.model._bn0',
+        'block': _yet_another_block,
+        'coarser': lambda net, level, layer: (
+            f'bifpn.0.p{level - 1}_to_p{level}.{"1" if layer == "bn" else "0.conv"}'
         ),
-        (rf'{_CELL}/resample_\d+_(\d+)_\d+/(conv2d|bn)', _lateral),
-        (rf'{_CELL}/op_after_combine\d+/(conv|bn)', _after),
-        (
-            _CELL,
-            lambda net, cell, node: (
-                f'bifpn.{cell}.p{net.level_of(node)}_w{1 if net.is_up(node) else 2}'
-            ),
+        'lateral': _lateral,
+        'after': _after,
+        'fusion': lambda net, cell, node: (
+            f'bifpn.{cell}.p{net.level_of(node)}_w{1 if net.is_up(node) else 2}'
         ),
-        (rf'{_HEAD}(\d+)', lambda net, kind, number: f'{_HEADS[kind]}.conv_list.{number}'),
-        (
-            rf'{_HEAD}(\d+)-bn-(\d+)',
-            lambda net, kind, number, level: (
-                f'{_HEADS[kind]}.bn_list.{level - net.levels[0]}.{number}'
-            ),
+        'tower': lambda net, kind, number: f'{_HEADS[kind]}.conv_list.{number}',
+        'tower_norm': lambda net, kind, number, level: (
+            f'{_HEADS[kind]}.bn_list.{level - net.levels[0]}.{number}'
         ),
-        (rf'{_HEAD}predict', lambda net, kind: f'{_HEADS[kind]}.header'),
-    ),
+        'predict': lambda net, kind: f'{_HEADS[kind]}.header',
+    },
     # Its networks have fusion weights also where they add without them (D6, D7).
     ignored=rf'.*\.{COUNTER}|bifpn\.\d+\.p\d+_w\d',
 )

@@ -91,7 +91,9 @@ def _state_dict(loaded):
 def _read_zip(stream):
     """The format since PyTorch 1.6: a zip file with a pickle, and one file per storage."""
     with zipfile.ZipFile(stream) as archive:
-        index = next(name for name in archive.namelist() if name.endswith('data.pkl'))
+        index = next((name for name in archive.namelist() if name.endswith('data.pkl')), None)
+        if index is None:
+            raise ValueError('a zip file without data.pkl')
         folder = index.removesuffix('data.pkl')
         storages = {}
         loaded = _Unpickler(archive.open(index), storages).load()
