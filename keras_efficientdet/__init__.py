@@ -38,13 +38,16 @@ __all__ = [
     'read_csv',
     'read_examples',
     'read_folder',
+    'read_key_points',
     'read_labels',
+    'read_masks',
     'read_tfds',
     'read_voc',
     'read_yolo',
     'save_official',
     'save_torch',
     'validation_dataset',
+    'with_masks',
     'write_records',
 ]
 
@@ -67,6 +70,8 @@ if not _started_as_command():
     from keras_efficientdet.data.formats.csv_table import read_csv
     from keras_efficientdet.data.formats.examples import read_examples
     from keras_efficientdet.data.formats.folder import read_folder
+    from keras_efficientdet.data.formats.key_points import read_key_points
+    from keras_efficientdet.data.formats.mask_files import read_masks, with_masks
     from keras_efficientdet.data.formats.tfds import read_tfds
     from keras_efficientdet.data.formats.voc import read_voc
     from keras_efficientdet.data.formats.yolo import read_yolo

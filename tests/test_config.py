@@ -33,6 +33,7 @@ OURS = {
     'fpn_weight_method': 'fastattn',
     'fpn_name': 'bifpn',
 }  # what the official code means by None
+FOLLOWS_THE_CLASSES = 'seg_num_classes'  # officially 3
 
 
 def test_fifteen_detectors():
@@ -56,7 +57,7 @@ def test_values_are_the_official_ones(name, golden):
     official, config = golden('func/hparams.json')['models'][name]['result'], load_config(name)
     compared = 0
     for section in (config.model, config.data, config.train):
-        for field in set(dataclasses.asdict(section)) & set(official):
+        for field in set(dataclasses.asdict(section)) & set(official) - {FOLLOWS_THE_CLASSES}:
             expected = official[field] if official[field] is not None else OURS.get(field)
             if field == 'mixed_precision':
                 expected = expected or None

@@ -99,6 +99,7 @@ def test_whole_official_configurations_are_ours(name, golden):
         ours,
         {
             'detect.max_nms_inputs': 0,
+            'model.seg_num_classes': 3,
             **{
                 f'expected.{k}': getattr(load_config('efficientdet-d1').expected, k)
                 for k in ('val_ap', 'trainable_params', 'gflops')
@@ -235,9 +236,32 @@ def test_every_key_is_translated_or_reported():
         ('zzzzz=1', 'valid: accumulation_steps'),
         ('abc', 'expected key=value'),
         ('missing.yaml', 'no such configuration file: missing.yaml'),
-        ('heads=object_detection*segmentation', 'segmentation'),
+        (
+            'heads=object_detection*panoptic',
+            'heads must be object_detection, segmentation, or both',
+        ),
     ],
 )
 def test_errors_name_the_thing(text, message):
     with pytest.raises(ConfigError, match=message):
         from_official(text)
+
+
+@pytest.mark.parametrize(
+    ('heads', 'head', 'channels'),
+    [
+        (['object_detection'], 'anchor', None),
+        (['segmentation'], 'segmentation', 3),
+        (['segmentation', 'object_detection'], 'anchor+segmentation', 3),
+        ('segmentation', 'segmentation', 3),
+    ],
+)
+def test_heads_are_one_head(heads, head, channels):
+    """The official default of seg_num_classes is 3, on which checkpoints depend."""
+    config = load_config('efficientdet-d0', from_official({'heads': heads}).overrides)
+    assert (config.model.head, config.model.seg_num_classes) == (head, channels)
+
+
+def test_seg_num_classes_is_kept():
+    found = from_official('heads=object_detection*segmentation,seg_num_classes=21').overrides
+    assert found['seg_num_classes'] == 21

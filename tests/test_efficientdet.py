@@ -14,6 +14,7 @@ from keras_efficientdet import (
     load_official,
     model_names,
 )
+from keras_efficientdet.config.official import from_official
 from keras_efficientdet.network.heads.anchor import config_anchors
 from keras_efficientdet.weights.official import official_shapes, official_weights
 
@@ -38,6 +39,7 @@ VARIANTS = [
     'd0_128_no_bn_resample',
     'd0_128_no_separable',
     'd0_128_qufpn',
+    'd0_128_seg',
     'd0_128_sum',
     'd0_128_survival08',
     'd0_256_batch2',
@@ -62,9 +64,10 @@ def seeded(name, changes=()):
         pytest.skip(f'golden forward/{name}.npz: only in the full set, which is not here')
     entry = official.index(f'forward/{name}.npz')
     height, width = official.rule_input(entry['rule']).shape[1:3]
-    config = load_config(
-        entry['model'], [entry['rule']['config_overrides'], {'image_size': [height, width]}]
-    )
+    overrides = entry['rule']['config_overrides'] or {}
+    if 'heads' in overrides:
+        overrides = from_official(overrides).overrides
+    config = load_config(entry['model'], [overrides, {'image_size': [height, width]}])
     model = efficientdet(config)
     weights = official.seeded_weights(official_shapes(model), entry['rule'])
     load_official(model, {k: v * 1.05 if k in changes else v for k, v in weights.items()})
@@ -74,7 +77,12 @@ def seeded(name, changes=()):
 def worst(model, arrays, entry):
     rule = entry['rule']
     outputs = model(official.rule_input(rule), training=rule['training'])
-    return official.worst_difference(outputs, arrays, entry['stats'], model.detection_config.model)
+    config = model.detection_config.model
+    worst = official.worst_difference(outputs, arrays, entry['stats'], config)
+    if 'segmentation' in outputs:
+        masks = np.ravel(outputs['segmentation'])
+        worst['seg'] = official.difference(masks, arrays, 'seg', entry['stats'])
+    return worst
 
 
 @pytest.mark.parametrize(
@@ -97,6 +105,12 @@ def test_training_forward_equals_official():
 @pytest.mark.parametrize('name', MUTATIONS)
 def test_golden_notices_a_kernel_that_is_5_percent_off(name):
     assert max(worst(*seeded('d0_256', changes=[name])).values()) > LIMIT
+
+
+def test_the_golden_of_the_segmentation_notices_a_kernel_that_is_5_percent_off():
+    change = 'segmentation_head/conv2d_transpose_2/kernel'
+    differences = worst(*seeded('d0_128_seg', changes=[change]))
+    assert differences.pop('seg') > LIMIT > max(differences.values())
 
 
 @pytest.mark.parametrize('name', model_names('efficientdet'))

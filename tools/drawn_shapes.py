@@ -1,4 +1,4 @@
-"""A detection data set drawn by code: shapes on busy backgrounds, annotated in COCO format.
+"""A data set drawn by code: shapes on busy backgrounds, with boxes and masks in COCO format.
 
 The classes are discs, squares, triangles and stars. Each has an outline and a pattern of two
 colours; colours, size and rotation are independent of the class. Image i of a seed is the same for
@@ -10,6 +10,7 @@ import pathlib
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
+from pycocotools import mask as coco_mask
 
 CATEGORIES = {
     3: 'disc',
@@ -68,7 +69,14 @@ def _annotation(image_id, category, mask):
         'bbox': box_of(mask),
         'area': int(mask.sum()),
         'iscrowd': 0,
+        'segmentation': _run_lengths(mask),
     }
+
+
+def _run_lengths(mask):
+    """A mask as COCO's annotations have it."""
+    encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {**encoded, 'counts': encoded['counts'].decode('ascii')}
 
 
 def draw_image(rng):

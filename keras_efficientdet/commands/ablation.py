@@ -32,6 +32,7 @@ from keras_efficientdet.data.records import count_examples
 from keras_efficientdet.files import replaced_file
 from keras_efficientdet.network.detector import detector
 from keras_efficientdet.network.flops import flops
+from keras_efficientdet.network.heads import has_masks
 from keras_efficientdet.network.trained import load_trained
 from keras_efficientdet.training import fit
 from keras_efficientdet.training.recipes import RECIPES
@@ -83,7 +84,8 @@ def define(flags):
 
 def main(given):
     variants = dict(map(_variant, given.variant)) or VARIANTS
-    data = source_of(given.train) or given.train
+    masks = has_masks(load_config(given.model, given.set))
+    data = source_of(given.train, masks) or given.train
     train, valid = train_and_valid(data, given, given.set)
     labels = label_overrides(data)
     trained = {}

@@ -26,6 +26,7 @@ from keras_efficientdet.data.source import Source
 from keras_efficientdet.doctor import examine, examine_source, findings_text, new_findings
 from keras_efficientdet.doctor.batch import draw_batch
 from keras_efficientdet.evaluation.report.learning_curves import save_curves
+from keras_efficientdet.network.heads import has_masks
 from keras_efficientdet.training.overfit import WANTED_AP50, overfit
 
 _log = logging.getLogger(__name__)
@@ -86,15 +87,16 @@ def _shown(findings):
 
 def _of_data(given, config, skip):
     """Findings about --train and --valid: first the annotations, then what training gets."""
-    data = {'train': source_of(given.train) or given.train}
+    masks = has_masks(config)
+    data = {'train': source_of(given.train, masks) or given.train}
     if given.valid:
-        data['val'] = source_of(given.valid) or given.valid
+        data['val'] = source_of(given.valid, masks) or given.valid
     findings = []
     for name, source in data.items():
         if isinstance(source, Source):
             findings += _shown(examine_source(source, config, name, given.fast, skip))
-    train = records_of(data['train'])
-    valid = records_of(data['val']) if given.valid else None
+    train = records_of(data['train'], masks=masks)
+    valid = records_of(data['val'], masks=masks) if given.valid else None
     config = load_config(config, [label_overrides(data['train']), *given.set])
     output = pathlib.Path(given.output) if given.output else None
     if output:

@@ -32,6 +32,9 @@ def define(flags):
     )
     flags.DEFINE_string('images', None, 'Folder of the images that the json file names.')
     flags.DEFINE_string('output', None, 'Folder to create for the records.', required=True)
+    flags.DEFINE_bool(
+        'masks', False, 'Keep the segmentations of a COCO file, for heads that learn from masks.'
+    )
     flags.DEFINE_integer(
         'workers', None, 'Number of threads; default: one per core.', lower_bound=1
     )
@@ -56,9 +59,9 @@ def main(given):
 def _source(given):
     by_file = given.annotations and given.images
     if given.input and not (given.annotations or given.images):
-        return read_folder(given.input, given.split, given.format)
+        return read_folder(given.input, given.split, given.format, given.masks)
     if by_file and not given.input:
-        return read_coco(given.annotations, given.images)
+        return read_coco(given.annotations, given.images, given.masks)
     raise ValueError('give either --input, or --annotations and --images')
 
 

@@ -28,6 +28,7 @@ from keras_efficientdet.data.pipeline import dataset
 from keras_efficientdet.data.records import count_examples
 from keras_efficientdet.evaluation import coco
 from keras_efficientdet.files import replaced_file
+from keras_efficientdet.network.heads import has_masks, head_of
 from keras_efficientdet.network.trained import load_trained
 from keras_efficientdet.training import fit, is_chief, strategy_for
 from keras_efficientdet.training.batch_size import batch_for
@@ -93,7 +94,8 @@ def main(given):
     # First of all: workers cannot be joined once TensorFlow has done anything else.
     strategy = strategy_for(given.strategy)
     settings = [_converted(given), *given.set]
-    data = source_of(given.train) or given.train
+    masks = has_masks(load_config(given.model, settings))
+    data = source_of(given.train, masks) or given.train
     train, valid = train_and_valid(data, given, settings)
     labels = label_overrides(data)
     if given.auto_batch:
@@ -112,10 +114,11 @@ def main(given):
     )
     if not is_chief(strategy):
         return  # the rest reads and writes files of the chief
-    best = max(history.history['val_AP'])
+    metric = f'val_{head_of(config).metric}'
     _log.info(
-        'best val_AP %.3f; weights and log in %s, report in %s/report/report.html',
-        best,
+        'best %s %.3f; weights and log in %s, report in %s/report/report.html',
+        metric,
+        max(history.history[metric]),
         given.workdir,
         given.workdir,
     )

@@ -46,6 +46,8 @@ FUSIONS = ('fastattn', 'channel_fastattn', 'attn', 'channel_attn', 'sum')
 IOU_LOSSES = ('iou', 'giou', 'diou', 'ciou')
 NMS_METHODS = ('gaussian', 'hard', 'linear', 'diou')  # the last two: only in ops/numpy_nms.py
 OPTIMIZERS = ('sgd', 'adam')
+POINT_CELLS = ('level', 'image')  # network/heads/points.py
+POINT_LOSSES = ('bce', 'l1')
 PRECISIONS = ('mixed_float16', 'mixed_bfloat16')  # Keras' own names
 RESIZES = ('pad', 'crop')  # ops/images.py
 # 'upsampling': one fine level by transposed convolutions. 'none': the head is on the backbone.

@@ -14,6 +14,7 @@ from keras_efficientdet.config.schema import SECTIONS, DetectConfig
 from keras_efficientdet.errors import ConfigError
 
 OFFICIAL_CLASSES = 90  # where a configuration gives no num_classes
+OFFICIAL_MASK_CLASSES = 3  # where it gives no seg_num_classes
 
 _MATCHING = 'boxes are matched image by image, nothing needs it'
 _PROGRAMS = 'belongs to the official programs, not to the model'
@@ -22,8 +23,6 @@ LEFT_OUT = {
     'target_size': 'the jitter of this library scales to image_size',
     'sample_image': _PROGRAMS,
     'map_freq': 'use evaluate_every of `fit`',
-    'seg_num_classes': 'there is no segmentation head',
-    'heads': 'there is no head but the detection head',
     'max_instances_per_image': _MATCHING,
     'regenerate_source_id': 'image ids come from the records',
     'is_training_bn': 'Keras decides by `training`',
@@ -48,7 +47,7 @@ LEFT_OUT = {
     'save_freq': 'weights are written after each evaluation',
 }
 # {official key: our key}, where the names differ.
-_RENAMED = {'var_freeze_expr': 'freeze', 'grad_checkpoint': 'recompute'}
+_RENAMED = {'var_freeze_expr': 'freeze', 'grad_checkpoint': 'recompute', 'heads': 'head'}
 
 _OURS = {name for section in SECTIONS.values() for name in section.__dataclass_fields__}
 _DETECT = {name: field.default for name, field in DetectConfig.__dataclass_fields__.items()}
@@ -76,10 +75,11 @@ def from_official(hparams: str | os.PathLike | Mapping) -> Converted:
       label_map is completed to one class for every id from 1 to num_classes (90 by default), so
       that official weights fit; an id without a name is named by its number. Without
       max_nms_inputs it is 0, as officially: one class for each anchor enters NMS. (The official
-      evaluation alone sets 5000, the default of `load_config`.)
+      evaluation alone sets 5000, the default of `load_config`.) A segmentation without
+      seg_num_classes has 3, as officially.
     Raises:
       ConfigError: an unknown key (the message suggests the nearest one), text that is neither
-        key=value nor a yaml file, a label_map with ids above num_classes, or a segmentation head.
+        key=value nor a yaml file, a label_map with ids above num_classes, or unknown heads.
     Source: google/automl hparams_config.Config.override.
     """
     values = dict(hparams) if isinstance(hparams, Mapping) else _read(str(hparams).strip())
@@ -88,11 +88,6 @@ def from_official(hparams: str | os.PathLike | Mapping) -> Converted:
         raise ConfigError(f'nms_configs must have keys, like nms_configs.method, found {nms!r}')
     _check_keys(values, _VALID)
     _check_keys(nms, _VALID_NMS)
-    if 'segmentation' in (values.get('heads') or ()):
-        raise ConfigError(
-            f'heads must be without segmentation, found {values["heads"]}: '
-            'this library has no segmentation head'
-        )
     overrides = {**_overrides(values), 'detect': _detect(nms)}
     left_out = {key: LEFT_OUT[key] for key in (*values, *nms) if key in LEFT_OUT}
     return Converted(overrides, left_out)
@@ -105,6 +100,8 @@ def _overrides(values):
         if key not in LEFT_OUT:
             convert = _CONVERT.get(key)
             overrides[_RENAMED.get(key, key)] = convert(value) if convert else value
+    if 'segmentation' in overrides.get('head', ''):
+        overrides.setdefault('seg_num_classes', OFFICIAL_MASK_CLASSES)
     if overrides.get('label_map') is not None:
         count = overrides.get('num_classes', OFFICIAL_CLASSES)
         overrides['label_map'] = _label_map(overrides['label_map'], count)
@@ -190,6 +187,22 @@ def _pyramid(name):
     return 'bifpn' if name in (None, 'bifpn_dyn') else name
 
 
+def _head(names):
+    """The head that has all of the official `heads`."""
+    names = [names] if isinstance(names, str) else names or ['object_detection']
+    wanted = frozenset(names)
+    if wanted not in _HEADS:
+        raise ConfigError(
+            f'heads must be object_detection, segmentation, or both, found {list(names)}'
+        )
+    return _HEADS[wanted]
+
+
+_HEADS = {
+    frozenset({'object_detection'}): 'anchor',
+    frozenset({'segmentation'}): 'segmentation',
+    frozenset({'object_detection', 'segmentation'}): 'anchor+segmentation',
+}
 _CONVERT = {  # {official key: what makes our value of an official one}
     'image_size': _image_size,
     'mean_rgb': _three,
@@ -197,6 +210,7 @@ _CONVERT = {  # {official key: what makes our value of an official one}
     'label_map': lambda value: None if value == 'none' else value,
     'var_freeze_expr': _freeze,
     'fpn_name': _pyramid,
+    'heads': _head,
     'fpn_weight_method': lambda value: value or 'fastattn',
 }
 

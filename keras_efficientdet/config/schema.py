@@ -32,6 +32,12 @@ class ModelConfig:
     image_size: tuple[int, int] = key((512, 512), read=values.image_size)
     # Without background: inside the network, classes are numbered 0 to num_classes - 1.
     num_classes: int = key(90, low=1)
+    # Channels of a segmentation. None: the background and num_classes.
+    seg_num_classes: int | None = key(None, low=2, high=255)
+    # Key points: how many a cell may hold, and whether cells are those of the lowest level, or one
+    # cell is the whole image.
+    points_per_cell: int = key(1, low=1)
+    point_cells: str = key('level', choices=choices.POINT_CELLS)
     # Category ids and names of the data set in class order; None: the ids are 1 to num_classes.
     label_map: LabelMap | None = key(None, read=values.label_map)
     mean_rgb: tuple[float, ...] = key((0.485 * 255, 0.456 * 255, 0.406 * 255), length=3)
@@ -111,6 +117,8 @@ class TrainConfig:
     box_loss_weight: float = key(50.0, low=0)
     iou_loss_type: str | None = key(None, choices=choices.IOU_LOSSES)  # added to the box loss
     iou_loss_weight: float = key(1.0, low=0)
+    point_loss: str = key('bce', choices=choices.POINT_LOSSES)
+    point_loss_weight: float = key(1.0, low=0)
     steps_per_execution: int = key(1, low=1)  # steps in one call of the compiled function
     # Parts of layer names, or regular expressions: layers that match are not trained.
     freeze: tuple[str, ...] | None = key(None, each=_regular_expression)

@@ -25,7 +25,9 @@ FORMAT_VERSION = 1  # to be raised with every change of what write_records write
 _log = logging.getLogger(__name__)
 
 
-def records_of(data: Data, cache_dir: str | os.PathLike | None = None) -> records.Place:
+def records_of(
+    data: Data, cache_dir: str | os.PathLike | None = None, *, masks: bool = False
+) -> records.Place:
     """The TFRecords of a data set, whatever its format.
 
     Args:
@@ -34,15 +36,16 @@ def records_of(data: Data, cache_dir: str | os.PathLike | None = None) -> record
         a Source.
       cache_dir: default efficientdet/records in Keras' home ($KERAS_HOME, else ~/.keras). Its
         content can be deleted at any time.
+      masks: whether to read the masks of a folder as well, for a head that learns from them.
     Returns:
       `data` itself if it is TFRecords; else the path of a folder in the cache, named by a hash of
-      the boxes, the classes and the names, sizes and times of the images, so that a data set is
+      boxes, masks, classes and the names, sizes and times of the images, so that a data set is
       converted again after a change. Every call reads the annotations; where that takes too long,
       keep the folder that this function returns.
     Raises:
       DataError: what `read_folder` and `write_records` raise.
     """
-    source = source_of(data)
+    source = source_of(data, masks)
     if source is None:
         return typing.cast(records.Place, data)
     return str(_converted(source, cache_dir))
@@ -107,7 +110,16 @@ def fingerprint(source: Source) -> str:
         ]
         digest.update(json.dumps(facts, default=float).encode())
         digest.update(np.asarray(photo.boxes, float).tobytes())
+        digest.update(_mask_identity(photo.mask))
     return digest.hexdigest()[:20]
+
+
+def _mask_identity(mask):
+    """Bytes that a mask is recognised by; none where there is none."""
+    if mask is None:
+        return b''
+    facts = (mask.name, *size_and_time(mask)) if isinstance(mask, pathlib.Path) else mask
+    return json.dumps(facts).encode()
 
 
 def _identity(photo):

@@ -9,11 +9,12 @@ from keras_efficientdet.data.source import Source
 Data = Place | Source  # what the library takes as a data set: see `cache.records_of`
 
 
-def source_of(data: Data) -> Source | None:
+def source_of(data: Data, masks: bool = False) -> Source | None:
     """The annotations of a data set as a Source, or None for TFRecords.
 
     Args:
       data: what `cache.records_of` takes.
+      masks: as of `read_folder`.
     Raises:
       DataError: as `read_folder` does.
     """
@@ -25,7 +26,7 @@ def source_of(data: Data) -> Source | None:
     if _is_records(path):
         return None
     found = _find(path)
-    return None if found is None else folder.read_found(found)
+    return None if found is None else folder.read_found(found, masks=masks)
 
 
 def _is_records(path):

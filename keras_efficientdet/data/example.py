@@ -4,7 +4,9 @@ import functools
 
 import tensorflow as tf
 
+from keras_efficientdet.config import class_names
 from keras_efficientdet.data import augment
+from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops import images
 
 
@@ -33,10 +35,12 @@ def augmented_example(example, seed, config):
         jittered = augment.color_jitter(example['image'], data.color_jitter, tf.stack([seed, 3]))
         example = {**example, 'image': jittered}
     if data.input_rand_hflip:
-        example = augment.moved(example, *augment.random_flip(example['image'], draws[0]))
+        flipped = augment.random_flip(example['image'], draws[0])
+        example = _mirrored(example, *flipped, config)
     if data.input_rand_vflip:
         draw = tf.random.stateless_uniform([], tf.stack([seed, 5]))
-        example = augment.moved(example, *augment.random_vertical_flip(example['image'], draw))
+        flipped = augment.random_vertical_flip(example['image'], draw)
+        example = _mirrored(example, *flipped, config)
     if data.grid_mask:
         masked = augment.grid_mask(example['image'], tf.stack([seed, 4]))
         example = {**example, 'image': masked}
@@ -49,10 +53,24 @@ def augmented_example(example, seed, config):
         _normalizer(model),
     )
     example = augment.moved(example, *cropped)
-    kept = augment.with_area(example['boxes'])
+    kept = learnable(example, config)
     if data.skip_crowd_during_training:
         kept &= ~example['crowd']
     return augment.select(example, kept)
+
+
+def _mirrored(example, image, transform, config):
+    """The example after a flip; key points of the left become those of the right."""
+    example = augment.moved(example, image, transform)
+    if head_of(config).finds != 'points':
+        return example
+    return augment.with_sides(example, transform, augment.mirrored_ids(class_names(config.model)))
+
+
+def learnable(example, config):
+    """bool [N]: objects that are in the image; all but points need an area for that."""
+    finds = head_of(config).finds
+    return (augment.in_image if finds == 'points' else augment.with_area)(example['boxes'])
 
 
 def plain_example(example, config):

@@ -13,9 +13,10 @@ from keras_efficientdet.config import Config, class_ids
 from keras_efficientdet.data import augment, records
 from keras_efficientdet.data.cache import records_of
 from keras_efficientdet.data.data_set import Data
-from keras_efficientdet.data.example import augmented_example, plain_example
+from keras_efficientdet.data.example import augmented_example, learnable, plain_example
 from keras_efficientdet.errors import DataError
-from keras_efficientdet.network.heads import head_of
+from keras_efficientdet.network.heads import has_masks, head_of
+from keras_efficientdet.ops.class_masks import IGNORED
 
 AUTOTUNE = tf.data.AUTOTUNE
 _READERS = 8
@@ -51,13 +52,14 @@ def dataset(data: Data, config: Config, *, training: bool) -> tf.data.Dataset:
       1 / (1 + positive anchors in the batch).
       Without: (images, labels {'boxes': float32 [B, M, 4] (ymin, xmin, ymax, xmax in pixels of the
       original image), 'classes': int32 [B, M] (-1 = padding), 'crowd': bool [B, M], 'area': float32
-      [B, M], 'scale': float32 [B], 'id': int64 [B]}).
+      [B, M], 'scale': float32 [B], 'id': int64 [B]}); of a head with masks also
+      'mask': uint8 [B, H, W, 1] in pixels of the original image, 255 = ignored or padding.
     Raises:
       DataError: there is no data, it has a fault, or it has fewer examples than one batch.
       InvalidArgumentError: during iteration; names the image whose label is not in the
         configuration's label_map.
     """
-    found = records.open_records(records_of(data))
+    found = records.open_records(records_of(data, masks=has_masks(config)))
     batch = config.train.batch_size
     if training and found.count < batch:
         raise DataError(
@@ -69,11 +71,10 @@ def dataset(data: Data, config: Config, *, training: bool) -> tf.data.Dataset:
         seeds = tf.data.Dataset.random(config.train.seed, rerandomize_each_iteration=True)
         batches = _training_batches(tf.data.Dataset.zip((examples, seeds)), config, batch)
         return _of_length(batches, found.count // batch)
-    batches = (
-        _examples(found, config)
-        .map(lambda e: _evaluation_example(e, config), AUTOTUNE)
-        .padded_batch(batch, padding_values=_PADDING)
-    )
+    examples = _examples(found, config).map(lambda e: _evaluation_example(e, config), AUTOTUNE)
+    labels = examples.element_spec[1]
+    padding = 0.0, {name: _PADDING[name] for name in labels}
+    batches = examples.padded_batch(batch, padding_values=padding)
     return _of_length(batches, math.ceil(found.count / batch))
 
 
@@ -144,18 +145,17 @@ def validation_dataset(data: Data, config: Config) -> tf.data.Dataset:
     Raises:
       DataError: there is no data, or it has a fault.
     """
-    found = records.open_records(records_of(data))
-    encode = head_of(config).targets(config)
+    found = records.open_records(records_of(data, masks=has_masks(config)))
+    encode = _encoder(config)
 
     def plain(example):
         example, _ = plain_example(example, config)
-        kept = augment.with_area(example['boxes']) & ~example['crowd']
-        objects = augment.select(example, kept)
-        return example['image'], *encode(objects['boxes'], objects['classes'])
+        kept = learnable(example, config) & ~example['crowd']
+        return encode(augment.select(example, kept))
 
     batches = _with_weights(
         _examples(found, config).map(plain, AUTOTUNE).batch(config.train.batch_size),
-        head_of(config).divisor,
+        head_of(config).weights,
     )
     return _of_length(batches, math.ceil(found.count / config.train.batch_size))
 
@@ -167,7 +167,7 @@ def augmented(data: Data, config: Config) -> tf.data.Dataset:
       tf.data.Dataset of (image float32 [height, width, 3], boxes float32 [N, 4] in its pixels,
       classes int32 [N]).
     """
-    found = records.open_records(records_of(data))
+    found = records.open_records(records_of(data, masks=has_masks(config)))
     examples = _mixable(_examples(found, config, config.train.seed), config)
     seeds = tf.data.Dataset.random(config.train.seed, rerandomize_each_iteration=True)
 
@@ -199,7 +199,8 @@ def _examples(found, config, seed=None, reshuffle=True, files=None):
     )
     if seed is not None:
         serialized = serialized.shuffle(config.data.shuffle_buffer, seed, reshuffle)
-    return serialized.map(lambda s: records.parse(s, ids), AUTOTUNE)
+    masks = has_masks(config)
+    return serialized.map(lambda s: records.parse(s, ids, masks), AUTOTUNE)
 
 
 def _mixable(examples, config):
@@ -211,11 +212,10 @@ def _mixable(examples, config):
 
 def _training_batches(seeded, config, batch):
     """(example, seed) -> (images, targets, weights); on a tf.data service if one is configured."""
-    encode = head_of(config).targets(config)
+    encode = _encoder(config)
 
     def make(example, seed):
-        example = augmented_example(example, seed, config)
-        return example['image'], *encode(example['boxes'], example['classes'])
+        return encode(augmented_example(example, seed, config))
 
     examples = seeded.map(make, AUTOTUNE)
     if config.data.data_service:
@@ -224,31 +224,44 @@ def _training_batches(seeded, config, batch):
                 tf.data.experimental.service.ShardingPolicy.DYNAMIC, config.data.data_service
             )
         )
-    return _with_weights(examples.batch(batch, drop_remainder=True), head_of(config).divisor)
+    return _with_weights(examples.batch(batch, drop_remainder=True), head_of(config).weights)
 
 
-def _with_weights(batches, divisor):
+def _encoder(config):
+    """A function: an example -> its image, targets and positives."""
+    head = head_of(config)
+    encode = head.targets(config)
+
+    def encoded(example):
+        others = {name: example[name] for name in head.annotations}
+        return example['image'], *encode(example['boxes'], example['classes'], **others)
+
+    return encoded
+
+
+def _with_weights(batches, weights):
     def add(images, targets, positives):
-        weight = tf.fill(tf.shape(positives), 1.0 / divisor(tf.reduce_sum(positives)))
-        return images, targets, dict.fromkeys(targets, weight)
+        counts = tf.nest.map_structure(tf.reduce_sum, positives)
+        of_batch = weights(counts, targets).items()
+        batch = tf.shape(images)[:1]
+        return images, targets, {name: tf.fill(batch, weight) for name, weight in of_batch}
 
     return batches.map(add, AUTOTUNE)
 
 
 # The id is an int64 of numpy, not of TensorFlow: workers cannot be joined once a tensor exists.
-_PADDING = (
-    0.0,
-    {'boxes': 0.0, 'classes': -1, 'crowd': False, 'area': 0.0, 'scale': 0.0, 'id': np.int64(0)},
-)
+_PADDING = {
+    'boxes': 0.0,
+    'classes': -1,
+    'crowd': False,
+    'area': 0.0,
+    'scale': 0.0,
+    'id': np.int64(0),
+    'mask': np.uint8(IGNORED),
+}
 
 
 def _evaluation_example(example, config):
     prepared, scale = plain_example(example, config)
-    return prepared['image'], {
-        'boxes': example['boxes'],
-        'classes': example['classes'],
-        'crowd': example['crowd'],
-        'area': example['area'],
-        'scale': 1.0 / scale,
-        'id': example['id'],
-    }
+    labels = {name: value for name, value in example.items() if name != 'image'}
+    return prepared['image'], {**labels, 'scale': 1.0 / scale}

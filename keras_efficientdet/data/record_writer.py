@@ -17,7 +17,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from keras_efficientdet.config.label_maps import unique_names
-from keras_efficientdet.data.records import SUMMARY
+from keras_efficientdet.data.painting import mask_of
+from keras_efficientdet.data.records import MASK, MASK_IDS, SUMMARY
 from keras_efficientdet.data.source import Change, Photo, Source
 from keras_efficientdet.errors import DataError, raise_faults
 from keras_efficientdet.imaging.pil import named, png, rgb, upright
@@ -146,6 +147,8 @@ def serialize(photo, label_map):
     for category_id in photo.ids:
         counts[_BOXES, category_id] += 1
     example = _example(photo, encoded, kind, label_map)
+    if photo.mask is not None:
+        _add_mask(example, photo, tuple(label_map))
     return example.SerializeToString(deterministic=True), counts
 
 
@@ -234,6 +237,13 @@ def _example(photo, encoded, kind, label_map):
         # As in the official converters, an image without boxes has no features of objects.
         features=tf.train.Features(feature={k: _feature(v) for k, v in features.items() if len(v)})
     )
+
+
+def _add_mask(example, photo, category_ids):
+    feature = example.features.feature
+    mask = png(Image.fromarray(mask_of(photo, category_ids)))
+    feature[MASK].CopyFrom(_feature([mask]))
+    feature[MASK_IDS].CopyFrom(_feature([int(i) for i in category_ids]))
 
 
 def _feature(values):

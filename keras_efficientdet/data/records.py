@@ -15,8 +15,12 @@ import tensorflow as tf
 from keras_efficientdet.data.source import Change
 from keras_efficientdet.errors import DataError, MissingRecordsError
 from keras_efficientdet.ops import images
+from keras_efficientdet.ops.class_masks import IGNORED
 
 SUMMARY = 'dataset.json'
+# A mask is a PNG, 0 background, 255 ignored, v the category id at v - 1 in the list.
+MASK = 'image/segmentation/class/encoded'  # the name in TensorFlow's DeepLab
+MASK_IDS = 'image/segmentation/class/ids'
 _SIDES = ('ymin', 'xmin', 'ymax', 'xmax')
 
 
@@ -153,21 +157,28 @@ _SCHEMA = {
     'image/object/class/label': tf.io.VarLenFeature(tf.int64),
     'image/object/is_crowd': tf.io.VarLenFeature(tf.int64),
     'image/object/area': tf.io.VarLenFeature(tf.float32),
+    MASK: tf.io.FixedLenFeature([], tf.string, ''),
+    MASK_IDS: tf.io.VarLenFeature(tf.int64),
     **{f'image/object/bbox/{side}': tf.io.VarLenFeature(tf.float32) for side in _SIDES},
 }
 
 
-def parse(serialized: tf.Tensor, class_ids: tuple[int, ...]) -> dict[str, tf.Tensor]:
+def parse(
+    serialized: tf.Tensor, class_ids: tuple[int, ...], masks: bool = False
+) -> dict[str, tf.Tensor]:
     """One serialized record -> an example.
 
     Args:
       serialized: string scalar.
       class_ids: the category ids in class order.
+      masks: whether to read masks.
     Returns:
       dict of image uint8 [H, W, 3], boxes float32 [N, 4] (ymin, xmin, ymax, xmax in pixels),
-      classes int32 [N] (from 0 on), id int64 scalar, crowd bool [N], area float32 [N] in pixels.
+      classes int32 [N] (from 0 on), id int64 scalar, crowd bool [N], area float32 [N] in pixels;
+      with `masks` also mask uint8 [H, W, 1] (`ops.class_masks`).
     Raises:
-      InvalidArgumentError: a label that is not among class_ids; the message names the image.
+      InvalidArgumentError: a label that is not among class_ids, or no mask; the message names the
+        image.
     """
     parsed = tf.io.parse_single_example(serialized, _SCHEMA)
     record = {
@@ -180,16 +191,31 @@ def parse(serialized: tf.Tensor, class_ids: tuple[int, ...]) -> dict[str, tf.Ten
     count = tf.shape(boxes)[0]
     sides = boxes[:, 2:] - boxes[:, :2]
     areas = record['image/object/area']
-    return {
+    example = {
         'image': image,
         'boxes': boxes,
-        'classes': _classes(record, class_ids),
+        'classes': _known(record, record['image/object/class/label'], class_ids),
         'id': _numeric_id(record),
         'crowd': tf.cast(_or_default(record['image/object/is_crowd'], count, 0), tf.bool),
         'area': tf.where(
             tf.size(areas) == count, _or_default(areas, count, 0.0), sides[:, 0] * sides[:, 1]
         ),
     }
+    return {**example, 'mask': _mask(record, class_ids)} if masks else example
+
+
+def _mask(record, class_ids):
+    """uint8 [H, W, 1]. The record numbers classes by its own list of category ids."""
+    found = tf.debugging.Assert(
+        tf.not_equal(record[MASK], ''),
+        ['image', record['image/source_id'], 'has no mask; write the records with masks'],
+    )
+    with tf.control_dependencies([found]):
+        stored = tf.io.decode_png(record[MASK], 1)
+    classes = _known(record, record[MASK_IDS], class_ids) + 1
+    unused = tf.fill([IGNORED - tf.size(classes)], IGNORED)
+    table = tf.concat([[0], classes, unused], 0)
+    return tf.cast(tf.gather(table, tf.cast(stored, tf.int32)), tf.uint8)
 
 
 def _or_default(values, count, default):
@@ -204,14 +230,14 @@ def _or_default(values, count, default):
     )
 
 
-def _classes(record, class_ids):
+def _known(record, labels, class_ids):
+    """int32: category ids -> class ids."""
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(
             tf.constant(class_ids, tf.int64), tf.range(len(class_ids))
         ),
         default_value=-1,
     )
-    labels = record['image/object/class/label']
     classes = table.lookup(labels)
     known = tf.debugging.Assert(
         tf.reduce_all(classes >= 0),

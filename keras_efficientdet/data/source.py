@@ -4,6 +4,7 @@ import collections.abc
 import dataclasses
 import enum
 import pathlib
+import typing
 
 import numpy as np
 
@@ -18,6 +19,7 @@ class Change(str, enum.Enum):
     BOX_OUTSIDE = 'boxes outside their picture, left out'
     BOX_CUT = 'boxes cut to their picture'
     POLYGON = 'polygons, of which the boxes around them are used'
+    POINT_OUTSIDE = 'key points outside their image, left out'
     KEY_POINTS = 'key points, left out'
     NO_LABEL_FILE = 'pictures without a label file, taken as without objects'
     STORED_AS_PNG = 'pictures stored as PNG'
@@ -29,6 +31,7 @@ class Change(str, enum.Enum):
     OTHER_FOLDER = 'images found by their name in another folder'
     UNUSED_CATEGORY = 'categories without boxes that only group others, left out'
     OTHER_IMAGE = 'annotations that state another image than that of their name, which is used'
+    NO_OUTLINE = 'objects without an outline, whose boxes are ignored in masks'
     OTHER_FILE = 'xml files that are not annotations, left out'
 
     # str() and format() of a member differ between versions of Python; here both give the text.
@@ -58,6 +61,9 @@ class Photo:
     crowd: tuple[bool, ...]
     # An image that is not a file: encoded, or uint8 [H, W, 3] or [H, W].
     data: bytes | np.ndarray | None = None
+    # For segmentation: a PNG file of category ids, or pairs of category id (None: ignored) and what
+    # COCO has for a region, polygons or a run-length encoded mask (`painting.mask_of`).
+    mask: pathlib.Path | tuple[tuple[int | None, typing.Any], ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

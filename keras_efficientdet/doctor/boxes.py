@@ -23,21 +23,31 @@ def check_boxes(split: Split, config: Config | None = None) -> list[Finding]:
     """Findings about the boxes of a Split, and about what a Config (default: Config()) allows."""
     config = config or Config()
     findings = [_image_sizes(split), _changes(split)]
-    boxes = np.concatenate([np.zeros((0, 4)), *(image.boxes for image in split.images)])
-    if len(boxes):
-        sizes = np.concatenate([np.tile(i.size, (len(i.boxes), 1)) for i in split.images])
+    finds = head_of(config).finds
+    if any(len(image.boxes) for image in split.images):
+        findings += _sizes_and_places(split, finds)
         findings += [
-            _degenerate(split, boxes),
-            _outside(split, boxes, sizes),
-            _normalised(split, boxes),
-            None if head_of(config).whole_image else _whole_image(split, boxes, sizes),
             _without_boxes(split),
             _too_many(split, config.detect.max_output_size),
             _all_crowd(split, config.data),
         ]
-    elif split.images:
+    elif split.images and finds != 'masks':
         findings.append(_none(split))
     return [finding for finding in findings if finding] + check_repeated(split)
+
+
+def _sizes_and_places(split, finds):
+    """Findings about boxes as such; points have none, and a segmentation does not use them."""
+    if finds in ('points', 'masks'):
+        return []
+    boxes = np.concatenate([image.boxes for image in split.images])
+    sizes = np.concatenate([np.tile(i.size, (len(i.boxes), 1)) for i in split.images])
+    return [
+        _degenerate(split, boxes),
+        _outside(split, boxes, sizes),
+        _normalised(split, boxes),
+        None if finds == 'images' else _whole_image(split, boxes, sizes),
+    ]
 
 
 def _none(split):

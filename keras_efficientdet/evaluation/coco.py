@@ -14,7 +14,8 @@ from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
 from keras_efficientdet.config import Config, class_ids, class_names
-from keras_efficientdet.evaluation import whole_images
+from keras_efficientdet.evaluation import point_metrics, whole_images
+from keras_efficientdet.evaluation.mask_metrics import MaskCounts, mask_counts
 from keras_efficientdet.network.detector import detect_batch
 from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.ops.coco_rows import coco_rows, xywh
@@ -56,16 +57,27 @@ def evaluate(
     Returns:
       The 12 COCO metrics by name (STATISTICS), and 'per_class': {class name: {'AP', 'AP50'}}. A
       metric without ground truth (no small objects, a class that does not occur) is nan. For
-      classifiers also 'top1' and 'top5', and AP is that of the classes, whatever the boxes.
+      classifiers also 'top1' and 'top5', and AP is that of the classes, whatever the boxes. For
+      heads with masks also 'mIoU', and 'IoU': {class name: float} with the background. For key
+      points also 'PCK' and 'mean_error' (`point_metrics.metrics`), and AP is that of squares.
     Raises:
       ValueError: two images have the same id.
     """
     config = config or model.detection_config  # type: ignore[union-attr]
-    truth, found = collect(model, data, config, progress=progress)
+    masks = mask_counts(config)
+    truth, found = collect(model, data, config, progress=progress, masks=masks)
     metrics = metrics_of(coco_run(truth, found, label_map_of(config)))
-    if head_of(config).whole_image:
-        return {**whole_images.accuracy(truth, found), **metrics}
-    return metrics
+    return {**other_metrics(truth, found, config, masks), **metrics}
+
+
+def other_metrics(truth: list, found: list, config: Config, masks: MaskCounts | None) -> dict:
+    """The metrics of a head that are not COCO's; arguments as `collect` returns them."""
+    of_masks = masks.metrics() if masks else {}
+    if head_of(config).finds == 'images':
+        return {**of_masks, **whole_images.accuracy(truth, found)}
+    if head_of(config).finds == 'points':
+        return {**of_masks, **point_metrics.metrics(truth, found)}
+    return of_masks
 
 
 def label_map_of(config: Config) -> dict[int, str]:
@@ -73,23 +85,30 @@ def label_map_of(config: Config) -> dict[int, str]:
     return dict(zip(class_ids(config.model), class_names(config.model), strict=True))
 
 
-def collect(model, data, config: Config, *, progress: bool = True) -> tuple[list, list]:
+def collect(
+    model, data, config: Config, *, progress: bool = True, masks: MaskCounts | None = None
+) -> tuple[list, list]:
     """Runs a network on an evaluation data set: (truth, found), the arguments of `coco_run`.
 
-    Arguments as of `evaluate`.
+    Arguments as of `evaluate`; `masks` counts what was found in masks.
     """
     detect = detect_batch(model, config) if isinstance(model, keras.Model) else model
     ids = class_ids(config.model)
-    truth, found = [], []
+    truth, found, sides = [], [], {}
     batches = tqdm(data, desc='evaluating', unit=' batches', disable=not progress, leave=False)
     for images, labels in batches:
         detections = {key: value.numpy() for key, value in detect(images, labels['scale']).items()}
         labels = {key: value.numpy() for key, value in labels.items()}
+        if masks and 'mask' in detections:
+            masks.add_batch(labels, detections)
         for i, image_id in enumerate(labels['id'].tolist()):
             truth.append((image_id, _truth(labels, i, ids)))
+            sides[image_id] = float(labels['scale'][i]) * max(config.model.image_size)
             found += _found(detections, i, image_id, ids)
-    if head_of(config).whole_image:
+    if head_of(config).finds == 'images':
         found = whole_images.as_annotated(truth, found)
+    if head_of(config).finds == 'points':
+        truth, found = point_metrics.as_squares(truth, found, sides)
     if detect is not model:
         # The traced graph of `detect` is large and part of reference cycles: without this, memory
         # grows with every evaluation until Python happens to collect them.
@@ -153,6 +172,11 @@ def metrics_text(metrics: dict) -> str:
     lines = []
     if 'top1' in metrics:
         lines.append(f'top-1 {metrics["top1"]:.3f}  top-5 {metrics["top5"]:.3f}')
+    if 'PCK' in metrics:
+        lines.append(f'PCK {metrics["PCK"]:.3f}  mean error {metrics["mean_error"]:.4f}')
+    if 'mIoU' in metrics:
+        of_class = '  '.join(f'{name} {value:.3f}' for name, value in metrics['IoU'].items())
+        lines.append(f'mIoU {metrics["mIoU"]:.3f}  {of_class}')
     for names in (STATISTICS[:6], STATISTICS[6:]):
         lines.append('  '.join(f'{name} {metrics[name]:.3f}' for name in names))
     width = max(map(len, metrics['per_class']), default=0)

@@ -45,7 +45,7 @@ def _joined(found, key, i):
 def mirrored(detect: collections.abc.Callable) -> collections.abc.Callable:
     """The detector that sees each image mirrored; its boxes are mirrored back.
 
-    Padding rows stay 0.
+    Padding rows stay 0, and a mask is mirrored back.
     """
 
     def run(prepared, scale_back):
@@ -54,7 +54,8 @@ def mirrored(detect: collections.abc.Callable) -> collections.abc.Callable:
         width = prepared_width * scale_back  # [B], in pixels of the original image
         boxes = flip_horizontally(found['boxes'], width[:, None])
         real = tf.sequence_mask(found['count'], tf.shape(boxes)[1])
-        return {**found, 'boxes': tf.where(real[..., None], boxes, 0.0)}
+        masks = {'mask': tf.reverse(found['mask'], [2])} if 'mask' in found else {}
+        return {**found, **masks, 'boxes': tf.where(real[..., None], boxes, 0.0)}
 
     return run
 

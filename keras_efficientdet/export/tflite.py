@@ -24,6 +24,7 @@ from keras_efficientdet.ops import images
 from keras_efficientdet.threads import one_at_a_time
 
 OUTPUTS = ('boxes', 'classes', 'scores', 'count')  # the order of TFLite_Detection_PostProcess
+MASK = 'mask'
 OPERATOR = 'TFLite_Detection_PostProcess'
 QUANTIZATIONS = (None, 'float16', 'dynamic', 'int8')
 
@@ -42,7 +43,8 @@ def export_tflite(
     Its input is uint8 [1, height, width, 3] (`images.letterbox` makes it; normalisation is inside).
     Its outputs are float32, in this order: boxes [1, D, 4] ymin xmin ymax xmax in normalised
     coordinates of the input, classes [1, D] (0-based), scores [1, D], count [1]. TFLite metadata,
-    labels.txt and labels.json are in the file.
+    labels.txt and labels.json are in the file. A head with masks has a fifth output, mask uint8
+    [1, height, width] in pixels of the input.
 
     Args:
       model: the result of `efficientdet`. path: ends in .tflite. config: default: the model's own.
@@ -66,12 +68,17 @@ def export_tflite(
         function = _fitted_in(frozen(model), config, finish)
         content = _convert(function, quantization, calibration, config)
         size = config.model.image_size
-        working.write_bytes(with_metadata(content, OUTPUTS, labels(config), size))
+        working.write_bytes(with_metadata(content, outputs_of(config), labels(config), size))
     return target
 
 
+def outputs_of(config: Config) -> tuple[str, ...]:
+    """Names of the outputs of an exported file, in their order."""
+    return OUTPUTS if head_of(config).mask is None else (*OUTPUTS, MASK)
+
+
 def tflite_function(path: str | os.PathLike) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
-    """An exported file as a function uint8 [1, height, width, 3] -> {name: array} of OUTPUTS.
+    """An exported file as a function uint8 [1, height, width, 3] -> {name: array} of its outputs.
 
     It runs on `usable_threads` (TensorFlow's own default is one), by the package LiteRT where it is
     installed (extra `litert`), otherwise by TensorFlow. Threads may share it.
@@ -80,6 +87,7 @@ def tflite_function(path: str | os.PathLike) -> Callable[[np.ndarray], dict[str,
     interpreter.allocate_tensors()
     (source,) = interpreter.get_input_details()
     results = interpreter.get_output_details()
+    names = (*OUTPUTS, MASK)[: len(results)]
 
     @one_at_a_time  # an interpreter has one memory for its input and output
     def run(image):
@@ -87,7 +95,7 @@ def tflite_function(path: str | os.PathLike) -> Callable[[np.ndarray], dict[str,
         interpreter.invoke()
         return {
             name: interpreter.get_tensor(result['index'])
-            for name, result in zip(OUTPUTS, results, strict=True)
+            for name, result in zip(names, results, strict=True)
         }
 
     return run
@@ -133,12 +141,12 @@ def tflite_detect(path: str | os.PathLike, config: Config) -> Callable:
     def detect_all(prepared, scale_back):
         batch = images.denormalize(prepared, model.mean_rgb, model.stddev_rgb)
         rows = [run(image[None]) for image in batch]
-        found = {name: np.concatenate([row[name] for row in rows]) for name in OUTPUTS}
+        found = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
         # Normalised coordinates; the operator of nms='op' does not clip them.
         boxes = np.clip(found['boxes'], 0, 1)
         return {
+            **{name: tf.constant(value) for name, value in found.items()},
             'boxes': tf.constant(boxes * size * scale_back.numpy()[:, None, None]),
-            'scores': tf.constant(found['scores']),
             'classes': tf.constant(found['classes'].astype(np.int32)),
             'count': tf.constant(found['count'].astype(np.int32)),
         }
@@ -192,12 +200,13 @@ def _check(config, quantization, calibration, nms):
 
 
 def _fitted_in(network, config, finish):
-    """A tf.function: one uint8 image of the network's size -> OUTPUTS."""
-    model = config.model
+    """A tf.function: one uint8 image of the network's size -> `outputs_of` its configuration."""
+    model, head = config.model, head_of(config)
 
     def run(images_):
         outputs = network(images.normalize(images_, model.mean_rgb, model.stddev_rgb))
-        return dict(zip(OUTPUTS, finish(outputs, config), strict=True))
+        found = dict(zip(OUTPUTS, finish(outputs, config), strict=True))
+        return found if head.mask is None else {**found, MASK: head.mask(outputs, config)}
 
     spec = tf.TensorSpec([1, *model.image_size, 3], tf.uint8, 'images')
     return tf.function(run, input_signature=[spec])

@@ -78,6 +78,7 @@ _OUTPUTS = {
     'classes': ('category', 'Index into labels.txt.'),
     'scores': ('score', 'Scores 0 to 1.'),
     'count': ('number of detections', 'How many rows are detections.'),
+    'mask': ('mask', 'Class of each pixel: 0 background, k + 1 is line k of labels.txt.'),
 }
 
 

@@ -14,6 +14,7 @@ _HUE_STEP = 0.618034
 _LINE, _LEAST_LINE = 1 / 200, 2
 _FONT, _LEAST_FONT = 1 / 32, 10
 _MARGIN = 2  # pixels between a label's text and its edge
+_MASK = 0.5  # share of the colour in the pixels of a mask
 _CELL_GAP = 4  # pixels around each image in a grid
 
 
@@ -37,17 +38,20 @@ def draw(
     names: Sequence[str] | None = None,
     min_score: float = 0.3,
 ) -> np.ndarray:
-    """Draws the boxes of detections with class name and score.
+    """Draws the boxes of detections with class name and score, on their mask.
 
     Args:
       image: uint8 [H, W, 3].
       detections: `Detections`, or any object with boxes [D, 4] (ymin xmin ymax xmax in pixels),
-        scores [D] and classes [D].
+        scores [D] and classes [D], and a `mask` [H, W] or None.
       names: of the classes, in class order; default: `detections.names`.
       min_score: detections below it are left out.
     Returns:
       uint8 [H, W, 3], a copy.
     """
+    mask = getattr(detections, 'mask', None)
+    if mask is not None:
+        image = draw_mask(image, mask)
     marks = detection_marks(
         detections.boxes,
         detections.scores,
@@ -56,6 +60,18 @@ def draw(
         min_score,
     )
     return draw_marks(image, marks)
+
+
+def draw_mask(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A copy of an image uint8 [H, W, 3] with the classes of a mask uint8 [H, W] in their colours.
+
+    0, the background, and 255, ignored, stay as they are; k + 1 has the colour of the class id k.
+    """
+    colors = np.array([color(value - 1) for value in range(256)], np.float32)
+    shown = (mask > 0) & (mask < 255)
+    mixed = np.array(image)
+    mixed[shown] = (1 - _MASK) * mixed[shown] + _MASK * colors[mask[shown]]
+    return mixed
 
 
 def detection_marks(
@@ -78,7 +94,7 @@ def draw_marks(image: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
     """A copy of an image uint8 [H, W, 3] with marks: first all boxes, then all labels on top.
 
     Lines and letters grow with the image. A label is above its box, or inside it where the image
-    leaves no room above.
+    leaves no room above. A box without size, a key point, is a dot.
     """
     canvas = Image.fromarray(np.asarray(image))
     pen = ImageDraw.Draw(canvas)
@@ -87,7 +103,11 @@ def draw_marks(image: np.ndarray, marks: Sequence[Mark]) -> np.ndarray:
     font = ImageFont.load_default(size=max(_LEAST_FONT, round(side * _FONT)))
     for mark in marks:
         ymin, xmin, ymax, xmax = mark.box
-        pen.rectangle((xmin, ymin, xmax, ymax), outline=mark.color, width=width)
+        if (ymin, xmin) == (ymax, xmax):
+            dot = (xmin - 2 * width, ymin - 2 * width, xmin + 2 * width, ymin + 2 * width)
+            pen.ellipse(dot, fill=mark.color, outline='white')
+        else:
+            pen.rectangle((xmin, ymin, xmax, ymax), outline=mark.color, width=width)
     for mark in marks:
         if mark.text:
             _label(pen, canvas.size, mark, font)

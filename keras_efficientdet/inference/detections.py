@@ -17,6 +17,13 @@ class Detections:
     classes: np.ndarray  # int32 [D], class ids, 0-based
     names: tuple[str, ...]  # of all classes, in class order
     ids: tuple[int, ...]  # the data set's category id of each class
+    # Of a head with masks, uint8 [H, W]: 0 background, k + 1 the class id k of each pixel.
+    mask: np.ndarray | None = None
+
+    @property
+    def points(self) -> np.ndarray:
+        """float32 [D, 2] y, x in pixels: key points, or the middles of boxes."""
+        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
 
     def __len__(self) -> int:
         return len(self.scores)

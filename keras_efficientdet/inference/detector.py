@@ -135,6 +135,7 @@ class Detector:
                 classes=outputs['classes'][i, :count],
                 names=names,
                 ids=ids,
+                mask=outputs['mask'][i] if 'mask' in outputs else None,
             )
             results[number] = image, found
         return results

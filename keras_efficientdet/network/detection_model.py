@@ -131,8 +131,9 @@ class DetectionModel(keras.Model):
         if count_positives is None or replica_count() == 1:
             return data
         images, targets, weights = data
-        weight = 1.0 / plan.divisor(sum_over_replicas(count_positives(targets)))
-        return images, targets, {name: tf.fill(tf.shape(w), weight) for name, w in weights.items()}
+        weight = plan.weights(sum_over_replicas(count_positives(targets)), targets)
+        filled = {name: tf.fill(tf.shape(w), weight[name]) for name, w in weights.items()}
+        return images, targets, filled
 
     def _maybe_symbolic_build(self, *args, **kwargs):
         """Skipped over replicas: here Keras 3 averages the first batch, which fails over workers.

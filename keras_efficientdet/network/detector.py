@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_efficientdet.config import Config, load_config
 from keras_efficientdet.network.detection_model import DetectionModel
 from keras_efficientdet.network.heads import head_of
-from keras_efficientdet.ops import images
+from keras_efficientdet.ops import class_masks, images
 
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
 
@@ -28,11 +28,20 @@ def detections(
         boxes are clipped to the network's input only, as the official evaluation does.
     Returns:
       {'boxes': float32 [B, D, 4] ymin xmin ymax xmax, 'scores': float32 [B, D], 'classes': int32
-      [B, D] 0-based, 'count': int32 [B]}, best first, rows from `count` on are 0.
+      [B, D] 0-based, 'count': int32 [B]}, best first, rows from `count` on are 0. Of a head with
+      masks also 'mask': uint8 [B, height, width] in pixels of the images, or of the network's
+      input without `sizes`; 0 is the background, k + 1 the class k.
     """
-    boxes, scores, classes, count = head_of(config).detect(outputs, config)
+    head = head_of(config)
+    boxes, scores, classes, count = head.detect(outputs, config)
     boxes = images.undo(boxes, scale_back, sizes)
-    return dict(zip(DETECTIONS, (boxes, scores, classes, count), strict=True))
+    found = dict(zip(DETECTIONS, (boxes, scores, classes, count), strict=True))
+    if head.mask is None:
+        return found
+    mask = head.mask(outputs, config)
+    if sizes is not None:  # all images of a batch have one size
+        mask = class_masks.undo(mask, scale_back, sizes[0])
+    return {**found, 'mask': mask}
 
 
 @_register
@@ -103,7 +112,7 @@ def detector(model: keras.Model, config: Config | None = None) -> keras.Model:
 
 def is_detector(model: keras.Model) -> bool:
     """Whether a Keras model is the result of `detector`, not of `efficientdet`."""
-    return isinstance(model.output, dict) and set(model.output) == set(DETECTIONS)
+    return isinstance(model.output, dict) and set(DETECTIONS) <= set(model.output)
 
 
 def detect_batch(model: keras.Model, config: Config) -> Callable:

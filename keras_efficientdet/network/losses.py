@@ -6,6 +6,8 @@ Their factor 1 / (1 + positives) comes in as Keras' sample_weight [B].
 import keras
 import tensorflow as tf
 
+from keras_efficientdet.ops import class_masks
+
 _register = keras.saving.register_keras_serializable('keras_efficientdet')
 IGNORED = -2  # class target of an anchor that takes no part in the class loss
 
@@ -72,6 +74,50 @@ class ClassificationLoss(keras.losses.Loss):
 
     def get_config(self):
         return {**super().get_config(), 'label_smoothing': self.label_smoothing}
+
+
+@_register
+class SegmentationLoss(keras.losses.Loss):
+    """Softmax cross-entropy of places: classes [B, h, w], logits [B, h, w, K] -> float32 [B].
+
+    Summed over the places; 0 for those with `class_masks.IGNORED`.
+    Source: google/automl keras.train_lib, SparseCategoricalCrossentropy, without ignored places.
+    """
+
+    def __init__(self, name='segmentation_loss', reduction='sum', **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+
+    def call(self, y_true, y_pred):
+        classes = tf.cast(y_true, tf.int32)
+        known = classes != class_masks.IGNORED
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            labels=tf.where(known, classes, 0), logits=tf.cast(y_pred, tf.float32)
+        )
+        return tf.reduce_sum(tf.where(known, loss, 0.0), [1, 2])
+
+
+@_register
+class PointLoss(keras.losses.Loss):
+    """Places of points in their cells: [B, P, 3] (y, x, mark), logits [B, P, 2] -> float32 [B].
+
+    Cross-entropy ('bce') or distance ('l1') of the logits' sigmoid, summed over marked places.
+    """
+
+    def __init__(self, kind='bce', name='point_loss', reduction='sum', **kwargs):
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        self.kind = kind
+
+    def call(self, y_true, y_pred):
+        wanted, mark = tf.cast(y_true[..., :2], tf.float32), tf.cast(y_true[..., 2:], tf.float32)
+        logits = tf.cast(y_pred, tf.float32)
+        if self.kind == 'l1':
+            loss = tf.abs(tf.sigmoid(logits) - wanted)
+        else:
+            loss = tf.nn.sigmoid_cross_entropy_with_logits(labels=wanted, logits=logits)
+        return tf.reduce_sum(mark * loss, [1, 2])
+
+    def get_config(self):
+        return {**super().get_config(), 'kind': self.kind}
 
 
 @_register

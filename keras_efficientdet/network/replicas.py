@@ -11,6 +11,6 @@ def replica_count() -> int:
 def sum_over_replicas(values):
     """Inside a step: tensors -> their sums over all replicas of all workers.
 
-    A list needs one exchange only.
+    A list or a dict needs one exchange only.
     """
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)

@@ -24,7 +24,7 @@ class TrainingPlan:
       count_positives: targets of some images -> float32, their number of positives. With it, sample
         weights follow from the positives of the whole batch, whatever part of it the pipeline of
         this replica saw.
-      divisor: that of the head: positives -> 1 / sample weight.
+      weights: those of the head: (positives, output names) -> {output name: sample weight}.
       frozen: names of the layers that `compile_for_training` froze; its next call lets them train
         again first.
     """
@@ -36,5 +36,5 @@ class TrainingPlan:
     forward: typing.Callable[[tf.Tensor], dict] | None = None
     accumulation: typing.Callable[[tuple], dict] | None = None
     count_positives: typing.Callable[[dict], tf.Tensor] | None = None
-    divisor: typing.Callable[[tf.Tensor], tf.Tensor] | None = None
+    weights: typing.Callable[..., dict[str, tf.Tensor]] | None = None
     frozen: frozenset[str] = frozenset()

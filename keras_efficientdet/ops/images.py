@@ -142,6 +142,15 @@ def letterbox(picture, size, mean_rgb, resize='pad'):
     return fitted, float(1 / fit)
 
 
+def unfitted(mask, hw, scale_back):
+    """`class_masks.undo` in NumPy: a mask of the network's input -> one of the image [H, W]."""
+    rows, columns = (
+        np.minimum((np.arange(side, dtype=np.float32) + 0.5) / np.float32(scale_back), limit - 1)
+        for side, limit in zip(hw, mask.shape, strict=True)
+    )
+    return mask[rows.astype(int)[:, None], columns.astype(int)]
+
+
 def _bilinear(image, height, width):
     """What tf.image.resize returns, float32 [height, width, 3]."""
     top, bottom, down = _neighbours(image.shape[0], height)

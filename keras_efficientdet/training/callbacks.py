@@ -18,10 +18,12 @@ from keras_efficientdet.files import replaced_file
 from keras_efficientdet.keras_compat import variables_in_weights_file
 from keras_efficientdet.network.detection_model import WITHOUT_PLAN
 from keras_efficientdet.network.detector import detect_batch
+from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.training.optimizers import last_rate
 from keras_efficientdet.training.schedules import assignable_rate
 
 _log = logging.getLogger(__name__)
+OTHERS = ('top1', 'top5', 'mIoU', 'PCK', 'mean_error')  # metrics of other heads
 _ENTRY = 4096  # bytes of a variable in HDF5 beside its values
 
 
@@ -30,7 +32,7 @@ class CocoEvaluation(keras.callbacks.Callback):
 
     The COCO metrics are added to `logs` as `val_AP`, `val_AP50`, ... for the callbacks after it. It
     also exchanges weights and averages while Keras computes `val_loss`, and keeps the weights of
-    the best val_AP in a file.
+    the best val_AP (or of the metric of another head) in a file.
 
     Args:
       data: `dataset(..., training=False)`.
@@ -51,6 +53,7 @@ class CocoEvaluation(keras.callbacks.Callback):
         self.config = config
         self.epochs = epochs
         self.best_path = best_path
+        self.metric = head_of(config).metric
         self.best = -1.0
         self.detect = None  # made once, because it traces the network
 
@@ -83,11 +86,11 @@ class CocoEvaluation(keras.callbacks.Callback):
         self.detect = self.detect or detect_batch(self.model, self.config)
         with self.averaged():
             metrics = evaluate(self.detect, self.data, self.config, progress=False)
-            if self.best_path and metrics['AP'] > self.best:
-                self.best = metrics['AP']
+            if self.best_path and metrics[self.metric] > self.best:
+                self.best = metrics[self.metric]
                 save_weights(self.model, self.best_path)
-        # The six of AP; those of AR follow in the report. The first two: of classifiers.
-        shown = [name for name in ('top1', 'top5', *STATISTICS[:6]) if name in metrics]
+        # The six of AP; those of AR follow in the report. Before them: of other heads.
+        shown = [name for name in (*OTHERS, *STATISTICS[:6]) if name in metrics]
         logs.update({f'val_{name}': metrics[name] for name in shown})
         _log.info('\nepoch %d, validation:\n%s', epoch + 1, metrics_text(metrics))
 

@@ -89,6 +89,6 @@ def _plan(model, config, steps_per_epoch, losses, weights):
         forward=recomputing(model) if train.recompute else None,
         accumulation=accumulation,
         count_positives=head.positives if over_replicas else None,
-        divisor=head.divisor,
+        weights=head.weights,
         frozen=model.plan.frozen,
     )

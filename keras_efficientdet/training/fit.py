@@ -35,6 +35,7 @@ from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.evaluation.report import write_report
 from keras_efficientdet.files import locked, remove_unfinished, replaced_file
 from keras_efficientdet.network.efficientdet import efficientdet
+from keras_efficientdet.network.heads import has_masks
 from keras_efficientdet.network.trained import load_trained
 from keras_efficientdet.ops.nms import METHODS
 from keras_efficientdet.training.callbacks import (
@@ -100,9 +101,9 @@ def fit(
       BlockingIOError: another process trains in workdir.
     """
     _check_settings(config, callbacks)
-    data = _Data(
-        open_records(records_of(train)), open_records(records_of(valid)), names=(valid, train)
-    )
+    masks = has_masks(config)
+    mine, held_out = (open_records(records_of(data, masks=masks)) for data in (train, valid))
+    data = _Data(mine, held_out, names=(valid, train))
     strategy = strategy or tf.distribute.get_strategy()
     model = _compiled(config, weights, data, strategy)
     shared, own = pathlib.Path(workdir), own_folder(workdir, strategy)

@@ -129,10 +129,13 @@ def _noise(config, batch):
     height, width = config.model.image_size
     head = head_of(config)
     target, positives = head.targets(config)(
-        tf.constant([[8.0, 8.0, height / 2, width / 2]]), tf.constant([0])
+        tf.constant([[8.0, 8.0, height / 2, width / 2]]),
+        tf.constant([0]),
+        **{name: tf.zeros([height, width, 1], tf.uint8) for name in head.annotations},
     )
+    positives = tf.nest.map_structure(lambda count: batch * count, positives)
     image = tf.random.stateless_normal([height, width, 3], seed=(1, 2))
-    example = image, target, dict.fromkeys(target, 1.0 / head.divisor(batch * positives))
+    example = image, target, head.weights(positives, target)
     return tf.data.Dataset.from_tensors(example).repeat(batch).batch(batch)
 
 

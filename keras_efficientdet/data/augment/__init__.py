@@ -8,6 +8,7 @@ and becomes all 0; `with_area` and `select` drop it.
 
 from keras_efficientdet.data.augment.annotations import (
     Transform,
+    in_image,
     move,
     moved,
     select,
@@ -20,6 +21,7 @@ from keras_efficientdet.data.augment.geometry import (
     scale_jitter,
     scaled_and_cropped,
 )
+from keras_efficientdet.data.augment.handedness import mirrored_ids, with_sides
 from keras_efficientdet.data.augment.masks import grid_mask
 from keras_efficientdet.data.augment.mixing import mix, with_partners
 from keras_efficientdet.data.augment.policies import distort
@@ -29,6 +31,8 @@ __all__ = [
     'color_jitter',
     'distort',
     'grid_mask',
+    'in_image',
+    'mirrored_ids',
     'mix',
     'move',
     'moved',
@@ -39,4 +43,5 @@ __all__ = [
     'select',
     'with_area',
     'with_partners',
+    'with_sides',
 ]

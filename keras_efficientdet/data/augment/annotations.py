@@ -2,10 +2,11 @@
 
 An example is a dict of `image` [H, W, 3] and annotations by name: `boxes` float32 [N, 4] (ymin,
 xmin, ymax, xmax in pixels of the image), `classes` int32 [N], `crowd` bool [N], `area` float32 [N]
-(as annotated, in pixels of the original image).
+(as annotated, in pixels of the original image), and for some heads `mask` uint8 [H, W, 1]
+(`ops.class_masks`).
 
 An operation that moves pixels returns the moved image and a Transform; `move` applies the Transform
-to whatever an example holds. A new kind of annotation (masks, points) is one more row of `_MOVERS`.
+to whatever an example holds. A new kind of annotation is one more row of `_MOVERS`.
 """
 
 import math
@@ -13,6 +14,7 @@ import typing
 
 import tensorflow as tf
 
+from keras_efficientdet.ops import class_masks
 from keras_efficientdet.ops.boxes import area
 
 OF_EACH_OBJECT = ('boxes', 'classes', 'crowd', 'area')  # annotations with one row per object
@@ -75,6 +77,11 @@ def with_area(boxes):
     return area(boxes) > 0.0
 
 
+def in_image(points):
+    """bool [N]: points, as boxes [N, 4] without size, that have not left the image."""
+    return tf.reduce_any(points != 0.0, -1)
+
+
 def _move_boxes(boxes, transform):
     """The boxes around the moved corners of boxes [N, 4], clipped to the bounds.
 
@@ -89,9 +96,14 @@ def _move_boxes(boxes, transform):
     smallest, largest = tf.unstack(tf.tile(transform.bounds, [1, 2]))
     cut = tf.clip_by_value(tf.concat([low, high], -1), smallest, largest)
     # A box that loses its area becomes all 0, and none gains an area: the box around the turned
-    # corners of a line would have one.
+    # corners of a line would have one. A point that leaves the image becomes all 0 as well.
     same = tf.equal(with_area(boxes), with_area(cut))
-    return tf.where(same[:, None], cut, 0.0)
+    left = tf.reduce_all(low == high, -1) & tf.reduce_any(cut[:, :2] != low, -1)
+    return tf.where((same & ~left)[:, None], cut, 0.0)
 
 
-_MOVERS = {'boxes': _move_boxes}
+def _move_mask(mask, transform):
+    return class_masks.warped(mask, *transform)
+
+
+_MOVERS = {'boxes': _move_boxes, 'mask': _move_mask}

@@ -1,16 +1,24 @@
 """Several examples made one: mosaic of four, mixup of two.
 
 An example is a dict of image uint8 [H, W, 3], boxes float32 [N, 4] in pixels, classes int32 [N] and
-crowd bool [N].
+crowd bool [N], and mask uint8 [H, W, 1] where a head learns from it.
 """
 
 import tensorflow as tf
 
-from keras_efficientdet.data.augment.annotations import axis_aligned, move, select, unmoved
+from keras_efficientdet.data.augment.annotations import (
+    axis_aligned,
+    in_image,
+    move,
+    select,
+    unmoved,
+)
 from keras_efficientdet.ops.boxes import area
+from keras_efficientdet.ops.class_masks import IGNORED
 
 ANNOTATIONS = ('boxes', 'classes', 'crowd')
-KEYS = ('image', *ANNOTATIONS)
+PIXELS = ('image', 'mask')
+KEYS = (*PIXELS, *ANNOTATIONS)
 MOSAIC_CENTRE = (0.25, 0.75)  # range of the point where the images meet, as a share of the sides
 VISIBLE = 0.1  # a box of which a smaller share of the area is left is dropped
 MIXUP_BETA = 1.5  # both parameters of the beta distribution
@@ -23,12 +31,19 @@ def with_partners(examples):
     """
     nothing = {
         'image': tf.zeros([0, 0, 3], tf.uint8),
+        'mask': tf.zeros([0, 0, 1], tf.uint8),
         'boxes': tf.zeros([0, 4]),
         'classes': tf.zeros([0], tf.int32),
         'crowd': tf.zeros([0], tf.bool),
     }
-    examples = examples.map(lambda e: {key: e[key] for key in KEYS})
+    nothing = _mixed_part(nothing, examples.element_spec)
+    examples = examples.map(lambda e: _mixed_part(e, e))
     return examples.scan((nothing,) * 3, lambda earlier, e: ((e, *earlier[:2]), (e, *earlier)))
+
+
+def _mixed_part(example, keys):
+    """What mixing needs of an example, as far as it is among the keys."""
+    return {key: example[key] for key in KEYS if key in keys}
 
 
 def mix(examples, size, mosaic_prob, mixup_prob, seed):
@@ -39,7 +54,7 @@ def mix(examples, size, mosaic_prob, mixup_prob, seed):
     seeds = tf.random.experimental.stateless_split(seed, 3)
     draws = tf.random.stateless_uniform([2], seeds[0])
     complete = tf.shape(examples[3]['image'])[0] > 0
-    example = {key: examples[0][key] for key in KEYS}
+    example = _mixed_part(examples[0], examples[0])
     if mosaic_prob:
         example = tf.cond(
             (draws[0] < mosaic_prob) & complete,
@@ -81,11 +96,18 @@ def mosaic(examples, size, seed):
             examples, quarters, tf.unstack(draws[1:]), strict=True
         )
     ]
-    upper = tf.concat([parts[0]['image'], parts[1]['image']], 1)
-    lower = tf.concat([parts[2]['image'], parts[3]['image']], 1)
-    image = tf.concat([upper, lower], 0)
-    image.set_shape([*size, 3])
-    return {'image': image, **_joined(parts)}
+    return {**_side_by_side(parts, size), **_joined(parts)}
+
+
+def _side_by_side(parts, size):
+    """{'image': ..., 'mask': ...}: the four parts as quarters of one."""
+    whole = {}
+    for key in PIXELS:
+        if key in parts[0]:
+            pixels = [part[key] for part in parts]
+            whole[key] = tf.concat([tf.concat(pixels[:2], 1), tf.concat(pixels[2:], 1)], 0)
+            whole[key].set_shape([*size, pixels[0].shape[-1]])
+    return whole
 
 
 def _joined(parts):
@@ -110,10 +132,13 @@ def _part(example, corner, room, draw):
     whole = move(example, axis_aligned(tf.unstack(ratio), tf.unstack(shift), room))
     bounds = tf.cast(tf.stack([tf.zeros_like(room), room]), tf.float32)
     visible = move(whole, unmoved(image, bounds))
-    kept = area(visible['boxes']) > VISIBLE * area(whole['boxes'])
+    before, after = area(whole['boxes']), area(visible['boxes'])
+    # Boxes without size are key points, of which nothing is left or all.
+    kept = tf.where(before > 0.0, after > VISIBLE * before, in_image(visible['boxes']))
     to_corner = tf.unstack(tf.cast(tf.stack(corner), tf.float32))
     part = move(visible, axis_aligned((1.0, 1.0), to_corner, room))
-    return {**select(part, kept), 'image': tf.cast(tf.round(image), tf.uint8)}
+    own = {'mask': visible['mask']} if 'mask' in visible else {}
+    return {**select(part, kept), **own, 'image': tf.cast(tf.round(image), tf.uint8)}
 
 
 def mixup(first, second, seed):
@@ -129,9 +154,17 @@ def mixup(first, second, seed):
     share = a / (a + b)  # two gamma variables give one of the beta distribution
     image = tf.cast(tf.round(two + share * (one - two)), tf.uint8)
     image.set_shape([None, None, 3])
-    return {'image': image, **_joined((first, second))}
+    mixed = {'image': image, **_joined((first, second))}
+    if 'mask' not in first:
+        return mixed
+    # A pixel has one class: that of the image that shows more.
+    return {**mixed, 'mask': tf.where(share > 0.5, *(_padded_mask(e, hw) for e in (first, second)))}
 
 
-def _padded(image, hw):
+def _padded(image, hw, value=0):
     missing = hw - tf.shape(image)[:2]
-    return tf.pad(image, [[0, missing[0]], [0, missing[1]], [0, 0]])
+    return tf.pad(image, [[0, missing[0]], [0, missing[1]], [0, 0]], constant_values=value)
+
+
+def _padded_mask(example, hw):
+    return _padded(example['mask'], hw, IGNORED)

@@ -1,6 +1,7 @@
 """COCO annotation files."""
 
 import collections
+import dataclasses
 import os
 import pathlib
 
@@ -12,7 +13,9 @@ from keras_efficientdet.errors import DataError
 
 
 def read_coco(
-    annotation_file: str | os.PathLike, image_dir: str | os.PathLike | list | tuple
+    annotation_file: str | os.PathLike,
+    image_dir: str | os.PathLike | list | tuple,
+    masks: bool = False,
 ) -> Source:
     """Reads a COCO `instances` file, also as other programs write it.
 
@@ -27,6 +30,8 @@ def read_coco(
       image_dir: folder that each image's `file_name` is relative to, or a list of folders, of which
         the one that holds the images is used. An image that is not there under its stated name is
         found as by `ImageFiles`.
+      masks: whether to keep the segmentations, for heads that learn from masks. Of overlapping
+        objects the smaller one is seen; the box of one without a segmentation is ignored.
     Returns:
       Source: photos in the order of the file; {category id: name} in ascending order of ids.
     Raises:
@@ -44,7 +49,9 @@ def read_coco(
     by_image = _by_image(content, annotation_file)
     files = _image_files(content['images'], image_dir, annotation_file, changes)
     photos = each(
-        lambda image: _photo(image, by_image[image['id']], label_map, files, annotation_file),
+        lambda image: _photo(
+            image, by_image[image['id']], label_map, files, annotation_file, masks
+        ),
         content['images'],
     )
     return Source(photos, label_map, dict(changes))
@@ -106,12 +113,16 @@ def _check_unique(annotation_file, what, values):
         raise DataError(f'{annotation_file}: {what} {again[0]!r} is listed more than once')
 
 
-def _photo(image, annotations, label_map, files, annotation_file):
+def _photo(image, annotations, label_map, files, annotation_file, masks):
     changes = files.changes
     rows = each(lambda row: _row(row, label_map, annotation_file, changes), annotations)
     path = files.locate([image['file_name']]) or files.stated(image['file_name'])
     size = measured(path, coco_entries.size(image, annotation_file), changes)
-    return photo(path, image['id'], size, rows, changes)
+    found = photo(path, image['id'], size, rows, changes)
+    if not masks:
+        return found
+    regions = tuple(coco_entries.region(row, annotation_file, changes) for row in annotations)
+    return dataclasses.replace(found, mask=regions)
 
 
 def _row(annotation, label_map, annotation_file, changes):

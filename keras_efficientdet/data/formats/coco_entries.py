@@ -1,5 +1,6 @@
 """The entries of a COCO file: their checks, and what programs leave out of them."""
 
+import collections
 import json
 import math
 
@@ -124,6 +125,26 @@ def bbox(annotation, where, changes):
     if isinstance(outline, dict):
         return _around_mask(outline, where)
     return _around_polygons(outline, where)
+
+
+def region(annotation, path, changes):
+    """(category id, segmentation) of an annotation; (None, its box as a polygon) without one."""
+    outline = annotation.get('segmentation')
+    if isinstance(outline, dict) or _is_polygons(outline):
+        return annotation['category_id'], outline
+    changes[Change.NO_OUTLINE] += 1
+    x, y, width, height = bbox(annotation, f'{path}, {name(annotation)}', collections.Counter())
+    right, bottom = x + width, y + height
+    return None, [[x, y, right, y, right, bottom, x, bottom]]
+
+
+def _is_polygons(outline):
+    """Whether each is a list of three points or more; of two, pycocotools would make a box."""
+    return (
+        isinstance(outline, list)
+        and len(outline) > 0
+        and all(isinstance(polygon, list) and len(polygon) >= 6 for polygon in outline)
+    )
 
 
 def _four_numbers(stated, where):

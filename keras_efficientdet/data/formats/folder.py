@@ -23,6 +23,7 @@ class Format(typing.NamedTuple):
     looked_for: str  # what a folder of this format holds
     reason: collections.abc.Callable  # folder or file -> why it is of this format, or None
     read: collections.abc.Callable  # (folder or file, split or None) -> Source
+    has_masks: bool = False  # `read` takes masks=True
 
 
 class Found(typing.NamedTuple):
@@ -34,7 +35,10 @@ class Found(typing.NamedTuple):
 
 
 def read_folder(
-    path: str | os.PathLike, split: str | None = None, kind: str | None = None
+    path: str | os.PathLike,
+    split: str | None = None,
+    kind: str | None = None,
+    masks: bool = False,
 ) -> Source:
     """Reads a data set of any format: a folder, a COCO json file or a csv file.
 
@@ -44,16 +48,18 @@ def read_folder(
       split: train, val, test (valid and validation mean val) or a list of a VOC folder. Required
         where there are several splits.
       kind: coco, voc, yolo, csv or classes, where a folder could be more than one of them.
+      masks: whether to read masks as well, which only COCO files have (see `with_masks`).
     Returns:
       Source.
     Raises:
       DataError: the folder is of none of the known formats, or of several; it has several splits,
-        or lacks the requested one; and what the reader of the format raises.
+        or lacks the requested one; its format has no masks; and what the reader of the format
+        raises.
     """
     path = pathlib.Path(path)
     if not path.exists():
         raise DataError(f'{path}: no such folder or file')
-    return read_found(find(path, split), kind)
+    return read_found(find(path, split), kind, masks)
 
 
 def find(path, split=None):
@@ -76,13 +82,20 @@ def formats_of(path):
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def read_found(found, kind=None):
+def read_found(found, kind=None, masks=False):
     """The Source of what `find` found. Raises DataError as `read_folder` does."""
     name = _format_name(found, kind)
     split = f', split {found.split}' if found.split else ''
     _log.info('%s%s: read as %s, because of %s', found.path, split, name, found.reasons[name])
-    read = {row.name: row.read for row in FORMATS}
-    return read[name](found.path, found.split)
+    row = next(row for row in FORMATS if row.name == name)
+    if not masks:
+        return row.read(found.path, found.split)
+    if not row.has_masks:
+        raise DataError(
+            f'{found.path}: read as {name}, which has no masks; they come from the segmentations '
+            'of a COCO file, or from PNG files by `read_masks` and `with_masks`'
+        )
+    return row.read(found.path, found.split, masks=True)
 
 
 def _format_name(found, wanted):
@@ -119,6 +132,7 @@ FORMATS = (
         'json files with images, annotations and categories, here or in annotations/',
         recognition.coco_reason,
         recognition.coco_read,
+        has_masks=True,
     ),
     Format(
         'csv', 'csv files, here or in annotations/', recognition.csv_reason, recognition.csv_read

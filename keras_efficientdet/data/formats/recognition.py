@@ -71,9 +71,9 @@ def coco_reason(path):
     return _listing(_coco_files(path))
 
 
-def coco_read(path, split):
+def coco_read(path, split, masks=False):
     file = one_file(path, _coco_files(path), split)
-    return read_coco(file, image_folders(file))
+    return read_coco(file, image_folders(file), masks)
 
 
 # ---- voc ----

@@ -16,12 +16,15 @@ from keras_efficientdet.data.pipeline import dataset
 from keras_efficientdet.data.source import Source
 from keras_efficientdet.evaluation import analysis
 from keras_efficientdet.evaluation import coco as evaluation
+from keras_efficientdet.evaluation.mask_metrics import mask_counts
 from keras_efficientdet.evaluation.report.confusion import confusion
 from keras_efficientdet.evaluation.report.curves import f1_confidence, precision_recall
 from keras_efficientdet.evaluation.report.gallery import gallery
 from keras_efficientdet.evaluation.report.learning_curves import learning_curves
+from keras_efficientdet.evaluation.report.mask_gallery import mask_gallery
 from keras_efficientdet.files import replaced_file
 from keras_efficientdet.imaging.drawing import grid
+from keras_efficientdet.network.heads import has_masks
 
 EXHIBITS = 6  # of the worst images, and of random ones
 PAGE = 'report.html'
@@ -65,19 +68,19 @@ def write_report(
     """
     config = config or model.detection_config
     titles = [_title(place) for place in names or (data, train)]
-    data = records_of(data)
+    data = records_of(data, masks=has_masks(config))
     batches = dataset(data, config, training=False)
-    truth, found = evaluation.collect(model, batches, config, progress=progress)
-    results = _Results(config, truth, found)
+    masks = mask_counts(config)
+    truth, found = evaluation.collect(model, batches, config, progress=progress, masks=masks)
+    results = _Results(config, truth, found, masks)
     plots = _plots(results, log_file)
-    galleries = _galleries(data, results)
+    galleries = _galleries(data, results, masks)
     sections = {
         **_data_sections(results, titles, train),
         **_result_sections(results, plots, galleries),
     }
-    title = f'{config.model.name} on {titles[0]}'
     subtitle = f'{datetime.datetime.now():%Y-%m-%d %H:%M}, {len(truth)} images'
-    text = page.page(title, subtitle, sections)
+    text = page.page(f'{config.model.name} on {titles[0]}', subtitle, sections)
     content = text.encode(errors='backslashreplace')  # file names may hold what is not Unicode
     _write(pathlib.Path(output_dir), {**plots, **_sheets(galleries), PAGE: content})
     return results.metrics
@@ -86,11 +89,12 @@ def write_report(
 class _Results:
     """What an evaluation gave, and what follows from it."""
 
-    def __init__(self, config, truth, found):
+    def __init__(self, config, truth, found, masks=None):
         self.config = config
         self.truth = truth
         self.run = evaluation.coco_run(truth, found, evaluation.label_map_of(config))
-        self.metrics = evaluation.metrics_of(self.run)
+        others = evaluation.other_metrics(truth, found, config, masks)
+        self.metrics = {**others, **evaluation.metrics_of(self.run)}
         self.matches = analysis.matches_of(self.run)
         self.scores = analysis.scores_of(self.matches)
         self.threshold = self.scores.threshold
@@ -112,8 +116,8 @@ def _plots(results, log_file):
     return files
 
 
-def _galleries(data, results):
-    """{'worst': [Exhibit], 'random': [Exhibit]}"""
+def _galleries(data, results, masks):
+    """{'worst': [Exhibit], 'random': [Exhibit]}, and 'masks' where there are MaskCounts."""
     matches, threshold = results.matches, results.threshold
     # A fixed seed: reports of two trainings show the same images.
     some = np.random.default_rng(0).permutation(len(matches.image_ids))[:EXHIBITS]
@@ -121,10 +125,11 @@ def _galleries(data, results):
         'worst': analysis.worst_images(matches, threshold, EXHIBITS),
         'random': sorted(some.tolist()),
     }
-    return {
+    exhibits = {
         name: gallery(data, results.config, matches, threshold, images)
         for name, images in chosen.items()
     }
+    return {**exhibits, 'masks': mask_gallery(data, results.config, masks)} if masks else exhibits
 
 
 def _sheets(galleries):
@@ -152,6 +157,8 @@ def _result_sections(results, plots, galleries):
     if 'learning.png' in plots:
         sections['Learning curves'] = page.image(plots['learning.png'], 'log.csv, by epoch')
     sections['COCO metrics'] = page.table([{k: results.metrics[k] for k in evaluation.STATISTICS}])
+    if 'mIoU' in results.metrics:
+        sections['Masks'] = _mask_section(results.metrics, galleries['masks'])
     sections['Classes'] = _class_section(results)
     sections['Precision and recall'] = page.image(
         plots['precision_recall.png'], 'as pycocotools interpolates it'
@@ -168,6 +175,19 @@ def _result_sections(results, plots, galleries):
     sections[f'Worst images {at}'] = _exhibition(galleries['worst'])
     sections[f'Random images {at}'] = _exhibition(galleries['random'])
     return sections
+
+
+def _mask_section(metrics, exhibits):
+    rows = [{'class': name, 'IoU': value} for name, value in metrics['IoU'].items()]
+    figures = [
+        page.image(_encoded(e.image, 'JPEG', quality=85), e.caption, 'jpeg') for e in exhibits
+    ]
+    return (
+        page.table([{'mIoU': metrics['mIoU']}])
+        + page.table(rows)
+        + page.note('The masks with the most errors: annotated on the left, found on the right.')
+        + page.side_by_side(figures)
+    )
 
 
 def _class_section(results):

@@ -3,7 +3,8 @@
 The contract: each module here has `load(path) -> (run, labels)`.
   run: uint8 images [B, H, W, 3] of any batch and image size -> NumPy arrays {'boxes': float32
     [B, D, 4] ymin xmin ymax xmax in pixels of the images, 'scores': float32 [B, D], 'classes':
-    int32 [B, D] class ids, 'count': int32 [B]}; rows from `count` on are padding.
+    int32 [B, D] class ids, 'count': int32 [B]}; rows from `count` on are padding. Of a head with
+    masks also 'mask': uint8 [B, H, W] (`inference.Detections`).
   labels: the dict of `export.labels.labels`.
 Threads may share a `run`. In a forked process a model is loaded again (`processes.py`).
 

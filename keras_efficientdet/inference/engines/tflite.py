@@ -20,7 +20,11 @@ def load(path):
         to_pixels = np.float32(np.tile(size, 2) * scale_back)
         # Boxes may reach into the padding, and those of the operator of nms='op' beyond the input.
         limit = np.float32(np.tile(image.shape[:2], 2))
+        masks = {}
+        if 'mask' in found:
+            masks['mask'] = images.unfitted(found['mask'], image.shape[:2], scale_back)
         return {
+            **masks,
             'boxes': np.clip(found['boxes'] * to_pixels, 0, limit),
             'scores': found['scores'],
             'classes': found['classes'].astype(np.int32),

@@ -13,12 +13,16 @@ library.
 from keras_efficientdet.config import Config
 from keras_efficientdet.config.choices import HEADS
 from keras_efficientdet.errors import ConfigError
-from keras_efficientdet.network.heads import anchor, center, classification
+from keras_efficientdet.network.heads import anchor, center, classification, points, segmentation
 from keras_efficientdet.network.heads.head import Head
+from keras_efficientdet.network.heads.joined import joined
 
 HEADS['anchor'] = anchor.HEAD
 HEADS['center'] = center.HEAD
 HEADS['classification'] = classification.HEAD
+HEADS['points'] = points.HEAD
+HEADS['segmentation'] = segmentation.HEAD
+HEADS['anchor+segmentation'] = joined(anchor.HEAD, segmentation.HEAD, (segmentation.OUTPUT,))
 
 
 def head_of(config: Config) -> Head:
@@ -27,6 +31,11 @@ def head_of(config: Config) -> Head:
     if name not in HEADS:
         raise ConfigError(f'model.head must be one of {", ".join(HEADS)}, found {name!r}')
     return HEADS[name]
+
+
+def has_masks(config: Config) -> bool:
+    """Whether the head of a configuration learns from masks."""
+    return 'mask' in head_of(config).annotations
 
 
 def demand_head(config: Config, head: str, who: str, example: str) -> None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.network.heads.head import Head, conv_tower
+from keras_efficientdet.network.heads.head import Head, above, conv_tower
 from keras_efficientdet.network.losses import CenterLoss, HeatMapLoss
 from keras_efficientdet.ops.anchors import feature_sizes
 from keras_efficientdet.ops.boxes import clip
@@ -115,13 +115,8 @@ def detect(outputs, config):
     half = tf.maximum(tf.gather_nd(outputs['size'], place, batch_dims=1), 0.0) / 2.0
     middle = tf.cast(place, tf.float32) + offset
     boxes = tf.concat([middle - half, middle + half], -1) * np.tile(cell, 2)
-    found = scores > settings.score_thresh
-    return (
-        tf.where(found[..., None], clip(boxes, *config.model.image_size), 0.0),
-        tf.where(found, scores, 0.0),
-        tf.where(found, classes, 0),
-        tf.reduce_sum(tf.cast(found, tf.int32), 1),
-    )
+    inside = clip(boxes, *config.model.image_size)
+    return above(settings.score_thresh, inside, scores, classes)
 
 
 HEAD = Head(

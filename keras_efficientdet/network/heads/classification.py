@@ -13,7 +13,7 @@ from keras_efficientdet.config.choices import SCALINGS
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.backbones.efficientnet import head_filters
 from keras_efficientdet.network.blocks import FAN_OUT_NORMAL, activation, batch_norm, conv2d, l2
-from keras_efficientdet.network.heads.head import Head
+from keras_efficientdet.network.heads.head import Head, above
 from keras_efficientdet.network.layers import Dropout
 from keras_efficientdet.network.losses import ClassificationLoss
 from keras_efficientdet.ops.boxes import area
@@ -94,14 +94,7 @@ def detect(outputs, config):
     settings, size = config.detect, config.model.image_size
     count = min(settings.max_output_size, config.model.num_classes)
     scores, classes = tf.math.top_k(tf.nn.softmax(outputs['logits']), count)  # [B, count]
-    found = scores > settings.score_thresh
-    whole = tf.constant([0.0, 0.0, *size])
-    return (
-        tf.where(found[..., None], whole, 0.0),
-        tf.where(found, scores, 0.0),
-        tf.where(found, classes, 0),
-        tf.reduce_sum(tf.cast(found, tf.int32), 1),
-    )
+    return above(settings.score_thresh, tf.constant([0.0, 0.0, *size]), scores, classes)
 
 
 HEAD = Head(
@@ -111,5 +104,5 @@ HEAD = Head(
     positives=positives,
     detect=detect,
     divisor=lambda images: tf.maximum(images, 1.0),
-    whole_image=True,
+    finds='images',
 )

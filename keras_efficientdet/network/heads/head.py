@@ -22,20 +22,24 @@ class Head:
 
     Every head has:
       build(features {level: [B, h, w, C]}, config) -> {name: Keras tensor [B, ...], float32}.
-      targets(config) -> a function (boxes [N, 4], classes int32 [N]) of one image ->
-        ({name: target [...]}, number of positives float32 []). N may be 0. It runs inside tf.data,
-        so the shapes of its targets must be static.
+      targets(config) -> a function (boxes [N, 4], classes int32 [N], **`annotations`) of one image
+        -> ({name: target [...]}, its positives). N may be 0. It runs inside tf.data, so the shapes
+        of its targets must be static.
       losses(config) -> ({name: keras.losses.Loss}, {name: weight}). A loss returns one value per
         image, the sum over its places; dividing is left to the sample weights.
-      positives(targets {name: [B, ...]}) -> float32 [], the number of positives in a batch.
-      divisor(positives float32 []) -> float32 [], what the losses of a batch are divided by; if not
+      positives(targets {name: [B, ...]}) -> float32 [], the number of positives in a batch, or
+        {name: float32 []} where the outputs count different things.
+      divisor(positives) -> of the same structure, what the losses of a batch are divided by; if not
         given, 1 + positives, as in google/automl.
       detect(outputs {name: [B, ...]}, config) -> boxes [B, D, 4], scores float32 [B, D], classes
         int32 [B, D], count int32 [B]; best first, rows from `count` on are 0. Boxes have
         ymin <= ymax and xmin <= xmax. It becomes part of exported graphs.
 
-      whole_image: whether its detections are classes of the image, with boxes as large as it. Such
-        a head is evaluated by top-1 and top-5 accuracy, too.
+      annotations: what it learns from beside boxes and classes: ('mask',) or nothing.
+      metric: the metric of `evaluate` by which `fit` knows the best weights.
+      finds: 'boxes'; 'images', classes of the image with boxes as large as it, which are evaluated
+        by top-1 and top-5 accuracy, too; 'points', boxes without size, which are evaluated by PCK
+        and mean error, too; or 'masks', no objects.
 
     Optional, None where a head has no such thing. What needs it is then refused with an error, or
     left out where it is only shown:
@@ -49,6 +53,9 @@ class Head:
       objects(targets of one image, as arrays, config) -> np.ndarrays boxes [N, 4], classes [N],
         anchors [P, 4]: the ground truth read back from the targets, and the anchors that are to
         find it. For drawing.
+      mask(outputs, config) -> uint8 [B, height, width] in pixels of the network's input: the class
+        of each, from 1 on, 0 for background. It becomes part of exported graphs. Such a head is
+        evaluated by mIoU, too.
     """
 
     build: Callable[[dict, Config], dict]
@@ -57,11 +64,35 @@ class Head:
     positives: Callable[[dict], tf.Tensor]
     detect: Callable[[dict, Config], tuple]
     divisor: Callable[[tf.Tensor], tf.Tensor] = lambda positives: 1.0 + positives
-    whole_image: bool = False
+    annotations: tuple[str, ...] = ()
+    metric: str = 'AP'
+    finds: str = 'boxes'
     candidates: Callable[[dict, Config], tuple] | None = None
     anchors: Callable[[Config], np.ndarray] | None = None
     codes: Callable[[dict, Config], tuple] | None = None
     objects: Callable[[dict, Config], tuple] | None = None
+    mask: Callable[[dict, Config], tf.Tensor] | None = None
+
+    def weights(self, positives, names) -> dict[str, tf.Tensor]:
+        """{output name: float32 []}: the sample weights of a batch, 1 / divisor."""
+        divisors = self.divisor(positives)
+        if not isinstance(divisors, dict):
+            divisors = dict.fromkeys(names, divisors)
+        return {name: 1.0 / divisor for name, divisor in divisors.items()}
+
+
+def above(score_thresh, boxes, scores, classes):
+    """What `detect` returns, of detections in descending order of scores [B, D].
+
+    boxes: [B, D, 4], or one for all.
+    """
+    found = scores > score_thresh
+    return (
+        tf.where(found[..., None], boxes, 0.0),
+        tf.where(found, scores, 0.0),
+        tf.where(found, classes, 0),
+        tf.reduce_sum(tf.cast(found, tf.int32), 1),
+    )
 
 
 def conv_tower(
