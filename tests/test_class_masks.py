@@ -60,7 +60,16 @@ def test_a_mask_comes_back_to_its_image(size):
         tf.constant(colours[None]), (64, 64), (0.0,) * 3, (1.0,) * 3
     )
     at_input = tf.cast(tf.round(prepared[..., 0] / 60), tf.uint8)
-    back = class_masks.undo(at_input, scale_back, tf.constant(size)).numpy()[0]
+    back = class_masks.undo(at_input, scale_back, tf.constant([size])).numpy()[0]
     assert back.shape == size and np.mean(back == mask) > 0.9
     in_numpy = images.unfitted(at_input.numpy()[0], size, float(scale_back[0]))
     np.testing.assert_array_equal(in_numpy, back)
+
+
+def test_images_of_different_sizes_share_a_batch():
+    masks = tf.constant(np.uint8([[[1, 2], [3, 4]], [[5, 6], [7, 8]]]))
+    found = class_masks.undo(masks, tf.constant([1.0, 2.0]), tf.constant([[2, 1], [2, 4]]))
+    assert found.numpy().tolist() == [
+        [[1, 255, 255, 255], [3, 255, 255, 255]],
+        [[5, 5, 6, 6], [5, 5, 6, 6]],
+    ]

@@ -13,10 +13,11 @@ import urllib.request
 
 import numpy as np
 import pytest
+from little import TINY
 from PIL import Image
 from server import ROOT, ask, encoded, memory, of_array, of_bytes, running
 
-from keras_efficientdet import export_savedmodel
+from keras_efficientdet import Detector, efficientdet, export_savedmodel, load_config
 
 pytest.importorskip(
     'mlserver', reason='the extra `serve` is not installed; `make test-serve` installs it'
@@ -124,6 +125,31 @@ def test_right_answers_of_bytes_and_arrays(server, small_detector, pictures):
     for (status, answer), wanted in zip(answers, ([0, 1, 2], [1], [0, 2], [2]), strict=True):
         assert status == 200, answer
         same(answer, [expected[i] for i in wanted])
+
+
+HEADS = {
+    'classification': ('efficientnet-lite0', {'backbone_name': TINY['backbone_name']}),
+    'anchor+segmentation': ('efficientdet-lite0', {**TINY, 'head': 'anchor+segmentation'}),
+    'points': ('efficientdet-lite0', {**TINY, 'head': 'points'}),
+}
+
+
+@pytest.mark.parametrize('head', HEADS)
+def test_other_heads_are_served(head, pictures, tmp_path):
+    name, settings = HEADS[head]
+    short = {'image_size': 128, 'num_classes': 5, 'max_output_size': 4}
+    model = efficientdet(load_config(name, [settings, short]))
+    export_savedmodel(model, tmp_path / 'cells')
+    expected = Detector(model)(pictures)
+    with running(tmp_path / 'cells', tmp_path / 'log.txt') as (_, port, *_):
+        ((status, answer),) = ask(port, [of_bytes(*map(encoded, pictures))], 1)
+    assert status == 200, answer
+    same(answer, expected)
+    found = arrays(answer)
+    assert ('mask' in found) == ('segmentation' in head)
+    for one, mask in zip(expected, found.get('mask', ()), strict=False):
+        height, width = one.mask.shape
+        np.testing.assert_array_equal(mask[:height, :width], one.mask)
 
 
 def test_a_bad_request_is_told_what_is_wrong_and_fails_no_other(server, small_detector, pictures):

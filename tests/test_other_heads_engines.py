@@ -1,4 +1,4 @@
-"""Classifiers and CenterNet give the same answers on ONNX Runtime and OpenVINO as on Keras."""
+"""Heads of other kinds give the same answers on ONNX Runtime and OpenVINO as on Keras."""
 
 import keras
 import numpy as np
@@ -10,6 +10,11 @@ from keras_efficientdet import Detector, efficientdet, export_onnx, export_openv
 HEADS = {
     'classification': ('efficientnet-lite0', {'max_output_size': 4}),
     'center': ('centernet-lite0', {'fpn_num_filters': 8, 'max_output_size': 10}),
+    'anchor+segmentation': (
+        'efficientdet-lite0',
+        {**TINY, 'head': 'anchor+segmentation', 'max_output_size': 10},
+    ),
+    'points': ('efficientdet-lite0', {**TINY, 'head': 'points', 'max_output_size': 10}),
 }
 
 
@@ -40,3 +45,6 @@ def test_engines_agree_with_keras(model, ending, tmp_path):
         np.testing.assert_allclose(theirs.scores, ours.scores, atol=2e-3)
         np.testing.assert_array_equal(theirs.classes[:1], ours.classes[:1])
         np.testing.assert_allclose(theirs.boxes[:1], ours.boxes[:1], atol=0.5)
+        if ours.mask is not None:
+            assert theirs.mask.shape == ours.mask.shape and len(np.unique(ours.mask)) > 1
+            assert np.mean(theirs.mask == ours.mask) > 0.98

@@ -97,12 +97,19 @@ def test_detectors_of_every_form_agree(trained, tmp_path):
             np.testing.assert_allclose(theirs.scores, ours.scores, atol=0.1)
 
 
-def test_serving_of_files_finds_masks_of_each_size(trained, tmp_path):
+def test_files_of_different_sizes_get_masks_of_their_own(trained, tmp_path):
     *_, folder, _ = trained
-    saved = export_savedmodel(load_trained(folder), tmp_path / 'saved')
-    signature = tf.saved_model.load(str(saved)).signatures['serving_default']
-    image = np.zeros((2, 70, 90, 3), np.uint8)
-    assert signature(images=tf.constant(image))['mask'].shape == (2, 70, 90)
+    model = load_trained(folder)
+    saved = tf.saved_model.load(str(export_savedmodel(model, tmp_path / 'saved')))
+    image = drawn.noisy(drawn.picture(*drawn.three_objects(0)), 15.0, 0)
+    images = [image, image[:70, :90]]
+    files = [tf.io.encode_png(one) for one in images]
+    masks = saved.signatures['serving_bytes'](image_bytes=tf.stack(files))['mask'].numpy()
+    assert masks.shape == (2, 100, 120)
+    for mask, found in zip(masks, Detector(model)(images), strict=True):
+        height, width = found.mask.shape
+        np.testing.assert_array_equal(mask[:height, :width], found.mask)
+        assert np.all(mask[height:] == 255) and np.all(mask[:, width:] == 255)
 
 
 def test_a_mask_is_drawn_in_the_colours_of_its_classes(trained):

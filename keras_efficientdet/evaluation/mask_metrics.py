@@ -4,11 +4,10 @@ import math
 import typing
 
 import numpy as np
-import tensorflow as tf
 
 from keras_efficientdet.config import Config, class_names
 from keras_efficientdet.network.heads import head_of
-from keras_efficientdet.ops import class_masks
+from keras_efficientdet.ops import class_masks, images
 
 BACKGROUND = 'background'
 KEPT = 6  # images with the most errors, for reports
@@ -47,10 +46,9 @@ class MaskCounts:
             labels['id'], labels['mask'][..., 0], detections['mask'], labels['scale'], strict=True
         ):
             # Padding to the largest image of the batch is ignored as well.
-            size = tf.constant(annotated.shape)
-            moved = class_masks.undo(tf.constant(found[None]), tf.constant([scale]), size)
-            self.add(annotated, moved[0].numpy())
-            self._keep(int(image_id), annotated, moved[0].numpy())
+            moved = images.unfitted(found, annotated.shape, scale)
+            self.add(annotated, moved)
+            self._keep(int(image_id), annotated, moved)
 
     def _keep(self, image_id, annotated, found):
         known = annotated != class_masks.IGNORED

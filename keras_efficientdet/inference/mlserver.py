@@ -23,6 +23,7 @@ from PIL import Image
 
 from keras_efficientdet.export.labels import LABELS
 from keras_efficientdet.export.upright import decode_upright
+from keras_efficientdet.ops.class_masks import IGNORED
 
 FORMATS = ('JPEG', 'PNG', 'GIF', 'BMP')  # what TensorFlow decodes
 INPUTS = {'image_bytes': ('BYTES', [-1]), 'images': ('UINT8', [-1, -1, -1, 3])}
@@ -31,6 +32,7 @@ OUTPUTS = {
     'scores': ('FP32', [-1, -1]),
     'classes': ('INT32', [-1, -1]),
     'count': ('INT32', [-1]),
+    'mask': ('UINT8', [-1, -1, -1]),  # only of some heads
 }
 _BLANK = tf.io.encode_png(tf.zeros([1, 1, 3], tf.uint8)).numpy()
 
@@ -55,7 +57,9 @@ class DetectorRuntime(MLModel):
         self._encoded = self._batched(
             parameters.extra['max_batch_size'], parameters.extra['max_batch_time']
         )
-        self.inputs, self.outputs = _metadata(INPUTS), _metadata(OUTPUTS)
+        found = self._loaded.signatures['serving_default'].structured_outputs
+        self.inputs = _metadata(INPUTS)
+        self.outputs = _metadata({name: OUTPUTS[name] for name in _names(found)})
         return True
 
     def _batched(self, size, seconds):
@@ -92,7 +96,7 @@ class DetectorRuntime(MLModel):
         images = _arrays(given, self._max_pixels)
         signature = self._loaded.signatures['serving_default']
         found = await asyncio.to_thread(_run, signature, images=images)
-        return [_tensor(name, found[name]) for name in OUTPUTS]
+        return [_tensor(name, found[name]) for name in _names(found)]
 
     async def _detect_encoded(self, given):
         encoded = _encoded(given, self._max_pixels)
@@ -128,9 +132,7 @@ class _Encoded(MLModel):
             outputs, messages = await asyncio.to_thread(self._part, encoded[i : i + size])
             found.append(outputs)
             faults += messages
-        tensors = [
-            _tensor(name, np.concatenate([part[name] for part in found])) for name in OUTPUTS
-        ]
+        tensors = [_tensor(name, _joined(found, name)) for name in _names(found[0])]
         tensors.append(
             ResponseOutput(name='faults', datatype='BYTES', shape=[len(faults)], data=faults)
         )
@@ -145,6 +147,27 @@ class _Encoded(MLModel):
                 _BLANK if fault else one for one, fault in zip(encoded, faults, strict=True)
             ]
             return _run(self._signature, image_bytes=readable), faults
+
+
+def _names(found):
+    """The names of outputs that a model has, in our order."""
+    return [name for name in OUTPUTS if name in found]
+
+
+def _joined(parts, name):
+    """One array of those of several batches, of which masks are as large as their images."""
+    arrays = [part[name] for part in parts]
+    if name == 'mask':
+        height, width = np.max([array.shape[1:] for array in arrays], 0)
+        arrays = [
+            np.pad(
+                array,
+                ((0, 0), (0, height - array.shape[1]), (0, width - array.shape[2])),
+                constant_values=IGNORED,
+            )
+            for array in arrays
+        ]
+    return np.concatenate(arrays)
 
 
 def _metadata(tensors):

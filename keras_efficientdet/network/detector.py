@@ -30,7 +30,7 @@ def detections(
       {'boxes': float32 [B, D, 4] ymin xmin ymax xmax, 'scores': float32 [B, D], 'classes': int32
       [B, D] 0-based, 'count': int32 [B]}, best first, rows from `count` on are 0. Of a head with
       masks also 'mask': uint8 [B, height, width] in pixels of the images, or of the network's
-      input without `sizes`; 0 is the background, k + 1 the class k.
+      input without `sizes`; 0 is the background, k + 1 the class k, 255 beyond smaller images.
     """
     head = head_of(config)
     boxes, scores, classes, count = head.detect(outputs, config)
@@ -39,8 +39,8 @@ def detections(
     if head.mask is None:
         return found
     mask = head.mask(outputs, config)
-    if sizes is not None:  # all images of a batch have one size
-        mask = class_masks.undo(mask, scale_back, sizes[0])
+    if sizes is not None:
+        mask = class_masks.undo(mask, scale_back, sizes)
     return {**found, 'mask': mask}
 
 

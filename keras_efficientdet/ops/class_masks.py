@@ -52,18 +52,22 @@ def at_cells(mask, shape, stride):
     return padded
 
 
-def undo(masks, scale_back, size):
+def undo(masks, scale_back, sizes):
     """Masks of the network's input -> masks of the original images, by the nearest pixel.
 
     Args:
-      masks: uint8 [B, h, w]. scale_back: float32 [B], equal for all (`images.prepare`).
-      size: int32 [2], (height, width) of the images.
+      masks: uint8 [B, h, w]. scale_back: float32 [B] (`images.prepare`).
+      sizes: int32 [B, 2], (height, width) of the images.
     Returns:
-      uint8 [B, height, width].
+      uint8 [B, height, width] of the largest height and width; ignored beyond smaller images.
     """
-    sides = tf.unstack(tf.shape(masks)[1:])
-    for axis, side in enumerate(sides):
-        middle = (tf.cast(tf.range(size[axis]), tf.float32) + 0.5) / scale_back[0]
-        places = tf.minimum(tf.cast(middle, tf.int32), side - 1)
-        masks = tf.gather(masks, places, axis=axis + 1)
-    return masks
+    outside = []
+    for axis in (0, 1):
+        limit = tf.shape(masks)[axis + 1] - 1
+        pixels = tf.range(tf.reduce_max(sizes[:, axis]))[None]  # [1, side]
+        middle = (tf.cast(pixels, tf.float32) + 0.5) / scale_back[:, None]
+        places = tf.minimum(tf.cast(middle, tf.int32), limit)  # [B, side]
+        masks = tf.gather(masks, places, axis=axis + 1, batch_dims=1)
+        outside.append(pixels >= sizes[:, axis, None])
+    beyond = outside[0][:, :, None] | outside[1][:, None]
+    return tf.where(beyond, tf.constant(IGNORED, tf.uint8), masks)
