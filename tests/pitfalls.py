@@ -2,10 +2,12 @@
 
 Each is a mutation of `mutations.py`. A detector that was trained without it is evaluated with it,
 by the same weights as far as the broken network has a place for them; and class logits of D0 with
-the weights of the golden d0_128_sum are compared. Neither shows what only changes a training.
+the weights of the golden d0_128_sum are compared. What only changes a training is trained with:
+`make demo`, in a broken copy.
 
 Run: python tests/pitfalls.py RUN VALID [OUTPUT.csv], where RUN is a folder of `efficientdet train`
 and VALID its validation data: those of `make demo` are demo_output/run and demo_output/data/val.
+Or: python tests/pitfalls.py --train OUTPUT, which takes as long as a demo for each of two mistakes.
 """
 
 import csv
@@ -27,6 +29,8 @@ PITFALLS = (
     'padding on both sides before a stride',
     'one P4 for both paths',
 )
+# Of these, what a trained detector finds does not depend on them.
+OF_TRAINING = PITFALLS[:2]
 COLUMNS = ('pitfall', 'AP', 'AP50', 'difference', 'missing', 'unused')
 
 
@@ -42,6 +46,20 @@ def main(run, valid, output=None):
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
+
+
+def train(output):
+    """Runs the demo with each mistake of OF_TRAINING; its output says what the detector reaches."""
+    output = pathlib.Path(output).resolve()
+    output.mkdir(parents=True, exist_ok=True)
+    for mutation in mutations.MUTATIONS:
+        if mutation.name in OF_TRAINING:
+            with mutations.broken_copy(mutation) as (copy, environment):
+                folder = output / mutation.name.replace(' ', '_')
+                command = [sys.executable, 'tools/demo.py', f'--output={folder}']
+                print(f'== {mutation.name}', flush=True)
+                # The demo ends with 1 where AP50 stays below 0.8.
+                subprocess.run(command, cwd=copy, env=environment, check=False)
 
 
 def measured(mutation, run, valid, folder):
@@ -122,5 +140,7 @@ def table(rows):
 if __name__ == '__main__':
     if sys.argv[1] == '--measure':
         measure(*sys.argv[2:])
+    elif sys.argv[1] == '--train':
+        train(*sys.argv[2:])
     else:
         main(*sys.argv[1:])
