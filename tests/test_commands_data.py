@@ -1,6 +1,7 @@
 """The commands that look at data: records, doctor, and what `train` sets aside for validation."""
 
 import json
+import pathlib
 
 import drawn
 import numpy as np
@@ -35,6 +36,28 @@ def test_records_counts_the_boxes_of_each_class(inside, tmp_path, capsys):
     said = capsys.readouterr().out
     assert '3 images (1 without boxes), 2 boxes (0 crowds)' in said
     assert '    400  van                             1 boxes\n' in said
+
+
+def test_records_keeps_masks_where_asked_for(inside, tmp_path):
+    corners = [[1, 1, 9, 1, 9, 9, 1, 9]]
+    photos = [(20, 30, [drawn.box(1, 1, 8, 8, segmentation=corners)])] * 2
+    drawn.write_coco(tmp_path / 'photos', photos)
+    for name, flag in (('plain', '--nomasks'), ('masks', '--masks')):
+        output = tmp_path / name
+        assert inside('records', f'--input={tmp_path}/photos', f'--output={output}', flag) == 0
+        content = b''.join(pathlib.Path(file).read_bytes() for file in record_files(output))
+        assert (b'image/segmentation/class/encoded' in content) == (name == 'masks')
+
+
+def test_records_of_key_points(inside, tmp_path, capsys):
+    Image.new('RGB', (30, 20)).save(tmp_path / 'a.png')
+    table = tmp_path / 'points.csv'
+    table.write_text('image,class,x,y\na.png,tip,3,4\n')
+    files = f'--annotations={table}', f'--images={tmp_path}', f'--output={tmp_path}/records'
+    assert inside('records', *files, '--key_points') == 0
+    assert '1  tip                             1 boxes' in capsys.readouterr().out
+    with pytest.raises(ValueError, match='--key_points goes with --annotations and --images'):
+        inside('records', f'--input={tmp_path}', f'--output={tmp_path}/other', '--key_points')
 
 
 def test_doctor_examines_annotations_before_they_become_records(inside, sources, tmp_path, capsys):

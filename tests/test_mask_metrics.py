@@ -65,4 +65,5 @@ def test_names_are_those_of_the_classes():
     assert mask_counts(config).names == NAMES
     wider = load_config(config, {'seg_num_classes': 5})
     assert mask_counts(wider).names == (*NAMES, 'class 3', 'class 4')
+    assert mask_counts(load_config(config, {'seg_num_classes': 2})).names == NAMES
     assert mask_counts(load_config(config, {'head': 'anchor'})) is None

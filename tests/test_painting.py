@@ -98,3 +98,9 @@ def test_png_files_that_are_no_masks_are_named(tmp_path, pixels, message):
     path = saved(tmp_path / 'a.png', pixels)
     with pytest.raises(DataError, match=message):
         mask_of(photo(path, (2, 3)), IDS)
+
+
+def test_more_classes_than_a_mask_holds_are_refused():
+    with pytest.raises(DataError, match='at most 254 classes, found 255'):
+        mask_of(photo(()), tuple(range(255)))
+    assert not mask_of(photo(()), tuple(range(254))).any()

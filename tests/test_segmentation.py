@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from little import TINY
 
-from keras_efficientdet import efficientdet, load_config
+from keras_efficientdet import ConfigError, efficientdet, load_config
 from keras_efficientdet.network.heads import head_of, segmentation
 from keras_efficientdet.network.losses import SegmentationLoss
 from keras_efficientdet.weights.official import official_shapes
@@ -81,6 +81,11 @@ def test_targets_have_the_shape_of_the_logits_and_count_what_is_known():
     # Cells of 8 pixels: the middles of the first 6 rows are above row 50, of the first 19 columns
     # left of column 150.
     assert int(known) == 6 * 19 == np.sum(encoded['segmentation'].numpy() == 2)
+
+
+def test_too_few_channels_for_the_classes_are_refused():
+    with pytest.raises(ConfigError, match=r'seg_num_classes=3 .* num_classes=3; set it to 4'):
+        head_of(config(seg_num_classes=3)).targets(config(seg_num_classes=3))
 
 
 def test_the_loss_by_hand():

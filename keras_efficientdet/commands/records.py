@@ -3,12 +3,14 @@
 Examples:
   efficientdet records --input=photos/ --split=train --output=records/train
   efficientdet records --annotations=instances.json --images=photos/ --output=records/train
+  efficientdet records --annotations=points.csv --images=photos/ --key_points --output=records
 """
 
 import logging
 
 from keras_efficientdet.data.formats.coco import read_coco
 from keras_efficientdet.data.formats.folder import FORMATS, read_folder
+from keras_efficientdet.data.formats.key_points import read_key_points
 from keras_efficientdet.data.record_writer import write_records
 from keras_efficientdet.data.record_writer_beam import write_records_beam
 
@@ -35,6 +37,11 @@ def define(flags):
     flags.DEFINE_bool(
         'masks', False, 'Keep the segmentations of a COCO file, for heads that learn from masks.'
     )
+    flags.DEFINE_bool(
+        'key_points',
+        False,
+        'Read key points from --annotations, a COCO json file or a csv table, in place of boxes.',
+    )
     flags.DEFINE_integer(
         'workers', None, 'Number of threads; default: one per core.', lower_bound=1
     )
@@ -58,6 +65,10 @@ def main(given):
 
 def _source(given):
     by_file = given.annotations and given.images
+    if given.key_points:
+        if not by_file or given.input:
+            raise ValueError('--key_points goes with --annotations and --images')
+        return read_key_points(given.annotations, given.images)
     if given.input and not (given.annotations or given.images):
         return read_folder(given.input, given.split, given.format, given.masks)
     if by_file and not given.input:

@@ -16,9 +16,13 @@ def mask_of(photo: Photo, category_ids: tuple[int, ...]) -> np.ndarray:
     """uint8 [H, W]: 0 background, 1 + the place of the category id in `category_ids`, 255 ignored.
 
     Raises:
-      DataError: an outline cannot be read, or a PNG file has another size, several channels, or a
-        value that is no category id. The message names the file.
+      DataError: more than 254 classes, an outline that cannot be read, or a PNG file with another
+        size, several channels, or a value that is no category id. The message names the file.
     """
+    if len(category_ids) >= IGNORED:
+        raise DataError(
+            f'{photo.path}: masks hold at most {IGNORED - 1} classes, found {len(category_ids)}'
+        )
     if isinstance(photo.mask, tuple):
         return _painted(photo, category_ids)
     return _numbered(_pixels(photo), photo.mask, category_ids)

@@ -74,6 +74,6 @@ def mask_counts(config: Config) -> MaskCounts | None:
     if head_of(config).mask is None:
         return None
     names = (BACKGROUND, *class_names(config.model))
-    wanted = config.model.seg_num_classes or len(names)
-    further = tuple(f'class {i}' for i in range(len(names), wanted))
-    return MaskCounts((*names, *further)[:wanted])
+    channels = config.model.seg_num_classes or 0
+    further = (f'class {i}' for i in range(len(names), channels))
+    return MaskCounts((*names, *further))

@@ -6,6 +6,7 @@ Its classes are numbered from 1 on, in class order, and 0 is the background.
 import keras
 import tensorflow as tf
 
+from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.blocks import activation, batch_norm, l2
 from keras_efficientdet.network.heads.head import Head
 from keras_efficientdet.network.losses import SegmentationLoss
@@ -71,9 +72,15 @@ def _as_large_as(feature, x, step):
 def targets(config):
     """Encodes a mask uint8 [H, W, 1] of the network's input as {'segmentation': int32 [h, w]}.
 
-    Each place has the class of the pixel in its middle. Boxes and classes are not used.
+    Each place has the class of the pixel in its middle. Boxes and classes are not used. Raises
+    ConfigError where `seg_num_classes` is too small for the classes of the data.
     """
     model = config.model
+    if channels(model) <= model.num_classes:
+        raise ConfigError(
+            f'seg_num_classes={model.seg_num_classes} has no place for the background and '
+            f'num_classes={model.num_classes}; set it to {model.num_classes + 1}, or leave it out'
+        )
     shape = [2 * side for side in feature_sizes(model.image_size, model.min_level)[-1]]
 
     def encode_example(boxes, classes, mask):
