@@ -336,7 +336,7 @@ MUTATIONS = (
     Mutation(
         'a box that left grows back',
         'data/augment/annotations.py',
-        'return tf.where(same[:, None], cut, 0.0)',
+        'return tf.where((same & ~left)[:, None], cut, 0.0)',
         'return cut',
         'test_affine.py',
     ),

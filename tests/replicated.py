@@ -15,7 +15,9 @@ import tiny
 
 from keras_efficientdet import ConfigError
 from keras_efficientdet.keras_compat import KERAS_3
+from keras_efficientdet.network.heads import head_of
 from keras_efficientdet.network.layers import BatchNorm
+from keras_efficientdet.network.replicas import sum_over_replicas
 from keras_efficientdet.training import strategies
 
 STEPS, BATCH = 10, 8
@@ -116,6 +118,28 @@ def normalized(strategy, parts):
     }
 
 
+def weights_of_two_heads(strategy):
+    """{output: [replicas]} sample weights of a batch whose replicas have 10 and 30 known pixels, and 0
+    and 2 objects."""
+    settings = {'head': 'anchor+segmentation', 'image_size': 128}
+    head = head_of(tiny.load_config('efficientdet-d0', settings))
+
+    @tf.function
+    def step():
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group == 0
+        targets = {
+            'classes': tf.where(first, [[-1, -1, -1]], [[2, -1, 0]]),
+            'boxes': tf.zeros([1, 3, 4]),
+            'segmentation': tf.where(tf.range(40)[None] < tf.where(first, 10, 30), 1, 255),
+        }
+        return head.weights(sum_over_replicas(head.positives(targets)), targets)
+
+    return {
+        name: np.array([float(v) for v in strategy.experimental_local_results(value)])
+        for name, value in strategy.run(step).items()
+    }
+
+
 def refusals(strategy):
     """What is said to a batch that cannot be shared out, and to several steps in one execution."""
 
@@ -146,6 +170,7 @@ def main(name, output):
     if name == 'mirrored':
         np.savez(f'{output}-norm.npz', **normalized(strategy, (5, 3)))
         np.savez(f'{output}-parts.npz', **train(strategy, trains=False, accumulation_steps=2))
+        np.savez(f'{output}-heads.npz', **weights_of_two_heads(strategy))
         print(*refusals(strategy), sep='\n')
 
 

@@ -79,3 +79,9 @@ def test_accumulation_on_each_replica_is_the_whole_batch(several):
     found = arrays(f'{several["mirrored"]}-parts')
     wanted = replicated.train(tf.distribute.get_strategy(), trains=False)
     assert_equal(found, wanted)
+
+
+def test_each_of_two_heads_counts_what_all_replicas_have(several):
+    found = np.load(f'{several["mirrored"]}-heads.npz')
+    for name, weight in {'classes': 1 / 3, 'boxes': 1 / 3, 'segmentation': 1 / 40}.items():
+        np.testing.assert_allclose(found[name], [weight, weight], rtol=1e-6)
