@@ -119,7 +119,7 @@ def normalized(strategy, parts):
 
 
 def weights_of_two_heads(strategy):
-    """{output: [replicas]} sample weights of a batch whose replicas have 10 and 30 known pixels, and 0
+    """{output: [replicas]} sample weights of a batch with 10 and 30 known pixels on the replicas, and 0
     and 2 objects."""
     settings = {'head': 'anchor+segmentation', 'image_size': 128}
     head = head_of(tiny.load_config('efficientdet-d0', settings))
