@@ -119,8 +119,10 @@ def normalized(strategy, parts):
 
 
 def weights_of_two_heads(strategy):
-    """{output: [replicas]} sample weights of a batch with 10 and 30 known pixels on the replicas, and 0
-    and 2 objects."""
+    """{output: [replicas]} sample weights of a batch.
+
+    The replicas have 10 and 30 known pixels, 0 and 2 objects.
+    """
     settings = {'head': 'anchor+segmentation', 'image_size': 128}
     head = head_of(tiny.load_config('efficientdet-d0', settings))
 
