@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from little import little_config
+from PIL import Image
 
 from keras_efficientdet import (
     Detector,
@@ -15,6 +16,7 @@ from keras_efficientdet import (
     export_tflite,
     fit,
     read_coco,
+    read_masks,
     write_records,
 )
 from keras_efficientdet.doctor import examine
@@ -131,3 +133,26 @@ def test_the_mirrored_view_brings_masks_back(trained, records):
     plain = detect(symmetric, tf.tile(labels['scale'], [2]))
     half = len(images)
     np.testing.assert_array_equal(found['mask'][:half], plain['mask'][half:, :, ::-1])
+
+
+def test_images_with_png_masks_alone_are_trained_on(tmp_path):
+    """Without a box anywhere, and with names that only the masks use."""
+    for name in ('images', 'masks'):
+        (tmp_path / name).mkdir()
+    for i in range(8):
+        height, width, annotations = drawn.three_objects(i)
+        mask = np.zeros((height, width), np.uint8)
+        x, y, w, h = annotations[0]['bbox']
+        mask[y : y + h, x : x + w] = 7
+        image = drawn.noisy(drawn.picture(height, width, annotations), 15.0, i)
+        Image.fromarray(image).save(tmp_path / 'images' / f'{i}.png')
+        Image.fromarray(mask).save(tmp_path / 'masks' / f'{i}.png')
+    source = read_masks(tmp_path / 'images', tmp_path / 'masks', {7: 'cat'})
+    write_records(source, tmp_path / 'records', progress=False)
+    training = {**TRAINING, 'num_epochs': 2, 'head': 'segmentation'}
+    config = little_config(tmp_path / 'records', training)
+    found = examine(str(tmp_path / 'records'), None, config, skip=['splits'])
+    assert {f.id for f in found} == {'settings.learning_rate', 'settings.few_steps'}
+    history = fit(config, str(tmp_path / 'records'), source, tmp_path / 'run').history
+    assert np.isfinite(history['val_mIoU'][-1]) and np.isnan(history['val_AP'][-1])
+    assert (tmp_path / 'run' / 'report' / 'report.html').is_file()

@@ -14,6 +14,7 @@ from keras_efficientdet.doctor.settings import check_settings
 from keras_efficientdet.doctor.split import Split, split_of_records, split_of_source
 from keras_efficientdet.doctor.splits import check_splits, repeated_ids
 from keras_efficientdet.errors import DataError, MissingRecordsError
+from keras_efficientdet.network.heads import head_of
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ def examine(
     theirs = _valid_split(valid, limit, thumbnails)
     findings = check_splits(ours, theirs)
     if ours.images:
-        findings += check_labels(ours, theirs, config.model)
+        of_boxes = head_of(config).finds != 'masks'
+        findings += check_labels(ours, theirs, config.model, counts=of_boxes)
         for split in (ours, theirs):
             if split is not None and split.images:
                 findings += check_boxes(split, config)

@@ -16,17 +16,19 @@ UNKNOWN_IDS = ('labels.one_too_low', 'labels.one_too_high', 'labels.gap', 'label
 _OVERRIDES = '`keras_efficientdet.label_overrides` reads both from the data'
 
 
-def check_labels(train: Split, valid: Split | None, model: ModelConfig) -> list[Finding]:
+def check_labels(
+    train: Split, valid: Split | None, model: ModelConfig, counts: bool = True
+) -> list[Finding]:
     """Findings about the category ids and names of two Splits under a ModelConfig.
 
-    `valid` may be None.
+    `valid` may be None. counts: whether how often classes have boxes matters.
     """
     splits = [split for split in (train, valid) if split is not None]
     findings = [_unknown_ids(split, model) or _other_names(split, model) for split in splits]
     findings += [_names(model), _background(model, splits)]
     findings = [finding for finding in findings if finding]
     # With unknown ids every class would seem to be absent as well.
-    if not any(finding.id in UNKNOWN_IDS for finding in findings):
+    if counts and not any(finding.id in UNKNOWN_IDS for finding in findings):
         findings += _class_counts(train, valid, model)
     return findings
 
