@@ -36,6 +36,9 @@ STATISTICS = (
     'ARl',
 )
 
+# Names of the metrics of `other_metrics` that are numbers.
+OTHERS = ('top1', 'top5', 'mIoU', 'PCK', 'mean_error')
+
 
 def evaluate(
     model: keras.Model | collections.abc.Callable,

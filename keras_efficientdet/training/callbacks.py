@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_efficientdet.config import Config
 from keras_efficientdet.errors import ConfigError
-from keras_efficientdet.evaluation.coco import STATISTICS, evaluate, metrics_text
+from keras_efficientdet.evaluation.coco import OTHERS, STATISTICS, evaluate, metrics_text
 from keras_efficientdet.files import replaced_file
 from keras_efficientdet.keras_compat import variables_in_weights_file
 from keras_efficientdet.network.detection_model import WITHOUT_PLAN
@@ -23,7 +23,6 @@ from keras_efficientdet.training.optimizers import last_rate
 from keras_efficientdet.training.schedules import assignable_rate
 
 _log = logging.getLogger(__name__)
-OTHERS = ('top1', 'top5', 'mIoU', 'PCK', 'mean_error')  # metrics of other heads
 _ENTRY = 4096  # bytes of a variable in HDF5 beside its values
 
 

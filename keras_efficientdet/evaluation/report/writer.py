@@ -156,6 +156,9 @@ def _result_sections(results, plots, galleries):
     sections = {}
     if 'learning.png' in plots:
         sections['Learning curves'] = page.image(plots['learning.png'], 'log.csv, by epoch')
+    others = {k: v for k, v in results.metrics.items() if k in evaluation.OTHERS}
+    if others:
+        sections['Metrics'] = page.table([others])
     sections['COCO metrics'] = page.table([{k: results.metrics[k] for k in evaluation.STATISTICS}])
     if 'mIoU' in results.metrics:
         sections['Masks'] = _mask_section(results.metrics, galleries['masks'])
@@ -183,8 +186,7 @@ def _mask_section(metrics, exhibits):
         page.image(_encoded(e.image, 'JPEG', quality=85), e.caption, 'jpeg') for e in exhibits
     ]
     return (
-        page.table([{'mIoU': metrics['mIoU']}])
-        + page.table(rows)
+        page.table(rows)
         + page.note('The masks with the most errors: annotated on the left, found on the right.')
         + page.side_by_side(figures)
     )
