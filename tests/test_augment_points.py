@@ -55,7 +55,7 @@ def test_every_operation(name):
     for seed in range(4):
         example = dotted(seed)
         moved = augment.moved(example, *OPERATIONS[name](example['image']))
-        found += distances(augment.select(moved, augment.in_image(moved['boxes'])))
+        found += distances(augment.select(moved, augment.is_point(moved['boxes'])))
     assert len(found) >= 3 and max(found) < 1.0
 
 
@@ -72,7 +72,7 @@ def test_policies_take_points(policy):
     for seed in range(6):
         example = augment.distort(dotted(seed), policy, tf.constant([seed, 7]))
         height, width, _ = example['image'].shape
-        inside = example['boxes'].numpy()[augment.in_image(example['boxes']).numpy()]
+        inside = example['boxes'].numpy()[augment.is_point(example['boxes']).numpy()]
         assert np.all(inside[:, :2] == inside[:, 2:])
         assert np.all((inside >= 0) & (inside <= [height, width] * 2))
         kept += len(inside)
@@ -94,3 +94,12 @@ def test_the_whole_way_into_training(seed):
     example = augmented_example(examples, tf.constant(seed, tf.int64), config)
     found = distances(example)
     assert len(example['boxes']) >= 1 and (not found or max(found) < 1.5)
+
+
+def test_objects_with_a_size_are_learned_from_as_points_too():
+    settings = {'head': 'points', 'input_rand_hflip': False, 'jitter_min': 1.0, 'jitter_max': 1.0}
+    config = load_config('efficientdet-lite0', [RAW, settings])
+    example = dotted(0, (96, 128))
+    example['boxes'] += [[-9.0, -9.0, 9.0, 9.0], [0.0] * 4, [-5.0, 0.0, 5.0, 0.0]]
+    found = augmented_example(example, tf.constant(0, tf.int64), config)
+    assert found['classes'].numpy().tolist() == [0, 1]  # the third is a line, which is nothing

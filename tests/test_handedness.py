@@ -46,4 +46,4 @@ def test_points_follow_and_leave():
     )
     shifted = augment.move({'boxes': points}, down)['boxes']
     np.testing.assert_allclose(shifted, [[15, 20, 15, 20], [0, 0, 0, 0]])
-    assert augment.in_image(shifted).numpy().tolist() == [True, False]
+    assert augment.is_point(shifted).numpy().tolist() == [True, False]

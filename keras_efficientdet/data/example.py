@@ -68,9 +68,11 @@ def _mirrored(example, image, transform, config):
 
 
 def learnable(example, config):
-    """bool [N]: objects that are in the image; all but points need an area for that."""
-    finds = head_of(config).finds
-    return (augment.in_image if finds == 'points' else augment.with_area)(example['boxes'])
+    """bool [N]: objects that are in the image, with an area or, for key points, without."""
+    boxes = example['boxes']
+    if head_of(config).finds != 'points':
+        return augment.with_area(boxes)
+    return augment.with_area(boxes) | augment.is_point(boxes)
 
 
 def plain_example(example, config):

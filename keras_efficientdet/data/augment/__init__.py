@@ -8,7 +8,7 @@ and becomes all 0; `with_area` and `select` drop it.
 
 from keras_efficientdet.data.augment.annotations import (
     Transform,
-    in_image,
+    is_point,
     move,
     moved,
     select,
@@ -31,7 +31,7 @@ __all__ = [
     'color_jitter',
     'distort',
     'grid_mask',
-    'in_image',
+    'is_point',
     'mirrored_ids',
     'mix',
     'move',

@@ -77,9 +77,10 @@ def with_area(boxes):
     return area(boxes) > 0.0
 
 
-def in_image(points):
-    """bool [N]: points, as boxes [N, 4] without size, that have not left the image."""
-    return tf.reduce_any(points != 0.0, -1)
+def is_point(boxes):
+    """bool [N]: key points, which are boxes without size, that have not left the image."""
+    without_size = tf.reduce_all(boxes[:, :2] == boxes[:, 2:], -1)
+    return without_size & tf.reduce_any(boxes != 0.0, -1)
 
 
 def _move_boxes(boxes, transform):

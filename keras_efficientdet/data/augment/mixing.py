@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_efficientdet.data.augment.annotations import (
     axis_aligned,
-    in_image,
+    is_point,
     move,
     select,
     unmoved,
@@ -133,8 +133,8 @@ def _part(example, corner, room, draw):
     bounds = tf.cast(tf.stack([tf.zeros_like(room), room]), tf.float32)
     visible = move(whole, unmoved(image, bounds))
     before, after = area(whole['boxes']), area(visible['boxes'])
-    # Boxes without size are key points, of which nothing is left or all.
-    kept = tf.where(before > 0.0, after > VISIBLE * before, in_image(visible['boxes']))
+    # Of a key point nothing is left, or all.
+    kept = tf.where(before > 0.0, after > VISIBLE * before, is_point(visible['boxes']))
     to_corner = tf.unstack(tf.cast(tf.stack(corner), tf.float32))
     part = move(visible, axis_aligned((1.0, 1.0), to_corner, room))
     own = {'mask': visible['mask']} if 'mask' in visible else {}
