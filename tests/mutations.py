@@ -406,8 +406,8 @@ MUTATIONS = (
     Mutation(
         'masks of a mosaic in another order',
         'data/augment/mixing.py',
-        'tf.concat([tf.concat(pixels[:2], 1), tf.concat(pixels[2:], 1)], 0)',
-        'tf.concat([tf.concat(pixels[:2][::-1], 1), tf.concat(pixels[2:], 1)], 0)',
+        'pixels = [part[key] for part in parts]',
+        "pixels = [part[key] for part in parts[:: 1 if key == 'image' else -1]]",
         'test_augment_masks.py -k mixed',
     ),
     Mutation(
