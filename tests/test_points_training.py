@@ -56,7 +56,10 @@ def records(images, tmp_path_factory):
     return folder / 'records'
 
 
-@pytest.fixture(scope='module', params=['level', 'image'])
+WHOLE = pytest.param('image', marks=pytest.mark.slow)  # its graph: test_points.py
+
+
+@pytest.fixture(scope='module', params=['level', WHOLE])
 def trained(request, records, tmp_path_factory):
     """The Config, the folder that `fit` wrote, and its history."""
     each = {'level': 1, 'image': 3}[request.param]

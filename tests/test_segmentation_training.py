@@ -50,7 +50,10 @@ def records(tmp_path_factory):
     return folder / 'records'
 
 
-@pytest.fixture(scope='module', params=['anchor+segmentation', 'segmentation'])
+ALONE = pytest.param('segmentation', marks=pytest.mark.slow)  # shorter: the test of PNG masks
+
+
+@pytest.fixture(scope='module', params=['anchor+segmentation', ALONE])
 def trained(request, records, tmp_path_factory):
     """The head, its Config, the folder that `fit` wrote, and its history."""
     config = little_config(records, {**TRAINING, 'head': request.param})
