@@ -7,13 +7,9 @@ data=$1 output=$2
 shift 2
 cd "$(dirname "$0")/.."
 [ -d "$output/test" ] || python - "$data" "$output" <<'PYTHON'
-import pathlib
-import sys
-
+import pathlib, sys
 from PIL import Image
-
 import keras_efficientdet as ked
-
 data, output = map(pathlib.Path, sys.argv[1:])
 for split in ('train', 'val', 'test'):
     source = ked.read_coco(data / 'annotations' / f'{split}.json', data / 'images')
