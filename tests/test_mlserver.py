@@ -131,6 +131,10 @@ HEADS = {
     'classification': ('efficientnet-lite0', {'backbone_name': TINY['backbone_name']}),
     'anchor+segmentation': ('efficientdet-lite0', {**TINY, 'head': 'anchor+segmentation'}),
     'points': ('efficientdet-lite0', {**TINY, 'head': 'points'}),
+    'center': (
+        'centernet-lite0',
+        {'backbone_name': TINY['backbone_name'], 'fpn_num_filters': 8, 'score_thresh': 0.0},
+    ),
 }
 
 
