@@ -107,7 +107,7 @@ def test_the_tools_are_the_commands(name):
     assert text.replace(SHIMS[name], 'X').replace(name, 'X') == train.replace('train', 'X')
 
 
-@pytest.mark.parametrize('tool', ['train', 'show_batch', 'demo'])
+@pytest.mark.parametrize('tool', ['train', 'show_batch', 'draw_data', 'demo'])
 def test_a_tool_runs_without_noise(tool):
     done = command_line.start_tool(tool, '--help')
     assert done.returncode == 0 and done.stderr == ''

@@ -3,7 +3,6 @@
 import csv
 import pathlib
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -47,13 +46,3 @@ def test_the_table_and_the_images_can_be_drawn_again(tmp_path):
         assert (first.parent / name).read_bytes() == (again.parent / name).read_bytes()
     with pytest.raises(FileExistsError):
         drawn_key_points.draw_data_set(1, 3, tmp_path / 'first')
-
-
-def test_the_tool_draws_both_kinds(tmp_path, monkeypatch):
-    import draw_data
-
-    few = {'train': 3, 'val': 2}
-    monkeypatch.setattr(draw_data, 'COUNTS', {'shapes': few, 'kites': few})
-    for kind, found in (('shapes', 'instances.json'), ('kites', 'dataset.json')):
-        draw_data.main(types.SimpleNamespace(kind=kind, output=str(tmp_path / kind)))
-        assert (tmp_path / kind / 'val' / found).is_file()
