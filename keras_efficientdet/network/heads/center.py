@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_efficientdet.network.heads.head import Head, above, conv_tower
+from keras_efficientdet.network.heads.head import Head, above, at_least_one, conv_tower
 from keras_efficientdet.network.losses import CenterLoss, HeatMapLoss
 from keras_efficientdet.ops.anchors import feature_sizes
 from keras_efficientdet.ops.boxes import clip
@@ -125,5 +125,5 @@ HEAD = Head(
     losses=losses,
     positives=positives,
     detect=detect,
-    divisor=lambda objects: tf.maximum(objects, 1.0),
+    divisor=at_least_one,
 )

@@ -13,7 +13,7 @@ from keras_efficientdet.config.choices import SCALINGS
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.backbones.efficientnet import head_filters
 from keras_efficientdet.network.blocks import FAN_OUT_NORMAL, activation, batch_norm, conv2d, l2
-from keras_efficientdet.network.heads.head import Head, above
+from keras_efficientdet.network.heads.head import Head, above, at_least_one
 from keras_efficientdet.network.layers import Dropout
 from keras_efficientdet.network.losses import ClassificationLoss
 from keras_efficientdet.ops.boxes import area
@@ -103,6 +103,6 @@ HEAD = Head(
     losses=losses,
     positives=positives,
     detect=detect,
-    divisor=lambda images: tf.maximum(images, 1.0),
+    divisor=at_least_one,
     finds='images',
 )

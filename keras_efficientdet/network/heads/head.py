@@ -81,6 +81,11 @@ class Head:
         return {name: 1.0 / divisor for name, divisor in divisors.items()}
 
 
+def at_least_one(positives):
+    """The divisor of heads whose losses are means over positives, float32 []."""
+    return tf.maximum(positives, 1.0)
+
+
 def above(score_thresh, boxes, scores, classes):
     """What `detect` returns, of detections in descending order of scores [B, D].
 

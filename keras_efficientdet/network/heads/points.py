@@ -10,7 +10,7 @@ import math
 import keras
 import tensorflow as tf
 
-from keras_efficientdet.network.heads.head import Head, above, conv_tower
+from keras_efficientdet.network.heads.head import Head, above, at_least_one, conv_tower
 from keras_efficientdet.network.losses import FocalLoss, PointLoss
 from keras_efficientdet.ops.anchors import feature_sizes
 
@@ -155,7 +155,7 @@ HEAD = Head(
     losses=losses,
     positives=positives,
     detect=detect,
-    divisor=lambda points: tf.maximum(points, 1.0),
+    divisor=at_least_one,
     finds='points',
     metric='PCK',
 )

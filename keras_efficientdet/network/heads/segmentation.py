@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from keras_efficientdet.errors import ConfigError
 from keras_efficientdet.network.blocks import activation, batch_norm, l2
-from keras_efficientdet.network.heads.head import Head
+from keras_efficientdet.network.heads.head import Head, at_least_one
 from keras_efficientdet.network.losses import SegmentationLoss
 from keras_efficientdet.ops.anchors import feature_sizes
 from keras_efficientdet.ops.class_masks import IGNORED, at_cells
@@ -130,7 +130,7 @@ HEAD = Head(
     losses=losses,
     positives=positives,
     detect=detect,
-    divisor=lambda places: tf.maximum(places, 1.0),
+    divisor=at_least_one,
     annotations=('mask',),
     mask=mask,
     finds='masks',
